@@ -1,0 +1,24 @@
+"""FaceChain Studio: pictures that look like somebody, inside ComfyUI."""
+
+from __future__ import annotations
+
+import typing
+
+if typing.TYPE_CHECKING:
+    from comfy_api.latest import ComfyExtension
+
+WEB_DIRECTORY = "web"
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    from .facechain_impl.host import folders
+    from .nodes._api import ComfyExtension, io
+
+    class FaceChainStudio(ComfyExtension):
+        async def on_load(self) -> None:
+            folders.register()
+
+        async def get_node_list(self) -> list[type[io.ComfyNode]]:
+            return []
+
+    return FaceChainStudio()

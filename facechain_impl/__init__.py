@@ -1,0 +1,1 @@
+"""FaceChain inside ComfyUI: what the nodes do, without knowing that nodes exist."""

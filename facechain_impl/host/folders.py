@@ -1,0 +1,55 @@
+"""Folders of the host: where models, inputs, outputs and the user's data live."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+MODELS = "facechain"
+STAND_INS = "facechain_stand_ins"
+
+
+def register() -> None:
+    """Make the pack's model folders known to the host. Paths that somebody configured before are kept."""
+    for name in (MODELS, STAND_INS):
+        paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        default = os.path.join(folder_paths.models_dir, name)
+        paths = [*paths, *([default] if default not in paths else [])]
+        folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | folder_paths.supported_pt_extensions | {".onnx"})
+    persons = str(persons_folder())
+    lora_paths, _ = folder_paths.folder_names_and_paths["loras"]
+    if persons not in lora_paths:
+        folder_paths.add_model_folder_path("loras", persons)
+
+
+def model_folders() -> list[Path]:
+    """Where published files are looked for, first match wins; new files go to the first."""
+    return [Path(path) for path in folder_paths.get_folder_paths(MODELS)]
+
+
+def stand_in_folders() -> list[Path]:
+    return [Path(path) for path in folder_paths.get_folder_paths(STAND_INS)]
+
+
+def persons_folder() -> Path:
+    """The only place where persons are kept; deleting a folder in it deletes everything about the person."""
+    return Path(folder_paths.models_dir) / MODELS / "persons"
+
+
+def user_folder() -> Path:
+    """State that outlives a run, such as unfinished trainings."""
+    return Path(folder_paths.get_user_directory()) / "facechain"
+
+
+def input_folder() -> Path:
+    return Path(folder_paths.get_input_directory())
+
+
+def output_folder() -> Path:
+    return Path(folder_paths.get_output_directory())
+
+
+def temp_folder() -> Path:
+    return Path(folder_paths.get_temp_directory())

@@ -1,0 +1,61 @@
+"""Our networks under the host's memory manager."""
+
+from __future__ import annotations
+
+from typing import Callable, Hashable
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from comfy_execution.utils import get_executing_context
+
+from ..types import Origin
+
+
+class Resident:
+    """A network that the host moves between devices. Ask for it with `load` right before every use."""
+
+    def __init__(self, name: str, network: torch.nn.Module, origin: Origin):
+        self.name = name
+        self.origin = origin
+        self.device = comfy.model_management.get_torch_device()
+        offload = comfy.model_management.unet_offload_device()
+        # main.py rebinds CoreModelPatcher at start-up, so it is looked up here and not imported by name.
+        self._patcher = comfy.model_patcher.CoreModelPatcher(network, load_device=self.device, offload_device=offload)
+
+    def load(self) -> torch.nn.Module:
+        """The network on `device`, ready to run."""
+        comfy.model_management.load_model_gpu(self._patcher)
+        return self._patcher.model
+
+
+class _PromptNetworks:
+    """The networks opened by the running prompt, so that two nodes of one graph open a file once. Emptied by the next prompt."""
+
+    def __init__(self):
+        self._prompt: str | None = None
+        self._residents: dict[Hashable, Resident] = {}
+
+    def get(self, key: Hashable, build: Callable[[], Resident]) -> Resident:
+        context = get_executing_context()
+        prompt = context.prompt_id if context else None
+        if prompt is None:
+            return build()
+        if prompt != self._prompt:
+            self._prompt, self._residents = prompt, {}
+        if key not in self._residents:
+            self._residents[key] = build()
+        return self._residents[key]
+
+
+_networks = _PromptNetworks()
+
+
+def resident(key: Hashable, build: Callable[[], Resident]) -> Resident:
+    """The network of `key` (name, path, time of its file), built once per prompt."""
+    return _networks.get(key, build)
+
+
+def to_output(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` where, and in the precision in which, the host passes intermediate results between nodes."""
+    return tensor.to(device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype())

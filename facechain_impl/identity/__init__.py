@@ -1,0 +1,1 @@
+"""A person: captions, training, LoRA files, ranking, the store of persons."""

@@ -1,0 +1,1 @@
+"""Architectures only, one file per published network, by the published key names."""

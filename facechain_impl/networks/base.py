@@ -1,0 +1,78 @@
+"""What every network shares: sizes come from the state dict, loading is strict and says what does not fit."""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+import torch
+from torch import nn
+
+from ..errors import KeyMismatch
+
+Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+class Network(nn.Module):
+    """Base of the published architectures.
+
+    The constructor's defaults are the published sizes. `from_state_dict` takes a state dict with the published key names
+    (already out of its container, prefixes removed) and raises KeyMismatch when it is not one of this network.
+    """
+
+    @classmethod
+    def layout(cls) -> Layout:
+        """Published key -> (shape, dtype), at the published sizes."""
+        with torch.device("meta"):
+            return layout_of(cls().state_dict())
+
+    @classmethod
+    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+        """Constructor arguments read from the shapes of `tensors`. May raise KeyError for a foreign state dict."""
+        return {}
+
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+        """The network with these weights, in float32 and evaluation mode. Raises KeyMismatch."""
+        try:
+            sizes = cls.sizes(tensors)
+        except KeyError as missing:
+            raise KeyMismatch(f"This is not a {cls.__name__}: it has no {missing.args[0]!r}. {describe(tensors)}") from missing
+        with torch.device("meta"):
+            network = cls(**sizes)
+        strict_load(network, tensors)
+        return network.eval().requires_grad_(False)
+
+
+def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def strict_load(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Load `tensors` into `network`, floating point ones as float32. Raises KeyMismatch that lists what does not fit."""
+    problems = differences(layout_of(network.state_dict()), layout_of(tensors))
+    if problems:
+        raise KeyMismatch(f"The file does not fit {type(network).__name__}. " + " ".join(problems))
+    full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    network.load_state_dict(full, strict=True, assign=True)
+
+
+def differences(expected: Layout, found: Layout) -> list[str]:
+    """Sentences about missing, unexpected and misshaped tensors; empty when all names and shapes agree."""
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    misshaped = [
+        f"{name} {list(found[name][0])} instead of {list(expected[name][0])}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name][0] != expected[name][0]
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+    return [f"{len(names)} {kind}: {_some(names)}." for kind, names in kinds if names]
+
+
+def describe(tensors: Mapping[str, torch.Tensor]) -> str:
+    return f"It holds {len(tensors)} tensors: {_some(sorted(tensors))}."
+
+
+def _some(names: list[str], count: int = 6) -> str:
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest

@@ -1,0 +1,1 @@
+"""Geometry and pixels: rotate, align, crop, mask, composite, stitch."""

@@ -1,0 +1,1 @@
+"""Pictures of a person: fusion, prompts, styles, inpainting into a chosen picture."""

@@ -1,0 +1,1 @@
+"""The talking portrait: audio features, motion, renderer, video."""

@@ -1,0 +1,1 @@
+"""What the user sees: thin nodes, one file per family."""

@@ -1,0 +1,54 @@
+"""What nodes share: the policy input, lists of pictures, and the report on the node."""
+
+from __future__ import annotations
+
+import torch
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.types import NoFace, Report
+from ._api import io
+
+
+def no_face_input() -> io.Input:
+    return io.Combo.Input(
+        "no_face",
+        options=[policy.value for policy in NoFace],
+        default=NoFace.STOP.value,
+        tooltip="When no usable face is found: stop with an error, skip the picture, or pass it through unchanged. "
+        "The report names every picture concerned.",
+    )
+
+
+def report_ui(report: Report) -> dict:
+    """`ui` of a node: drawn as a table on the node and kept in the history."""
+    return {"text": [report.text()], "report": [report.json()]}
+
+
+def single(values: list):
+    """The one value of a widget of a node that takes lists."""
+    return values[0] if values else None
+
+
+def flatten_images(images: list[torch.Tensor]) -> list[torch.Tensor]:
+    """A list of batches [N, H, W, C] as a list of RGB pictures [H, W, 3]. Alpha is blended onto white, grey is repeated."""
+    return [_rgb(picture) for batch in images for picture in batch]
+
+
+def _rgb(picture: torch.Tensor) -> torch.Tensor:
+    channels = picture.shape[-1]
+    if channels == 3:
+        return picture
+    if channels == 1:
+        return picture.expand(*picture.shape[:-1], 3)
+    if channels == 4:
+        colour, alpha = picture[..., :3], picture[..., 3:]
+        return colour * alpha + (1 - alpha)
+    raise BadInput(f"A picture has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGB and alpha).")
+
+
+def require_equal(first: str, first_count: int, second: str, second_count: int) -> None:
+    if first_count != second_count:
+        raise BadInput(
+            f"{first} has {first_count} and {second} has {second_count} entries; they belong together one by one. "
+            "Connect lists of the same length."
+        )
