@@ -180,7 +180,9 @@ class Report:
         if not self.stand_ins:
             return list(self.notes)
         names = ", ".join(self.stand_ins)
-        return [f"STAND-IN WEIGHTS ({names}): random numbers in the published format. Nothing here says anything about a person."] + self.notes
+        return [
+            f"STAND-IN WEIGHTS ({names}): random numbers in the published format. Nothing here says anything about a person."
+        ] + self.notes
 
     def text(self) -> str:
         lines = [self.title, *self.all_notes()]
