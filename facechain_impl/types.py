@@ -17,6 +17,9 @@ import torch
 from .errors import BadInput
 
 
+STAND_IN_NOTE = "random numbers in the published format. Nothing here says anything about a person."
+
+
 class NoFace(str, Enum):
     """What to do with a picture in which no usable face is found."""
 
@@ -179,10 +182,7 @@ class Report:
     def all_notes(self) -> list[str]:
         if not self.stand_ins:
             return list(self.notes)
-        names = ", ".join(self.stand_ins)
-        return [
-            f"STAND-IN WEIGHTS ({names}): random numbers in the published format. Nothing here says anything about a person."
-        ] + self.notes
+        return [f"STAND-IN WEIGHTS ({', '.join(self.stand_ins)}): {STAND_IN_NOTE}", *self.notes]
 
     def text(self) -> str:
         lines = [self.title, *self.all_notes()]
