@@ -1,0 +1,127 @@
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const PREFIX = "FaceChain_";
+const WIDGET = "facechain_report";
+const MIN_HEIGHT = 120;
+const HISTORY_ENTRIES = 64;
+
+const STYLE = `
+.facechain-report { overflow: auto; font: 12px/1.45 system-ui, sans-serif; color: var(--input-text, #ddd);
+  background: var(--comfy-input-bg, #222); border-radius: 6px; padding: 6px 8px; box-sizing: border-box; height: 100%; }
+.facechain-report h4 { margin: 0 0 4px; font-size: 12px; }
+.facechain-report p { margin: 2px 0; }
+.facechain-report p.stand-in { color: #111; background: #f5b942; border-radius: 4px; padding: 2px 6px; font-weight: 600; }
+.facechain-report table { border-collapse: collapse; width: 100%; margin-top: 4px; }
+.facechain-report th, .facechain-report td { text-align: left; padding: 1px 8px 1px 0; vertical-align: top; }
+.facechain-report th { font-weight: 600; opacity: .7; }
+.facechain-report td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.facechain-report tr.bad td { color: #ff9d8a; }`;
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value);
+}
+
+function columnsOf(rows) {
+  return [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
+}
+
+function tableRow(row, columns) {
+  const line = element("tr", undefined, row.reason && row.status !== "ok" ? "bad" : "");
+  line.append(element("td", row.name), element("td", row.status));
+  for (const column of columns) {
+    const value = row.values[column];
+    line.append(element("td", shown(value), typeof value === "number" ? "number" : ""));
+  }
+  line.append(element("td", row.reason));
+  return line;
+}
+
+function tableOf(rows) {
+  const columns = columnsOf(rows);
+  const table = element("table");
+  const head = element("tr");
+  for (const title of ["name", "status", ...columns, "reason"]) head.append(element("th", title));
+  table.append(head, ...rows.map((row) => tableRow(row, columns)));
+  return table;
+}
+
+function fill(box, report) {
+  box.replaceChildren(element("h4", report.title));
+  for (const note of report.notes) {
+    box.append(element("p", note, note.startsWith("STAND-IN") ? "stand-in" : ""));
+  }
+  if (report.rows.length) box.append(tableOf(report.rows));
+}
+
+function reportBox(node) {
+  const existing = node.widgets?.find((widget) => widget.name === WIDGET);
+  if (existing) return existing.element;
+  const box = element("div", undefined, "facechain-report");
+  node.addDOMWidget(WIDGET, "facechain-report", box, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => MIN_HEIGHT,
+  });
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width, 360), Math.max(node.size[1], height)]);
+  return box;
+}
+
+function show(node, output) {
+  const report = output?.report?.[0];
+  if (!report) return;
+  fill(reportBox(node), report);
+  node.graph?.setDirtyCanvas(true, true);
+}
+
+function* nodesOf(graph, prefix = "") {
+  for (const node of graph.nodes) {
+    const id = `${prefix}${node.id}`;
+    yield [id, node];
+    if (node.subgraph) yield* nodesOf(node.subgraph, `${id}:`);
+  }
+}
+
+/** The outputs of this graph's newest runs, from the host's history: a reload forgets them, the server does not. */
+async function pastOutputs(graphId) {
+  const response = await api.fetchApi(`/history?max_items=${HISTORY_ENTRIES}`);
+  const entries = Object.values(await response.json());
+  const own = entries.filter((entry) => entry.prompt[3]?.extra_pnginfo?.workflow?.id === graphId);
+  own.sort((a, b) => a.prompt[0] - b.prompt[0]);
+  return Object.assign({}, ...own.map((entry) => entry.outputs));
+}
+
+async function restore() {
+  const graph = app.rootGraph ?? app.graph;
+  const ours = [...nodesOf(graph)].filter(([, node]) => node.comfyClass?.startsWith(PREFIX));
+  if (!ours.length || !graph.id) return;
+  const outputs = await pastOutputs(graph.id);
+  for (const [id, node] of ours) show(node, outputs[id]);
+}
+
+app.registerExtension({
+  name: "FaceChain.Reports",
+  init() {
+    document.head.append(element("style", STYLE));
+  },
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!nodeData.name.startsWith(PREFIX)) return;
+    const before = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      before?.call(this, output);
+      show(this, output);
+    };
+  },
+  afterConfigureGraph() {
+    return restore();
+  },
+});
