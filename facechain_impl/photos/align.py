@@ -1,0 +1,117 @@
+"""Five-point alignment: similarity transforms to the published templates, and warping by them.
+
+Points are float [5, 2], x before y: left eye, right eye, nose, left and right mouth corner, left meaning left in the picture.
+Matrices are float64 [2, 3], picture -> crop, in pixel-index coordinates: whole numbers are the centres of pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..errors import BadInput
+
+_TEMPLATE = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+ARCFACE_112 = np.array(_TEMPLATE, np.float32).astype(np.float64)  # rounded as the networks were trained
+FUSION_256 = (ARCFACE_112 * 256 / 112 - 128) * 0.85 + 128
+WHITE, BLACK = 1.0, 0.0
+
+
+def similarity(points: np.ndarray, template: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """The rotation, scale and shift [2, 3] that brings `points` [N, 2] closest to `template` [N, 2] (Umeyama, 1991).
+
+    `mirrored` allows a reflection where that is closer. Raises BadInput when the points are not finite or coincide.
+    """
+    points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
+    centre, target = points.mean(0), template.mean(0)
+    spread = ((points - centre) ** 2).sum()
+    if not np.isfinite(spread) or spread < 1e-12:
+        raise BadInput(f"The facial points {points.round(2).tolist()} are not finite or lie on one spot; five distinct ones are needed.")
+    u, strengths, vt = np.linalg.svd((template - target).T @ (points - centre))
+    signs = np.ones(2)
+    if not mirrored:
+        signs[1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    turn = (u * signs) @ vt * (strengths @ signs) / spread
+    return np.column_stack([turn, target - turn @ centre])
+
+
+def fusion256(points: np.ndarray) -> np.ndarray:
+    """Picture -> 256 crop of the face fusion [2, 3]: fitted in the picture's own pixels and inverted, as its networks were trained."""
+    return invert(similarity(FUSION_256, points, mirrored=True))
+
+
+def square(matrix: np.ndarray) -> np.ndarray:
+    """A [2, 3] matrix with its third row."""
+    return np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape[0] == 2 else matrix
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a [2, 3] or [3, 3] matrix, in the shape of the input."""
+    return np.linalg.inv(square(matrix))[: matrix.shape[0]]
+
+
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`points` [N, 2] moved by a [2, 3] or [3, 3] matrix."""
+    return np.asarray(points, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def shrink_of(matrix: np.ndarray) -> float:
+    """How many pixels of the picture fall on one of the crop, along one side."""
+    return 1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+
+
+def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float = BLACK) -> torch.Tensor:
+    """`image` float [H, W, C] or [H, W] moved by a picture -> crop `matrix`: float32 on the CPU, bilinear, `border` outside the picture.
+
+    size is (height, width). Nothing is averaged when shrinking, see `warp_smooth`.
+    """
+    left, top, right, bottom = _source_window(matrix, size, 2, image.shape)
+    if right <= left or bottom <= top:
+        return torch.full((*size, *image.shape[2:]), border)
+    window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
+    return _sample(window, square(matrix) @ _scaling(1, left, top), size, border)
+
+
+def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float = BLACK) -> torch.Tensor:
+    """Like `warp`, but a picture at least twice as fine as the crop is averaged first, so that fine detail does not alias."""
+    factor = int(shrink_of(matrix))
+    left, top, right, bottom = _source_window(matrix, size, 2 * factor, image.shape)
+    if factor < 2 or right <= left or bottom <= top:
+        return warp(image, matrix, size, border)
+    window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
+    fill = (0, 0) * (window.ndim - 2) + (0, -(right - left) % factor, 0, -(bottom - top) % factor)
+    window = torch.nn.functional.pad(window, fill, value=border)
+    blocks = window.unflatten(1, (-1, factor)).unflatten(0, (-1, factor))
+    # the centre of a block lies half a block less half a pixel after its first pixel
+    offset = (factor - 1) / 2
+    return _sample(blocks.mean((1, 3)), square(matrix) @ _scaling(factor, left + offset, top + offset), size, border)
+
+
+def align112(image: torch.Tensor, points: np.ndarray) -> torch.Tensor:
+    """The face at `points` as the recognition networks want it: [112, 112, 3], black outside the picture."""
+    return warp(image, similarity(points, ARCFACE_112), (112, 112))
+
+
+def _scaling(factor: float, x: float, y: float) -> np.ndarray:
+    return np.array([[factor, 0.0, x], [0.0, factor, y], [0.0, 0.0, 1.0]])
+
+
+def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float) -> torch.Tensor:
+    """Bilinear sampling at exact positions: OpenCV 4 rounds them to 1/32 of a pixel, which costs up to three levels of 255."""
+    back, (height, width) = invert(matrix), window.shape[:2]
+    columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+    places = transform(np.stack([columns, rows], -1).reshape(-1, 2), back)
+    grid = (2 * places + 1) / [width, height] - 1
+    grid = torch.from_numpy(grid.astype(np.float32)).view(1, *size, 2)
+    planes = (window.reshape(height, width, -1) - border).permute(2, 0, 1)[None]
+    crop = torch.nn.functional.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
+    return (crop[0].permute(1, 2, 0) + border).reshape(*size, *window.shape[2:]).contiguous()
+
+
+def _source_window(matrix: np.ndarray, size: tuple[int, int], margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The part x0 y0 x1 y1 of a picture of `shape` that the crop can see, `margin` pixels wider."""
+    height, width = size
+    corners = transform(np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - 0.5, invert(matrix))
+    low = np.floor(corners.min(0)).astype(int) - margin
+    high = np.ceil(corners.max(0)).astype(int) + margin + 1
+    return max(low[0], 0), max(low[1], 0), min(high[0], shape[1]), min(high[1], shape[0])
