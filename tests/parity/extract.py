@@ -1,0 +1,53 @@
+"""Makes the committed fixtures: `python tests/parity/extract.py ../shared/parity`.
+
+Only numbers computed from random input may be committed, so the arrays are named here one by one, and names that hold pixels of
+photographs are refused. "NAME/7" keeps every 7th element of what the fixture has of NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+
+PIXELS = re.compile(r"bgr|rgb|crop_|photo_")
+PARTS = ("sample", "stride", "shape", "stats")
+ARRAYS: dict[str, str] = {
+    "flcm": "x_shape x_range cls landmarks rp nose",
+}
+
+
+def extract(fixtures: Path, data: Path) -> None:
+    """Write the listed arrays of every file in `fixtures` into `data`, in the same format."""
+    for file, names in ARRAYS.items():
+        source = fixtures / f"{file}.npz"
+        with np.load(source) as stored:
+            kept = {"seed": stored["seed"]}
+            for name in names.split():
+                kept |= entry(stored, *name.split("/"), separator="__" if "/" in file else "_")
+        target = data / f"{file}.npz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(target, **kept)
+
+
+def entry(stored, name: str, every: str = "1", *, separator: str) -> dict[str, np.ndarray]:
+    """The parts of the array `name`: whole as it is, or sampled with `every` times the stored stride."""
+    if PIXELS.search(name):
+        raise ValueError(f"{name} may hold pixels of a photograph, which are never committed. Take it off the list.")
+    sample, stride, shape, stats = (name + separator + part for part in PARTS)
+    extra = {stats: stored[stats]} if stats in stored else {}
+    if name in stored and every == "1":
+        return {name: stored[name], **extra}
+    whole, step = (stored[name], 1) if name in stored else (stored[sample], int(stored[stride]))
+    size = np.array(whole.shape) if name in stored else stored[shape]
+    return {sample: whole.reshape(-1)[:: int(every)], stride: np.array(step * int(every)), shape: size, **extra}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fixtures", type=Path, help="a folder laid out like ../shared/parity")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data")
+    arguments = parser.parse_args()
+    extract(arguments.fixtures, arguments.data)
