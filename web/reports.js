@@ -54,8 +54,8 @@ function tableOf(rows) {
   return table;
 }
 
-function fill(box, report) {
-  box.replaceChildren(element("h4", report.title));
+function fill(box, report, past) {
+  box.replaceChildren(element("h4", past ? `${report.title} (earlier run)` : report.title));
   for (const note of report.notes) {
     box.append(element("p", note, note.startsWith("STAND-IN") ? "stand-in" : ""));
   }
@@ -76,10 +76,10 @@ function reportBox(node) {
   return box;
 }
 
-function show(node, output) {
+function show(node, output, past = false) {
   const report = output?.report?.[0];
   if (!report) return;
-  fill(reportBox(node), report);
+  fill(reportBox(node), report, past);
   node.graph?.setDirtyCanvas(true, true);
 }
 
@@ -105,7 +105,7 @@ async function restore() {
   const ours = [...nodesOf(graph)].filter(([, node]) => node.comfyClass?.startsWith(PREFIX));
   if (!ours.length || !graph.id) return;
   const outputs = await pastOutputs(graph.id);
-  for (const [id, node] of ours) show(node, outputs[id]);
+  for (const [id, node] of ours) show(node, outputs[id], true);
 }
 
 app.registerExtension({

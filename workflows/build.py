@@ -1,0 +1,128 @@
+"""Makes the templates of the graph editor from their API twins.
+
+python workflows/build.py SERVER [TITLE ...], with a host running at SERVER that has the pack and the models named in the graphs. The
+editor itself converts, so what is written is what a user would have saved; notes and download links come from notes.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import uuid
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+HERE = Path(__file__).resolve().parent
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+VIEW = {"width": 1600, "height": 900}
+
+READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types.FaceChain_ModelCheck"
+
+CONVERT = """
+async ({ api, title, note, models, id }) => {
+  await app.loadApiJson(structuredClone(api), title);
+  const graph = app.graph;
+  const depths = new Map();
+  const depthOf = (node) => {
+    if (!depths.has(node.id)) {
+      const sources = (node.inputs ?? []).map((input) => graph.links.get(input.link)).filter(Boolean);
+      depths.set(node.id, Math.max(0, ...sources.map((link) => 1 + depthOf(graph.getNodeById(link.origin_id)))));
+    }
+    return depths.get(node.id);
+  };
+  graph.nodes.forEach(depthOf);
+  const columnOf = (node) => {
+    const users = (node.outputs ?? []).flatMap((output) => output.links ?? []).map((link) => depths.get(graph.links.get(link).target_id));
+    return depths.get(node.id) === 0 && users.length ? Math.min(...users) - 1 : depths.get(node.id);
+  };
+  const columns = [];
+  for (const node of [...graph.nodes].sort((a, b) => a.id - b.id)) (columns[columnOf(node)] ??= []).push(node);
+  let x = 40;
+  for (const column of columns.filter(Boolean)) {
+    const width = Math.max(320, ...column.map((node) => node.computeSize()[0]));
+    let y = 80;
+    for (const node of column) {
+      node.pos = [x, y];
+      node.setSize([width, node.computeSize()[1]]);
+      y += node.size[1] + 70;
+    }
+    x += width + 70;
+  }
+  for (const widget of graph.nodes.flatMap((node) => node.widgets ?? [])) {
+    if (widget.name === "control_after_generate") widget.value = "fixed";
+  }
+  const made = LiteGraph.createNode("MarkdownNote");
+  made.title = "Read me";
+  made.pos = [-440, 80];
+  made.size = [430, 460];
+  graph.add(made);
+  made.widgets[0].value = note;
+  for (const [node, entries] of Object.entries(models ?? {})) graph.getNodeById(Number(node)).properties.models = entries;
+  const saved = graph.serialize();
+  saved.id = id;
+  delete saved.extra.frontendVersion;
+  for (const node of saved.nodes) for (const slot of [...(node.inputs ?? []), ...(node.outputs ?? [])]) delete slot.localized_name;
+  return saved;
+}
+"""
+
+SHOW = """
+async (workflow) => {
+  await app.loadGraphData(workflow);
+  const boxes = app.graph.nodes.map((node) => node.getBounding());
+  const left = Math.min(...boxes.map((b) => b[0])), top = Math.min(...boxes.map((b) => b[1]));
+  const right = Math.max(...boxes.map((b) => b[0] + b[2])), bottom = Math.max(...boxes.map((b) => b[1] + b[3]));
+  const margin = 60;
+  const scale = Math.min(innerWidth / (right - left + 2 * margin), innerHeight / (bottom - top + 2 * margin));
+  app.canvas.ds.scale = scale;
+  app.canvas.ds.offset = [margin - left, (innerHeight / scale - (bottom - top)) / 2 - top];
+  app.graph.setDirtyCanvas(true, true);
+}
+"""
+
+SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.TutorialCompleted": True}
+
+
+def identity(title: str) -> str:
+    """The id of a workflow: the same title is the same file on every build."""
+    return str(uuid.UUID(hashlib.sha1(f"facechain-studio/{title}".encode()).hexdigest()[:32]))
+
+
+def open_editor(page: Page, server: str) -> None:
+    page.request.post(f"{server}/settings", data=SETTINGS)
+    page.goto(server)
+    page.wait_for_function(READY)
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Escape")
+
+
+def build(page: Page, title: str, extras: dict) -> None:
+    api = json.loads((HERE / "api" / f"{title}.json").read_text(encoding="utf-8"))
+    saved = page.evaluate(CONVERT, {"api": api, "title": title, "id": identity(title), **extras})
+    (HERE / f"{title}.json").write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+    page.evaluate(SHOW, saved)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=HERE / f"{title}.jpg", type="jpeg", quality=80)
+
+
+def main(server: str, *titles: str) -> None:
+    notes = json.loads((HERE / "notes" / "notes.json").read_text(encoding="utf-8"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for title in titles or sorted(path.stem for path in (HERE / "api").glob("*.json")):
+            page = browser.new_page(viewport=VIEW)
+            open_editor(page, server)
+            build(page, title, notes[title])
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
