@@ -1,0 +1,116 @@
+"""The key points of a face, found without supervision (face-vid2vid), and the grid they live on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .base import Network
+
+DOWN_WIDTHS = (64, 128, 256, 512, 1024)
+UP_WIDTHS = (512, 256, 128, 64, 32)
+DEPTH = 16
+TEMPERATURE = 0.1
+
+
+class KeyPoints(Network):
+    """forward(picture [N, 3, S, S] in 0..1, S a multiple of 128) -> canonical key points [N, 15, 3], x y z in -1..1."""
+
+    def __init__(self, down_widths: tuple[int, ...] = DOWN_WIDTHS, up_widths: tuple[int, ...] = UP_WIDTHS, points: int = 15):
+        super().__init__()
+        self.down = _Shrink()
+        self.predictor = nn.Module()
+        self.predictor.down_blocks = nn.ModuleDict(
+            {f"down{i}": Down2d(a, b) for i, (a, b) in enumerate(zip((3, *down_widths), down_widths))}
+        )
+        self.predictor.conv = nn.Conv2d(down_widths[-1], down_widths[-1] * DEPTH, 1)
+        self.predictor.up_blocks = nn.ModuleDict(
+            {f"up{i}": Up3d(a, b) for i, (a, b) in enumerate(zip((down_widths[-1], *up_widths), up_widths))}
+        )
+        self.kp = nn.Conv3d(up_widths[-1], points, 3, padding=1)
+
+    @classmethod
+    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+        return {
+            "down_widths": widths_of(tensors, "predictor.down_blocks.down{}.conv.weight"),
+            "up_widths": widths_of(tensors, "predictor.up_blocks.up{}.conv.weight"),
+            "points": tensors["kp.weight"].shape[0],
+        }
+
+    def logits(self, small: torch.Tensor) -> torch.Tensor:
+        """[N, 3, S/4, S/4] -> [N, 15, 16, S/4, S/4]."""
+        x = small
+        for block in self.predictor.down_blocks.values():
+            x = block(x)
+        x = self.predictor.conv(x).unflatten(1, (-1, DEPTH))
+        for block in self.predictor.up_blocks.values():
+            x = block(x)
+        return self.kp(x)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        logits = self.logits(self.down(picture))
+        grid = volume_grid(logits)
+        share = torch.softmax(logits.flatten(2) / TEMPERATURE, 2)
+        return share @ grid.reshape(-1, 3)
+
+
+def widths_of(tensors: Mapping[str, torch.Tensor], pattern: str, start: int = 0) -> tuple[int, ...]:
+    """Output widths of the layers numbered from `start` that match `pattern`. Raises KeyError where there is none."""
+    widths = [tensors[pattern.format(start)].shape[0]]
+    while (name := pattern.format(start + len(widths))) in tensors:
+        widths.append(tensors[name].shape[0])
+    return tuple(widths)
+
+
+def volume_grid(like: torch.Tensor) -> torch.Tensor:
+    """[D, H, W, 3] for a volume [..., D, H, W]: x y z in -1..1, the ends in the centres of the outermost cells."""
+    z, y, x = (torch.linspace(-1, 1, size, dtype=torch.float64).to(like) for size in like.shape[-3:])
+    return torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], -1)
+
+
+class _Shrink(nn.Module):
+    """Gaussian blur, then every fourth pixel. The kernel is stored in the published file."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.empty(3, 1, 13, 13))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, padding=6, groups=3)[:, :, ::4, ::4]
+
+
+class Down2d(nn.Module):
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+
+
+class Down3d(nn.Module):
+    """Halves height and width, keeps depth."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool3d(F.relu(self.norm(self.conv(x))), (1, 2, 2))
+
+
+class Up3d(nn.Module):
+    """Doubles height and width, keeps depth."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv3d(inputs, outputs, 3, padding=1)
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=(1, 2, 2)))))

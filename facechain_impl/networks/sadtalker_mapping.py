@@ -1,0 +1,60 @@
+"""From face coefficients to the motion of the renderer's key points (MappingNet of PIRenderer, as SadTalker uses it)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .base import Network
+
+BINS = 66
+POINTS = 15
+
+
+@dataclass
+class HeadMotion:
+    """One row per frame. yaw, pitch, roll: logits [N, 66] over angles; shift: [N, 3]; expression: [N, 45], 15 points in 3-D."""
+
+    yaw: torch.Tensor
+    pitch: torch.Tensor
+    roll: torch.Tensor
+    shift: torch.Tensor
+    expression: torch.Tensor
+
+
+class MappingNet(Network):
+    """forward(windows [N, coefficients, 27]) -> HeadMotion. 70 coefficients for crops, 73 for whole pictures."""
+
+    def __init__(self, coefficients: int = 70, width: int = 1024):
+        super().__init__()
+        self.coefficients = coefficients
+        self.first = nn.Sequential(nn.Conv1d(coefficients, width, 7))
+        for i in range(3):
+            self.add_module(f"encoder{i}", nn.Sequential(nn.LeakyReLU(0.1), nn.Conv1d(width, width, 3, dilation=3)))
+        self.fc_yaw = nn.Linear(width, BINS)
+        self.fc_pitch = nn.Linear(width, BINS)
+        self.fc_roll = nn.Linear(width, BINS)
+        self.fc_t = nn.Linear(width, 3)
+        self.fc_exp = nn.Linear(width, 3 * POINTS)
+
+    @classmethod
+    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+        width, coefficients, _ = tensors["first.0.weight"].shape
+        return {"coefficients": coefficients, "width": width}
+
+    def forward(self, windows: torch.Tensor) -> HeadMotion:
+        x = self.first(windows)
+        for encoder in (self.encoder0, self.encoder1, self.encoder2):
+            x = encoder(x) + x[:, :, 3:-3]
+        x = x.mean(2)
+        return HeadMotion(self.fc_yaw(x), self.fc_pitch(x), self.fc_roll(x), self.fc_t(x), self.fc_exp(x))
+
+
+class MappingNetFull(MappingNet):
+    """The one for whole pictures: it also sees scale and place of the face."""
+
+    def __init__(self, coefficients: int = 73, width: int = 1024):
+        super().__init__(coefficients, width)
