@@ -114,7 +114,7 @@ class Case:
         arrays = make(rows, self.seed)
         expected = fingerprint_of(listed, self.seed)
         assert expected in (None, recipe.fingerprint(arrays)), f"the stand-in weights of {keys} are not those of the fixture"
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in arrays.items()}
 
     def network(self, network: type, keys: str, make: Callable = recipe.make) -> torch.nn.Module:
         """`network` with the recipe's weights, loaded as the pack loads a published file."""
