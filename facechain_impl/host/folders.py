@@ -29,6 +29,11 @@ def model_folders() -> list[Path]:
     return [Path(path) for path in folder_paths.get_folder_paths(MODELS)]
 
 
+def category_folders(category: str) -> list[Path]:
+    """The folders of one of the host's categories, such as "loras"; new files go to the first."""
+    return [Path(path) for path in folder_paths.get_folder_paths(category)]
+
+
 def stand_in_folders() -> list[Path]:
     return [Path(path) for path in folder_paths.get_folder_paths(STAND_INS)]
 

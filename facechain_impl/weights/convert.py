@@ -1,0 +1,102 @@
+"""Pickles as published, read without running any of their code, and stored once as safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from ..errors import KeyMismatch, WeightsError
+from ..networks.base import describe, layout_of
+from . import files, headers
+from .entry import COUNTER, Entry
+
+Tensors = dict[str, torch.Tensor]
+
+WRAPPERS = ("module.", "model.")
+NUMBERS = [
+    (np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np.dtype, "numpy.dtype"),
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+]
+
+
+def convert(entry: Entry, source: Path) -> Path:
+    """The safetensors beside `source`, written now. Raises WeightsError or KeyMismatch and then leaves everything as it was."""
+    content = unpickle(source)
+    tensors = state_dict(content, entry, source)
+    digest = files.sha256(source)
+    metadata = {
+        files.MARK: files.CONVERTED,
+        "source": source.name,
+        "sha256": digest,
+        "origin": files.origin_of_hash(entry, source, digest).value,
+        **files.fingerprint_metadata(source),
+    }
+    if isinstance(tags := content.get("tags") if isinstance(content, Mapping) else None, list):
+        metadata["tags"] = json.dumps(tags)
+    target = source.with_name(f"{entry.name}.safetensors")
+    write(target, tensors, metadata)
+    return target
+
+
+def write(target: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
+    """A safetensors file, complete or not there at all."""
+    part = target.with_name(target.name + ".part")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
+
+
+def unpickle(source: Path):
+    """The content of a PyTorch file, with weights-only reading. Raises WeightsError."""
+    headers.read(source)
+    try:
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{source} holds program code beside weights, or is no PyTorch file, and was not opened: {_first_line(error)} "
+            "Expected the published file. Delete it and get it again."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{source} is damaged: {_first_line(error)} Delete it and get it again.") from error
+
+
+def state_dict(content, entry: Entry, source: Path) -> Tensors:
+    """The tensors of `entry` in the content of a published file, under the published names. Raises WeightsError or KeyMismatch."""
+    found = content.get(entry.key, content) if entry.key and isinstance(content, Mapping) else content
+    tensors = {str(name): value for name, value in found.items() if torch.is_tensor(value)} if isinstance(found, Mapping) else {}
+    if not tensors:
+        inside = ", ".join(map(str, list(content)[:6])) if isinstance(content, Mapping) else type(content).__name__
+        raise WeightsError(f"{source} holds no tensors" + (f" under {entry.key!r}" if entry.key else "") + f"; it holds {inside}.")
+    tensors = {name: value for name, value in _unwrapped(tensors).items() if not name.startswith(entry.ignore or ("\0",))}
+    if problems := entry.problems(layout_of(tensors)):
+        raise KeyMismatch(
+            f"{source} is not {entry.title} ({entry.repo} {entry.revision}). {' '.join(problems)} {describe(tensors)} "
+            f"Replace it by the published {entry.path}."
+        )
+    missing = [name for name in entry.layout() if name.endswith(COUNTER) and name not in tensors]
+    return tensors | {name: torch.zeros((), dtype=torch.int64) for name in missing}
+
+
+def _unwrapped(tensors: Tensors) -> Tensors:
+    """Without the prefixes that parallel training puts before every name."""
+    for prefix in WRAPPERS:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
+    return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."

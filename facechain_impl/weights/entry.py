@@ -1,0 +1,129 @@
+"""What the manifest says about one published file."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from ..networks.base import Layout, Network, differences
+
+MODELS = "facechain"
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Licence:
+    """commercial is None where no text settles it."""
+
+    name: str
+    commercial: bool | None
+    why: str = ""
+
+    def text(self) -> str:
+        use = {True: "commercial use allowed", False: "non-commercial use only", None: "commercial use unclear"}[self.commercial]
+        return f"{self.name}: {use}" + (f", {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a file that holds several: its tensors are those whose names start with `prefix`."""
+
+    name: str
+    prefix: str
+    network: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published file, or a folder of files where path ends with a slash.
+
+    name: what the pack calls it. repo, revision, path: where it is published on ModelScope. network: "module:Class" in
+    `networks`; parts: the same for a file of several networks; neither where the file is not ours to run. key: the entry of
+    the pickle that holds the state dict. prefix: only tensors with this prefix are read, and it is taken off. ignore: prefixes
+    that training left in the file and nothing reads. optional: parts of names that the file may lack. bytes: exact size where
+    known, megabytes: about, where only that is. sha256: whole, or "head…tail" where only that much is documented. folder:
+    category of the host's model folders, subfolder inside it. needed_by: nodes and options that read it; empty where none does.
+    """
+
+    name: str
+    title: str
+    repo: str
+    revision: str
+    path: str
+    licence: Licence
+    needed_by: tuple[str, ...] = ()
+    network: str = ""
+    parts: tuple[Part, ...] = ()
+    key: str = ""
+    prefix: str = ""
+    ignore: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    bytes: int | None = None
+    megabytes: float | None = None
+    sha256: str = ""
+    folder: str = MODELS
+    subfolder: str = ""
+    note: str = ""
+
+    @property
+    def file_name(self) -> str:
+        return PurePosixPath(self.path).name
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.endswith("/")
+
+    @property
+    def is_pickle(self) -> bool:
+        return self.path.endswith(PICKLES)
+
+    @property
+    def is_onnx(self) -> bool:
+        return self.path.endswith(".onnx")
+
+    @property
+    def is_ours(self) -> bool:
+        return self.folder == MODELS
+
+    @property
+    def place(self) -> PurePosixPath:
+        """Where it lies inside its category of model folders."""
+        if self.is_ours:
+            return PurePosixPath(self.repo.split("/")[1]) / self.path
+        return PurePosixPath(self.subfolder) / ("" if self.is_folder else self.file_name)
+
+    @property
+    def converted_place(self) -> PurePosixPath:
+        """Where the safetensors made from a pickle lies."""
+        return self.place.parent / f"{self.name}.safetensors"
+
+    @property
+    def size_text(self) -> str:
+        if self.bytes:
+            return f"{self.bytes / 1e6:.1f} MB"
+        return f"about {self.megabytes:g} MB" if self.megabytes else "size unknown"
+
+    def part(self, name: str) -> Entry:
+        """The entry of one of the networks in this file. Raises KeyError."""
+        part = {part.name: part for part in self.parts}[name]
+        return replace(self, network=part.network, prefix=part.prefix, parts=())
+
+    def network_class(self) -> type[Network]:
+        module, name = self.network.split(":")
+        return getattr(importlib.import_module(f"..networks.{module}", __package__), name)
+
+    def layout(self) -> Layout:
+        """Published key -> (shape, dtype) as the state dict in the file has them; empty where the pack does not know."""
+        if self.network:
+            return {self.prefix + name: value for name, value in self.network_class().layout().items()}
+        return {name: value for part in self.parts for name, value in self.part(part.name).layout().items()}
+
+    def problems(self, found: Layout) -> list[str]:
+        """Sentences about what does not fit between the published layout and that of a file; empty when it fits.
+
+        Batch counters, which nothing reads and PyTorch before 0.4.1 did not store, may be absent."""
+        may_lack = (COUNTER, *self.optional)
+        expected = {name: value for name, value in self.layout().items() if name in found or not any(part in name for part in may_lack)}
+        return differences(expected, found) if expected else []

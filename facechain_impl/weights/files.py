@@ -1,0 +1,141 @@
+"""Where the files of the manifest lie on this machine, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..host import folders
+from ..types import Origin
+from . import headers
+from .entry import Entry
+
+RECORD = "facechain.json"
+MARK = "facechain"
+CONVERTED = "converted"
+STAND_IN = "stand-in"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A published file, or its stand-in, on this machine. key identifies its present content, for caches."""
+
+    name: str
+    path: Path
+    origin: Origin
+    key: tuple
+
+
+def published(entry: Entry) -> Path | None:
+    """The file as it was published, the safetensors made from it where that is up to date, or None."""
+    for folder in folders.category_folders(entry.folder):
+        source, converted = folder / entry.place, folder / entry.converted_place
+        if entry.is_folder:
+            if source.is_dir() and any(source.iterdir()):
+                return source
+        elif entry.is_pickle and converted.is_file() and not (source.is_file() and is_stale(converted, source)):
+            return converted
+        elif source.is_file():
+            return source
+    return None
+
+
+def is_stale(converted: Path, source: Path) -> bool:
+    """Whether `source` is no longer the pickle that `converted` was made from."""
+    metadata = headers.read(converted).metadata
+    return (metadata.get("size"), metadata.get("time")) != _fingerprint(source)
+
+
+def stand_in(entry: Entry) -> Path | None:
+    for folder in folders.stand_in_folders():
+        path = folder / stand_in_name(entry)
+        if path.is_file():
+            return path
+    return None
+
+
+def stand_in_name(entry: Entry) -> str:
+    return entry.name + (".safetensors" if entry.is_pickle else Path(entry.path).suffix)
+
+
+def target(entry: Entry) -> Path:
+    """Where a new copy of the file belongs."""
+    return folders.category_folders(entry.folder)[0] / entry.place
+
+
+def weight_file(entry: Entry, name: str, path: Path) -> WeightFile:
+    return WeightFile(name, path, origin(entry, path), (name, str(path), *_fingerprint(path)))
+
+
+def origin(entry: Entry, path: Path) -> Origin:
+    """Published only where the download recorded it at the manifest's revision, or its hash is the documented one."""
+    metadata = headers.read(path).metadata
+    if path.parent in folders.stand_in_folders() or metadata.get(MARK) == STAND_IN:
+        return Origin.STAND_IN
+    if metadata.get(MARK) == CONVERTED:
+        return Origin(metadata["origin"])
+    return origin_of_hash(entry, path, record(path).get("sha256", ""))
+
+
+def origin_of_hash(entry: Entry, path: Path, digest: str) -> Origin:
+    """The same for a file with this sha256."""
+    documented = entry.sha256 and hash_agrees(entry, digest)
+    downloaded = not entry.sha256 and record(path).get("revision") == entry.revision
+    return Origin.PUBLISHED if digest and (documented or downloaded) else Origin.UNKNOWN
+
+
+def hash_agrees(entry: Entry, digest: str) -> bool:
+    """Whether `digest` is the documented one, or ends and begins like it where only that much is documented."""
+    head, _, tail = entry.sha256.partition("…")
+    return digest.startswith(head) and digest.endswith(tail)
+
+
+def record(path: Path) -> dict[str, str]:
+    """What the download wrote down about `path`; empty when it came another way or was changed since."""
+    found = _records(path.parent).get(path.name, {})
+    return found if (found.get("size"), found.get("time")) == _fingerprint(path) else {}
+
+
+def write_record(path: Path, digest: str, revision: str) -> None:
+    size, time = _fingerprint(path)
+    records = _records(path.parent) | {path.name: {"sha256": digest, "size": size, "time": time, "revision": revision}}
+    write_atomically(path.parent / RECORD, json.dumps(records, indent=1).encode())
+
+
+def _records(folder: Path) -> dict:
+    path = folder / RECORD
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _fingerprint(path: Path) -> tuple[str, str]:
+    stat = path.stat()
+    return str(stat.st_size), str(stat.st_mtime_ns)
+
+
+def fingerprint_metadata(path: Path) -> dict[str, str]:
+    size, time = _fingerprint(path)
+    return {"size": size, "time": time}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in _blocks(file):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(file, size: int = 1 << 22) -> Iterator[bytes]:
+    while block := file.read(size):
+        yield block

@@ -1,0 +1,86 @@
+"""Opening published files: the real one where it is there, else a stand-in, else the error that says how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ..errors import KeyMismatch, MissingWeights, WeightsError
+from ..networks.base import describe
+from . import convert, files, headers, manifest
+from .entry import Entry
+from .files import WeightFile
+
+log = logging.getLogger(__name__)
+
+
+def find(name: str) -> WeightFile:
+    """The file that the manifest calls `name`, or "file.part". A pickle is converted first. Raises MissingWeights, WeightsError."""
+    entry = manifest.get(name)
+    path = files.published(entry) or files.stand_in(entry)
+    if path is None:
+        raise MissingWeights(missing_message(entry))
+    if entry.is_pickle and path.suffix != ".safetensors":
+        path = convert.convert(manifest.get(entry.name), path)
+    return files.weight_file(entry, name, path)
+
+
+def missing_message(entry: Entry) -> str:
+    """File, folder, size, licence and the command that gets it."""
+    needed = ", ".join(entry.needed_by) or entry.title
+    return (
+        f"{needed} needs {entry.file_name} ({entry.title}), which is not on this machine. Expected {files.target(entry)} "
+        f"({entry.size_text}; licence: {entry.licence.text()}). "
+        f"Get it with: python run.py models get {entry.name}, or copy it there from {entry.repo} {entry.revision} on ModelScope."
+    )
+
+
+def tensors(file: WeightFile) -> dict[str, torch.Tensor]:
+    """Its tensors on the CPU under the published names, a part's without its prefix, floating point ones in float32."""
+    entry = manifest.get(file.name)
+    headers.read(file.path)
+    loaded = load_file(file.path)
+    prefix = entry.prefix
+    chosen = {name[len(prefix) :]: tensor for name, tensor in loaded.items() if name.startswith(prefix)}
+    if not chosen:
+        raise KeyMismatch(f"{file.path} has no tensors under {prefix!r}. {describe(loaded)} Replace it by the published {entry.path}.")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in chosen.items()}
+
+
+def network(file: WeightFile) -> nn.Module:
+    """The network in `file`, in float32, evaluation mode, on the CPU. Raises KeyMismatch that names the file."""
+    entry = manifest.get(file.name)
+    try:
+        return entry.network_class().from_state_dict(tensors(file))
+    except KeyMismatch as error:
+        raise KeyMismatch(f"{file.path} is not {entry.title} ({entry.repo} {entry.revision}). {error}") from error
+
+
+def tags(file: WeightFile) -> list[str]:
+    """The list of names that a tagger's file carries beside its weights. Raises WeightsError."""
+    text = headers.read(file.path).metadata.get("tags")
+    if text is None:
+        raise WeightsError(f"{file.path} carries no list of tags. Replace it by the published {manifest.get(file.name).path}.")
+    return json.loads(text)
+
+
+def session(file: WeightFile):
+    """An onnxruntime.InferenceSession on the best device its build has. Raises WeightsError."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise WeightsError(f"{file.path.name} needs onnxruntime, which is not installed. Install it with: pip install onnxruntime")
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    if torch.cuda.is_available() and len(providers) == 1:
+        log.warning("%s runs on the CPU: this onnxruntime has no GPU. For the GPU: pip install onnxruntime-gpu", file.name)
+    headers.read(file.path)
+    try:
+        return onnxruntime.InferenceSession(str(file.path), providers=providers)
+    except (failures.Fail, failures.InvalidProtobuf, failures.InvalidGraph, failures.InvalidArgument, failures.NotImplemented) as error:
+        raise WeightsError(f"{file.path} cannot be opened by onnxruntime: {error} Delete it and get it again.") from error
