@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..host import memory
+from ..types import Origin
 from ..weights import load
 
 
@@ -10,3 +11,14 @@ def open_network(name: str) -> memory.Resident:
     """The network that the manifest calls `name`. Raises MissingWeights, KeyMismatch or WeightsError."""
     file = load.find(name)
     return memory.resident(file.key, lambda: memory.Resident(name, load.network(file), file.origin))
+
+
+def open_session(name: str):
+    """The onnxruntime session of a published ONNX file. Raises MissingWeights or WeightsError."""
+    file = load.find(name)
+    return memory.resident(file.key, lambda: load.session(file))
+
+
+def stand_ins(*names: str) -> tuple[str, ...]:
+    """Those of `names` whose file on this machine is a stand-in, for Report.stand_ins."""
+    return tuple(name for name in names if load.find(name).origin is Origin.STAND_IN)
