@@ -1,7 +1,8 @@
 """Makes the committed fixtures: `python tests/parity/extract.py ../shared/parity`.
 
 Only numbers computed from random input may be committed, so the arrays are named here one by one, and names that hold pixels of
-photographs are refused. "NAME/7" keeps every 7th element of what the fixture has of NAME.
+photographs are refused. "NAME/7" keeps every 7th element of what the fixture has of NAME, "NAME@1" its first row, for arrays whose
+later rows come from a photograph.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ PIXELS = re.compile(r"bgr|rgb|crop_|photo_")
 PARTS = ("sample", "stride", "shape", "stats")
 ARRAYS: dict[str, str] = {
     "flcm": "x_shape x_range cls landmarks rp nose",
+    "rts": "x_shape x_range out0@1 out1@1 embedding@1 embedding_normalised@1 features@1",
 }
 
 
@@ -26,7 +28,8 @@ def extract(fixtures: Path, data: Path) -> None:
         with np.load(source) as stored:
             kept = {"seed": stored["seed"]}
             for name in names.split():
-                kept |= entry(stored, *name.split("/"), separator="__" if "/" in file else "_")
+                separator = "__" if "/" in file else "_"
+                kept |= first_rows(stored, *name.split("@"), separator) if "@" in name else entry(stored, *name.split("/"), separator=separator)
         target = data / f"{file}.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(target, **kept)
@@ -43,6 +46,15 @@ def entry(stored, name: str, every: str = "1", *, separator: str) -> dict[str, n
     whole, step = (stored[name], 1) if name in stored else (stored[sample], int(stored[stride]))
     size = np.array(whole.shape) if name in stored else stored[shape]
     return {sample: whole.reshape(-1)[:: int(every)], stride: np.array(step * int(every)), shape: size, **extra}
+
+
+def first_rows(stored, name: str, rows: str, separator: str) -> dict[str, np.ndarray]:
+    """The first `rows` rows of the array `name`, without statistics, which are of all rows."""
+    if name in stored:
+        return {name: stored[name][: int(rows)]}
+    sample, stride, shape = (f"{name}{separator}{part}" for part in PARTS[:3])
+    size = np.array([int(rows), *stored[shape][1:]])
+    return {sample: stored[sample][: -(-int(size.prod()) // int(stored[stride]))], stride: stored[stride], shape: size}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""FairFace: race, gender and age from an aligned face (Karkkainen and Joo, 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .resnet import ResNet
+
+
+class FairFace(ResNet):
+    """Faces [N, 3, 224, 224], RGB with ImageNet's mean and deviation -> logits [N, 18]: 7 of race, 2 of gender, 9 of age."""
+
+    def __init__(self, counts: tuple[int, ...] = (3, 4, 6, 3), bottleneck: bool = False, width: int = 64, outputs: int = 18):
+        super().__init__(counts, bottleneck, width)
+        self.fc = nn.Linear(width * 8 * (4 if bottleneck else 1), outputs)
+
+    @classmethod
+    def sizes(cls, tensors) -> dict:
+        return super().sizes(tensors) | {"outputs": tensors["fc.weight"].shape[0]}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(super().forward(x)[-1].mean((2, 3)))
