@@ -21,7 +21,7 @@ class IR100(Network):
         units, inputs = [], first
         for width, count in stages:
             for i in range(count):
-                units.append(_Unit(inputs, width, 2 if i == 0 else 1))
+                units.append(Unit(inputs, width, 2 if i == 0 else 1))
                 inputs = width
         self.body = nn.Sequential(*units)
         self.output_layer = nn.Sequential(
@@ -39,8 +39,10 @@ class IR100(Network):
         return F.normalize(self.output_layer(self.body(self.input_layer(x))))
 
 
-class _Unit(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int):
+class Unit(nn.Module):
+    """Improved residual unit; `last` ends its residual branch."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *last: nn.Module):
         super().__init__()
         self.shortcut_layer = nn.MaxPool2d(1, stride)
         if inputs != outputs:
@@ -51,6 +53,7 @@ class _Unit(nn.Module):
             nn.PReLU(outputs),
             nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outputs),
+            *last,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,9 @@ def extract(fixtures: Path, data: Path) -> None:
             kept = {"seed": stored["seed"]}
             for name in names.split():
                 separator = "__" if "/" in file else "_"
-                kept |= first_rows(stored, *name.split("@"), separator) if "@" in name else entry(stored, *name.split("/"), separator=separator)
+                kept |= (
+                    first_rows(stored, *name.split("@"), separator) if "@" in name else entry(stored, *name.split("/"), separator=separator)
+                )
         target = data / f"{file}.npz"
         target.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(target, **kept)

@@ -1,0 +1,59 @@
+"""Who a face is: RTS embeddings, compared by their cosine."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..host.memory import Resident
+from ..photos.align import align112
+from ..types import Face
+
+BATCH = 16
+
+
+class Embedding(NamedTuple):
+    """vector: float32 [512] of length 1. uncertainty: log of the mean of the variances that RTS predicts, larger is less certain."""
+
+    vector: np.ndarray
+    uncertainty: float
+
+
+class FaceRecognition:
+    """Aligned faces to embeddings, in batches."""
+
+    def __init__(self, resident: Resident):
+        self.resident = resident
+
+    def embed(self, aligned: list[torch.Tensor]) -> list[Embedding]:
+        """aligned: RGB [112, 112, 3] in 0..1 each, see photos.align.align112."""
+        found = []
+        for start in range(0, len(aligned), BATCH):
+            found += self._embed_batch(torch.stack(aligned[start : start + BATCH]))
+        return found
+
+    def _embed_batch(self, faces: torch.Tensor) -> list[Embedding]:
+        network = self.resident.load()
+        faces = faces.to(self.resident.device).permute(0, 3, 1, 2) * 2 - 1  # [N, H, W, C] -> [N, C, H, W]
+        vectors, log_variance = network(faces)
+        vectors = F.normalize(vectors).cpu().numpy()
+        # The published pipeline keeps all values of this head; one column shows the log of their mean variance.
+        uncertainty = (log_variance.logsumexp(1) - math.log(log_variance.shape[1])).cpu()
+        return [Embedding(vector, float(value)) for vector, value in zip(vectors, uncertainty)]
+
+
+def embed_faces(recognition: FaceRecognition, image: torch.Tensor, faces: list[Face]) -> None:
+    """Fill `embedding` and `uncertainty` of those `faces` of `image` [H, W, 3] that have five points and no embedding yet."""
+    wanted = [face for face in faces if face.embedding is None and face.points is not None]
+    found = recognition.embed([align112(image, face.points) for face in wanted])
+    for face, embedding in zip(wanted, found):
+        face.embedding, face.uncertainty = embedding
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of two embeddings of length 1."""
+    return float(np.dot(first, second))
