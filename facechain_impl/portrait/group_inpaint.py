@@ -1,0 +1,225 @@
+"""Persons put into a picture: which face becomes whom, one model per person, everything pasted back, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..host import lora
+from ..host.sampling import Bar, Diffusion, Painter, Schedule
+from ..types import Face, NoFace, Person, Report
+from . import inpaint_geometry as geometry
+from . import people, prompts
+from .fusion import FaceFusion
+from .inpaint_masks import paste_mask
+from .inpaint_targets import GivenMasks, Pose, Sight, Target, prepare
+from .two_stage import Likeness, Nets, Settings, TwoStage, Work, steps_of
+
+SEED_STRIDE = 1009
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts of the prompts. trigger: of the person in the model, where no person is connected."""
+
+    scene: str
+    negative: str
+    ethnicity: str = ""
+    trigger: str = ""
+    weights: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who goes where. which: see `people.chosen`; entries: the explicit list."""
+
+    how: people.Assign = people.Assign.AUTO
+    entries: str = ""
+    which: str = people.AUTO_FACES
+
+
+@dataclass(frozen=True)
+class Template:
+    """One picture to put persons into. generated: stage-1 pictures of the user's, one for all faces or one for each."""
+
+    name: str
+    image: torch.Tensor
+    faces: list[Face]
+    given: GivenMasks = field(default_factory=GivenMasks)
+    pose: Pose = field(default_factory=Pose)
+    generated: Sequence[torch.Tensor] = ()
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The people: persons with their own LoRA, or none where the MODEL knows the person already.
+
+    strength: of the persons' LoRAs. photo: a face of the person in the MODEL, for the fusion. fusion: None switches it off.
+    """
+
+    persons: Sequence[Person]
+    strength: float = 0.95
+    photo: torch.Tensor | None = None
+    fusion: FaceFusion | None = None
+
+
+class GroupInpaint:
+    """The two-stage inpainting of any number of persons. `report` says what happened to every face."""
+
+    def __init__(self, base: Diffusion, nets: Nets, sight: Sight, cast: Cast, words: Words, settings: Settings, schedule: Schedule):
+        if settings.size % base.factor or settings.size < base.factor:
+            raise BadInput(f"The crop size is {settings.size}; it must be a multiple of {base.factor}, the VAE's cell.")
+        self._base, self._nets, self._sight, self._cast = base, nets, sight, cast
+        self._words, self._settings, self._schedule = words, settings, schedule
+        self.report = Report("Faces put into pictures")
+
+    def run(self, template: Template, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+        """`variants` pictures [H, W, 3]; empty when the picture is skipped. Raises FaceNotFound when a face is missing and no_face
+        says so, BadInput when something connected does not belong to the picture."""
+        plain = [template.image] * variants
+        if not template.faces:
+            return self._missing(template.name, "no face was found", no_face, plain)
+        who = self._assign(template.faces, choice)
+        if not who or self._settings.strength <= 0:
+            self.report.add(template.name, "unchanged", "no face was chosen" if not who else "the strength is 0")
+            return plain
+        targets, reasons = prepare(
+            template.image, template.faces, sorted(who), template.given, template.pose, self._sight, self._settings.size
+        )
+        canvases = [template.image.clone() for _ in plain]
+        bar = Bar(self._steps(targets, who, variants, bool(template.generated)))
+        for person, group in _groups(targets, who):
+            works = self._works(template, group, canvases, seed, sorted(who))
+            self._stages(person, bar).run(works)
+            reasons.update({work.target.number: work.problem for work in works if work.problem})
+            for work in works:
+                if work.result is not None:
+                    paste(canvases[work.variant], work)
+            self._note_landmarks(works)
+        return self._told(template.name, who, reasons, no_face, canvases, plain)
+
+    def _assign(self, faces: list[Face], choice: Choice) -> dict[int, int | None]:
+        """Index of the face -> index of its person, None for the person in the model."""
+        persons = self._cast.persons
+        indices = people.chosen(faces, choice.which, bool(persons))
+        if not persons:
+            return dict.fromkeys(indices)
+        result = people.assign([faces[i] for i in indices], persons, choice.how, choice.entries)
+        for note in result.notes:
+            self._note(note)
+        for index in sorted(set(range(len(persons))) - set(result.person_of)):
+            self.report.add(persons[index].name, "not used", "there is no face left for this person")
+        return {face: person for face, person in zip(indices, result.person_of) if person is not None}
+
+    def _works(self, template: Template, group: list[Target], canvases: list[torch.Tensor], seed: int, order: list[int]) -> list[Work]:
+        generated = template.generated
+        if len(generated) not in (0, 1, len(order)):
+            raise BadInput(f"There are {len(generated)} stage-1 pictures for {len(order)} faces. Connect one, or one for each face.")
+        works = []
+        for variant, canvas in enumerate(canvases):
+            for target in group:
+                place = order.index(target.number - 1)
+                work = Work(target, variant, seed + variant + SEED_STRIDE * place, target.crop(canvas, self._settings.size))
+                if generated:
+                    work.generated, work.given = generated[place % len(generated)], True
+                works.append(work)
+        return works
+
+    def _stages(self, index: int | None, bar: Bar) -> TwoStage:
+        person = None if index is None else self._cast.persons[index]
+        base = self._base if person is None else with_person(self._base, person, self._cast.strength)
+        painter = Painter(base, self._schedule, bar)
+        words = self._words
+        trigger = words.trigger if person is None else person.trigger
+        prompt = prompts.scene(trigger, words.scene, words.negative, words.ethnicity)
+        text = painter.text(prompt.positive, prompt.negative, words.weights)
+        return TwoStage(painter, text, self._nets, self._sight, self._likeness(person), self._settings)
+
+    def _likeness(self, person: Person | None) -> Likeness | None:
+        """The photograph for the fusion, or None with a note that says why there is none."""
+        if self._cast.fusion is None:
+            return None
+        photo = self._cast.photo if person is None else person.template
+        name = "the person in the MODEL" if person is None else person.name
+        if photo is None:
+            self._note(f"No face is fused for {name}: there is no photograph of that face.")
+            return None
+        face = self._sight.largest([photo])[0]
+        if face is None:
+            self._note(f"No face is fused for {name}: no face was found in the photograph.")
+            return None
+        return Likeness(photo, face.points, self._cast.fusion)
+
+    def _steps(self, targets: list[Target], who: dict[int, int | None], variants: int, given: bool) -> int:
+        counts = [len(group) * variants for _, group in _groups(targets, who)]
+        return sum(steps_of(count, given, self._settings, self._schedule) for count in counts)
+
+    def _note_landmarks(self, works: list[Work]) -> None:
+        if any(work.landmarks is None and work.result is not None for work in works):
+            self._note(
+                "Without facial landmarks only eyes, nose and mouth steer the painting: the expression and the outline of the jaw may "
+                "differ from the generated face. Connect a FACE_DETECTION_MODEL, or get the weights of the landmark network."
+            )
+
+    def _note(self, note: str) -> None:
+        if note not in self.report.notes:
+            self.report.notes.append(note)
+
+    def _told(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
+        """What became of every face goes into the report; the policy decides about the picture."""
+        for index, person in sorted(who.items()):
+            values = {} if person is None else {"person": self._cast.persons[person].name}
+            reason = reasons.get(index + 1, "")
+            self.report.add(f"{name}, face {index + 1}", "left as it was" if reason else "painted", reason, **values)
+        if not reasons:
+            return canvases
+        summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
+        return self._missing(name, summary, no_face, canvases)
+
+    def _missing(self, name: str, reason: str, no_face: NoFace, otherwise: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What the policy makes of a picture with missing faces: an error, nothing, or `otherwise`."""
+        if no_face is NoFace.STOP:
+            raise FaceNotFound(
+                f"{name}: {reason}. Set 'no_face' to '{NoFace.SKIP.value}' or '{NoFace.PASS.value}', or use a picture with a larger, "
+                "unobstructed face."
+            )
+        skipped = no_face is NoFace.SKIP
+        self.report.add(name, "skipped" if skipped else "passed through", reason)
+        return [] if skipped else otherwise
+
+
+def with_person(base: Diffusion, person: Person, strength: float) -> Diffusion:
+    """The model with the person's LoRA, on a clone. Raises BadInput when the LoRA does not fit the model."""
+    found = lora.match(base.model, base.clip, person.lora)
+    if not found.patches:
+        some = ", ".join(found.unknown[:3])
+        raise BadInput(
+            f"The LoRA of {person.name} does not fit this model: none of its {len(person.lora)} keys ({some}...) names one of its weights. "
+            "Use a checkpoint of the architecture the person was trained on."
+        )
+    model, clip = lora.patched(base.model, base.clip, found, strength, strength)
+    return Diffusion(model, clip, base.vae)
+
+
+def paste(canvas: torch.Tensor, work: Work) -> None:
+    """Put a finished crop back into `canvas` [H, W, 3], in place. Pixels where its mask is 0 keep their very values."""
+    target = work.target
+    window, mask = paste_mask(target.square, target.face.box, target.others, *canvas.shape[:2])
+    x0, y0, x1, y1 = window
+    left, top, _, _ = target.square.box
+    side = 2 * target.square.half
+    pixels = geometry.resize(work.result, side, side)[y0 - top : y1 - top, x0 - left : x1 - left]
+    region = canvas[y0:y1, x0:x1]
+    mixed = pixels * mask[..., None] + region * (1 - mask[..., None])
+    canvas[y0:y1, x0:x1] = torch.where(mask[..., None] > 0, mixed, region)
+
+
+def _groups(targets: list[Target], who: dict[int, int | None]) -> list[tuple[int | None, list[Target]]]:
+    """Targets by person, persons in the order of their leftmost face."""
+    groups: dict[int | None, list[Target]] = {}
+    for target in targets:
+        groups.setdefault(who[target.number - 1], []).append(target)
+    return list(groups.items())

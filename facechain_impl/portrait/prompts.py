@@ -1,0 +1,66 @@
+"""Prompts of portraits: who it is, what is to be seen, and what is not.
+
+FaceChain's prompts are read without weights: brackets mean nothing here. Words for an ethnicity are the user's alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+TOKEN = "<fcsks>"
+CHILDREN = "children"
+CHILD_TRIGGERS = ("a boy", "a girl")
+ADULT_MALE_TRIGGERS = ("a handsome man", "a mature man")
+
+SCENE_INPAINT = "plain studio background, one person, upper body, detailed face, photorealistic, best quality, wearing a T-shirt"
+NEGATIVE_INPAINT = (
+    "nsfw, painting, sketch, worst quality, low quality, normal quality, monochrome, grayscale, logo, text, watermark, signature"
+)
+NEGATIVE_PORTRAIT = (
+    f"{NEGATIVE_INPAINT}, username, low resolution, bad hands, extra fingers, fewer fingers, extra limbs, tattoo, mole, skin blemishes"
+)
+LEAD = "raw photo, masterpiece"
+CLOTHES_TAIL = "one person, medium shot, detailed face, facing the camera with level shoulders, photorealistic, best quality"
+STYLE_TAIL = "upper body, raw photo, masterpiece, one person, medium shot, detailed face, photorealistic, best quality"
+
+
+class Prompt(NamedTuple):
+    positive: str
+    negative: str
+
+
+def join(*parts: str) -> str:
+    """The parts that say anything, one after the other with commas."""
+    return ", ".join(part for part in (text.strip(" ,\n") for text in parts) if part)
+
+
+def identity(trigger: str) -> str:
+    """The words a face LoRA was trained with, as they stand in its captions, and `children` behind a boy or a girl."""
+    subject = _subject(trigger)
+    child = CHILDREN if subject in CHILD_TRIGGERS and not _says(trigger, CHILDREN) else ""
+    return join(trigger, child)
+
+
+def scene(trigger: str, words: str, negative: str, ethnicity: str = "") -> Prompt:
+    """The person of `trigger` in the scene that `words` describe. Adult men get `children` among what is not wanted."""
+    unwanted = CHILDREN if _subject(trigger) in ADULT_MALE_TRIGGERS and not _says(negative, CHILDREN) else ""
+    return Prompt(join(identity(trigger), ethnicity, LEAD, words), join(negative, unwanted))
+
+
+def portrait(trigger: str, style: str, with_style_lora: bool, negative: str = NEGATIVE_PORTRAIT, ethnicity: str = "") -> Prompt:
+    """A portrait of the person of `trigger`: `style` names clothes, or describes what a style LoRA draws."""
+    words = join(style, STYLE_TAIL) if with_style_lora else join(LEAD, ethnicity, style, CLOTHES_TAIL)
+    prompt = scene(trigger, "", negative)
+    lead = join(identity(trigger), ethnicity if with_style_lora else "")
+    return Prompt(join(lead, words), prompt.negative)
+
+
+def _subject(trigger: str) -> str:
+    """The part of a trigger that says boy, girl, man or woman, without the token in front."""
+    parts = [part.strip() for part in trigger.split(",")]
+    return next((part for part in parts if part and not part.startswith("<")), "")
+
+
+def _says(text: str, word: str) -> bool:
+    return re.search(rf"\b{re.escape(word)}\b", text) is not None
