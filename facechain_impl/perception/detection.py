@@ -1,0 +1,196 @@
+"""Face detectors: pictures in, boxes and five points out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import BadInput
+from ..host.memory import Resident
+from ..host.progress import check_interrupt
+from ..networks.damofd import ANCHORS, STRIDES, Maps
+from ..photos.align import ARCFACE_112, similarity, transform
+from ..types import Face, Origin, digest_of
+from .haar import HaarFaces
+from .models import open_network
+
+BUILT_IN, DAMOFD, MEDIAPIPE = "Built-in", "DamoFD", "MediaPipe landmarks"
+CHOICES = (BUILT_IN, DAMOFD, MEDIAPIPE)
+
+# Corners of both eyes, tip of the nose and corners of the mouth in the mesh of MediaPipe, left meaning left in the picture.
+MESH_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))
+
+
+class Detector(ABC):
+    """Finds faces. `name` is told to the user, `origin_names` are the networks that run on stand-in weights."""
+
+    name: str
+    origin_names: tuple[str, ...] = ()
+
+    @abstractmethod
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
+        """The faces of each picture [H, W, 3] in 0..1, best score first, with box, score and points in its pixels."""
+
+
+def open_detector(choice: str) -> Detector:
+    """The detector that the user chose, "Built-in" or "DamoFD". Raises WeightsError when it cannot work on this machine."""
+    if choice == BUILT_IN:
+        return BuiltInDetector()
+    if choice == DAMOFD:
+        return DamoFDDetector(open_network("damofd"))
+    raise BadInput(f"There is no face detector {choice!r} here; choose {BUILT_IN!r} or {DAMOFD!r}.")
+
+
+class BuiltInDetector(Detector):
+    """OpenCV's cascades. Eyes are found; nose and mouth are where faces have them."""
+
+    name = BUILT_IN
+
+    def __init__(self):
+        self._cascades = HaarFaces()
+
+    def detect(self, images):
+        return [self._faces(image) for image in images]
+
+    def _faces(self, image: torch.Tensor) -> list[Face]:
+        check_interrupt()
+        pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        seen = self._cascades.find(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        return [_face_from_eyes(face.eyes, face.side, face.score) for face in seen]
+
+
+def _face_from_eyes(eyes: np.ndarray, side: float, score: float) -> Face:
+    """A face from its eyes [2, 2] and the side of the square that a cascade calls it."""
+    points = transform(ARCFACE_112, similarity(ARCFACE_112[:2], eyes))
+    right = (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
+    down = np.array([-right[1], right[0]])
+    # The usual distance of the eyes for that square; a detector's box is the extent of an ellipse of 1.02 by 1.43 of it.
+    unit = 0.368 * side
+    centre = eyes.mean(0) + 0.36 * unit * down
+    half = unit * np.hypot(1.02 * right, 1.43 * down)
+    return Face(np.concatenate([centre - half, centre + half]).astype(np.float32), float(score), points.astype(np.float32))
+
+
+class DamoFDDetector(Detector):
+    """DamoFD-0.5G. Several pictures go through at once, each on its own 640 x 640 ground."""
+
+    name = DAMOFD
+    SIDE, BATCH = 640, 8
+
+    def __init__(self, resident: Resident, threshold: float = 0.3, overlap: float = 0.45):
+        self._resident, self._threshold, self._overlap = resident, threshold, overlap
+        self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
+
+    def detect(self, images):
+        faces = []
+        for start in range(0, len(images), self.BATCH):
+            check_interrupt()
+            faces += self._batch(images[start : start + self.BATCH])
+        return faces
+
+    def _batch(self, images: list[torch.Tensor]) -> list[list[Face]]:
+        grounds = [self.prepare(image) for image in images]
+        network = self._resident.load()
+        maps = network(torch.stack([ground for ground, _, _ in grounds]).to(self._resident.device))
+        maps = [Maps(*(part.float().cpu() for part in level)) for level in maps]
+        return [
+            self._decode([Maps(*(part[i] for part in level)) for level in maps], size, scale) for i, (_, size, scale) in enumerate(grounds)
+        ]
+
+    def prepare(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], np.ndarray]:
+        """(network input [3, 640, 640], (height, width) of the picture on it, scale in x and y)."""
+        height, width = image.shape[:2]
+        ratio = self.SIDE / max(height, width)
+        size = tuple(max(int(length * ratio + 0.5), 1) for length in (height, width))
+        pixels = image.detach().cpu().float().numpy() * 255
+        small = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        ground = torch.zeros(3, self.SIDE, self.SIDE)
+        ground[:, : size[0], : size[1]] = torch.from_numpy((small - 127.5) / 128).permute(2, 0, 1)
+        return ground, size, np.array([size[1] / width, size[0] / height], np.float32)
+
+    def _decode(self, maps: list[Maps], size: tuple[int, int], scale: np.ndarray) -> list[Face]:
+        rows = torch.cat([decode(level, stride, self._threshold) for level, stride in zip(maps, STRIDES)]).numpy()
+        boxes = rows[:, 1:5].clip(0, [size[1], size[0], size[1], size[0]]).reshape(-1, 2, 2) / scale
+        points = rows[:, 5:].reshape(-1, 5, 2) / scale
+        keep = nms(boxes.reshape(-1, 4), rows[:, 0], self._overlap)
+        return [Face(boxes[i].reshape(4).astype(np.float32), float(rows[i, 0]), points[i].astype(np.float32)) for i in keep]
+
+
+def decode(level: Maps, stride: int, threshold: float) -> torch.Tensor:
+    """Rows [M, 15] of score, box and points above `threshold`, in pixels of the network's input, from maps [C, H, W] of one stride."""
+    rows, columns = level.scores.shape[1:]
+    places = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), -1) * stride
+    centres = places.reshape(-1, 1, 2).expand(-1, ANCHORS, 2).reshape(-1, 2).float()
+    scores = level.scores.permute(1, 2, 0).reshape(-1).sigmoid()
+    keep = scores > threshold
+    centres = centres[keep]
+    distances = level.distances.permute(1, 2, 0).reshape(-1, 4)[keep] * stride
+    points = level.points.permute(1, 2, 0).reshape(-1, 5, 2)[keep] * stride + centres[:, None]
+    boxes = torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], 1)
+    return torch.cat([scores[keep, None], boxes, points.flatten(1)], 1)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, overlap: float, border: float = 0.0) -> list[int]:
+    """Indices of `boxes` [N, 4] to keep, best score first: none overlaps a better one by more than `overlap` (intersection over union).
+
+    `border` is added to widths and heights, as networks do that count pixels including both ends."""
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0] + border) * (boxes[:, 3] - boxes[:, 1] + border)
+    keep = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        keep.append(int(best))
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = np.prod(np.maximum(high - low + border, 0), 1)
+        order = rest[shared <= overlap * (areas[best] + areas[rest] - shared)]
+    return keep
+
+
+class Mesh(NamedTuple):
+    """One entry of the host's FACE_LANDMARKS: `frames` of faces and the (height, width) that they were found in."""
+
+    faces: list[dict]
+    size: tuple[int, int]
+
+
+def from_landmarks(face_landmarks: list[dict] | dict, images: list[torch.Tensor]) -> Detector:
+    """A detector that knows only `images`: the faces that the host's MediaPipe node found in them, in the same order.
+
+    Raises BadInput when the landmarks are not of these pictures."""
+    given = face_landmarks if isinstance(face_landmarks, list) else [face_landmarks]
+    meshes = [Mesh(faces, tuple(one["image_size"])) for one in given for faces in one["frames"]]
+    if len(meshes) != len(images):
+        raise BadInput(
+            f"face_landmarks are of {len(meshes)} pictures, images holds {len(images)}. Connect the pictures in which they were found."
+        )
+    for number, (mesh, image) in enumerate(zip(meshes, images), 1):
+        if mesh.size != tuple(image.shape[:2]):
+            raise BadInput(
+                f"The landmarks of picture {number} were found in {mesh.size[1]}x{mesh.size[0]} pixels, "
+                f"the picture has {image.shape[1]}x{image.shape[0]}. Connect the picture in which they were found."
+            )
+    return LandmarkDetector({digest_of(image): mesh.faces for mesh, image in zip(meshes, images)})
+
+
+class LandmarkDetector(Detector):
+    """Faces of known pictures, by the digest of their pixels. Other pictures have none."""
+
+    name = MEDIAPIPE
+
+    def __init__(self, faces: dict[str, list[dict]]):
+        self._faces = faces
+
+    def detect(self, images):
+        found = [[_face_from_mesh(face) for face in self._faces.get(digest_of(image), [])] for image in images]
+        return [sorted(faces, key=lambda face: -face.score) for faces in found]
+
+
+def _face_from_mesh(face: dict) -> Face:
+    landmarks = np.asarray(face["landmarks_xy"], np.float32)
+    points = np.stack([landmarks[list(group)].mean(0) for group in MESH_POINTS])
+    return Face(np.asarray(face["bbox_xyxy"], np.float32), float(face["score"]), points, landmarks)

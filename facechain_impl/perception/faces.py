@@ -1,0 +1,45 @@
+"""Faces of a list of pictures: found once, reused wherever the pixels are the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..types import Face, Faces, Picture, digest_of
+from .detection import Detector, open_detector
+
+# Training pictures with a second face are used only when the first is this many times as large.
+MAIN_FACE_RATIO = 4.0
+
+
+def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Faces | None = None, names: list[str] | None = None) -> Faces:
+    """The faces of `images` (each [H, W, 3] in 0..1), in their order.
+
+    `known` faces are taken over for the pictures that they were found in. A detector given by its choice is opened only when some
+    picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
+    """
+    names = names or [f"picture {number}" for number in range(1, len(images) + 1)]
+    pictures = [known.of(image) if known else None for image in images]
+    stand_ins = known.stand_ins if known else ()
+    missing = [index for index, picture in enumerate(pictures) if picture is None]
+    if missing:
+        detector = open_detector(detector) if isinstance(detector, str) else detector
+        stand_ins = tuple(dict.fromkeys((*stand_ins, *detector.origin_names)))
+        for index, faces in zip(missing, detector.detect([images[index] for index in missing])):
+            size = tuple(images[index].shape[:2])
+            pictures[index] = Picture(faces, size, digest_of(images[index]), detector=detector.name)
+    return Faces([replace(picture, name=name) for picture, name in zip(pictures, names)], stand_ins)
+
+
+def largest(faces: list[Face], ratio: float | None = None) -> Face | None:
+    """The face of the largest area. With `ratio` only when it is at least that many times as large as the next, else None."""
+    ordered = sorted(faces, key=lambda face: -face.area)
+    if not ordered or (ratio and len(ordered) > 1 and ordered[0].area < ratio * ordered[1].area):
+        return None
+    return ordered[0]
+
+
+def large_enough(faces: list[Face], side: float = 10.0) -> list[Face]:
+    """`faces` whose box is at least `side` pixels wide and high; the alignment to 112 pixels ignores others."""
+    return [face for face in faces if face.width >= side and face.height >= side]

@@ -1,0 +1,193 @@
+"""A face detector that needs no download: the cascades that OpenCV 4 carries.
+
+One cascade alone misses tilted faces and sees faces in neckties. So places are proposed freely, at three angles, and each is then
+looked at closely, at its best angle and four beside it, by three cascades: the share of the fifteen that agree is the score.
+Pictures here are uint8 grey [H, W]; a turn is the angle in degrees, counter-clockwise, that makes a face upright.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import WeightsError
+from ..photos.align import invert, transform
+
+FACES = ("frontalface_alt2", "frontalface_default", "frontalface_alt")
+EYES = ("eye", "eye_tree_eyeglasses")
+SEARCH_SIDE, DETAIL_SIDE = 640, 1600
+SEARCH_TURNS = (0, -25, 25)
+COARSE_TURNS = (-60, -40, -20, 0, 20, 40, 60)
+FINE_TURNS = (-20, -10, 0, 10, 20)
+PATCH, PATCH_FACE = 200, 100
+EYE_PATCH, EYE_FACE = 300, 200
+ACCEPT = 0.5
+# Centres of the eyes in the square that a cascade calls a face, in fractions of its side.
+EYE_PLACES = np.array([[0.316, 0.39], [0.684, 0.39]])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A square face of side `side` around (x, y), upright after `turn`; `score` is the share of agreement."""
+
+    x: float
+    y: float
+    side: float
+    turn: float = 0.0
+    score: float = 0.0
+
+    def overlaps(self, other: Place) -> bool:
+        near = np.hypot(self.x - other.x, self.y - other.y) < 0.5 * max(self.side, other.side)
+        return near and 0.5 < self.side / other.side < 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face in the pixels of the picture: eyes float64 [2, 2], side of its square, score 0..1."""
+
+    eyes: np.ndarray
+    side: float
+    score: float
+
+
+class HaarFaces:
+    """Finds faces and their eyes, one picture at a time."""
+
+    def __init__(self):
+        self._faces = [_cascade(name) for name in FACES]
+        self._eyes = [_cascade(name) for name in EYES]
+
+    def find(self, grey: np.ndarray) -> list[Seen]:
+        """The faces in `grey`, best first. A picture without an upright face is searched again on its side and upside down."""
+        detail, scale = _shrunk(grey, DETAIL_SIDE)
+        for quarters in range(4):
+            turned = np.ascontiguousarray(np.rot90(detail, quarters))
+            faces = self.faces(turned)
+            if faces:
+                eyes = [_unturned(self.eyes(turned, face), quarters, detail.shape) for face in faces]
+                return [Seen((pair + 0.5) / scale - 0.5, face.side / scale, face.score) for pair, face in zip(eyes, faces)]
+        return []
+
+    def faces(self, grey: np.ndarray) -> list[Place]:
+        judged = [self.judge(grey, place) for place in self.propose(grey)]
+        return _distinct(sorted((place for place in judged if place.score >= ACCEPT), key=lambda place: -place.score))
+
+    def propose(self, grey: np.ndarray) -> list[Place]:
+        """Every place that one of two cascades takes for a face at one of the angles."""
+        small, scale = _shrunk(grey, SEARCH_SIDE)
+        places = []
+        for turn in SEARCH_TURNS:
+            turned, matrix = _turned(small, turn)
+            for cascade in self._faces[:2]:
+                for x, y, side, _ in cascade.detectMultiScale(turned, 1.1, 2, minSize=(20, 20)):
+                    centre = transform([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
+                    places.append(Place(*centre, side / scale))
+        return _distinct(places)
+
+    def judge(self, grey: np.ndarray, place: Place) -> Place:
+        """`place` at its best angle, moved to where the cascades agree, with the share of them that do."""
+        coarse = [(turn, vote) for turn in COARSE_TURNS for vote in self._votes(grey, place, turn, self._faces[:2])]
+        if not coarse:
+            return place
+        turn = float(np.mean([turn for turn, _ in coarse]))
+        place = _mean(place, [vote for _, vote in coarse])
+        fine = [(step, vote) for step in FINE_TURNS for vote in self._votes(grey, place, turn + step, self._faces)]
+        if not fine:
+            return place
+        score = len(fine) / (len(FINE_TURNS) * len(self._faces))
+        return replace(_mean(place, [vote for _, vote in fine]), turn=turn + float(np.mean([step for step, _ in fine])), score=score)
+
+    def _votes(self, grey: np.ndarray, place: Place, turn: float, cascades: list) -> list[Place]:
+        """Where each of the cascades sees a face in the middle of the turned patch around `place`, one vote each at most."""
+        patch, matrix = _patch(grey, place, turn, PATCH, PATCH_FACE)
+        votes = []
+        for cascade in cascades:
+            squares = cascade.detectMultiScale(patch, 1.1, 2, minSize=(65, 65), maxSize=(160, 160))
+            centred = [(x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
+            near = [square for square in centred if np.hypot(square[0] - PATCH / 2, square[1] - PATCH / 2) < 0.3 * PATCH_FACE]
+            if near:
+                x, y, side = min(near, key=lambda square: np.hypot(square[0] - PATCH / 2, square[1] - PATCH / 2))
+                votes.append(Place(*transform([[x, y]], invert(matrix))[0], side * place.side / PATCH_FACE))
+        return votes
+
+    def eyes(self, grey: np.ndarray, face: Place) -> np.ndarray:
+        """Both eyes [2, 2] of `face`; where no cascade sees one, the place where faces have it."""
+        patch, matrix = _patch(grey, face, face.turn, EYE_PATCH, EYE_FACE)
+        expected = (EYE_PLACES - 0.5) * EYE_FACE + EYE_PATCH / 2
+        seen = [self._eye(patch, place) for place in expected]
+        return transform(np.stack(seen), invert(matrix))
+
+    def _eye(self, patch: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """The middle one of the eyes that the cascades see close to `expected`."""
+        reach = int(0.22 * EYE_FACE)
+        left, top = (expected - reach).astype(int)
+        window = np.ascontiguousarray(patch[top : top + 2 * reach, left : left + 2 * reach])
+        centres = [
+            (left + x + side / 2, top + y + side / 2)
+            for cascade in self._eyes
+            for x, y, side, _ in cascade.detectMultiScale(window, 1.05, 2, minSize=(30, 30), maxSize=(80, 80))
+        ]
+        return np.median(centres, axis=0) if centres else expected
+
+
+def _cascade(name: str) -> cv2.CascadeClassifier:
+    folder = getattr(getattr(cv2, "data", None), "haarcascades", None)
+    file = Path(folder or "", f"haarcascade_{name}.xml")
+    if folder is None or not hasattr(cv2, "CascadeClassifier") or not file.is_file():
+        raise WeightsError(
+            f"The built-in face detector needs {file.name} of OpenCV 4; this machine has OpenCV {cv2.__version__} without it. "
+            'Run: pip install "opencv-python-headless<5", or choose another detector.'
+        )
+    return cv2.CascadeClassifier(str(file))
+
+
+def _shrunk(grey: np.ndarray, side: int) -> tuple[np.ndarray, float]:
+    scale = min(1.0, side / max(grey.shape))
+    if scale == 1.0:
+        return grey, scale
+    height, width = (max(round(length * scale), 1) for length in grey.shape)
+    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), scale
+
+
+def _turned(grey: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
+    """The whole picture turned on a larger grey ground, and the matrix that did it."""
+    if not turn:
+        return grey, np.eye(2, 3)
+    height, width = grey.shape
+    side = int(np.hypot(height, width))
+    matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), turn, 1)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    return cv2.warpAffine(grey, matrix, (side, side), borderValue=128), matrix
+
+
+def _patch(grey: np.ndarray, place: Place, turn: float, size: int, face: int) -> tuple[np.ndarray, np.ndarray]:
+    """[size, size] around `place`, turned, its face `face` pixels wide, and the matrix picture -> patch. Edges are repeated outwards."""
+    matrix = cv2.getRotationMatrix2D((place.x, place.y), turn, face / place.side)
+    matrix[:, 2] += size / 2 - place.x, size / 2 - place.y
+    return cv2.warpAffine(grey, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), matrix
+
+
+def _unturned(points: np.ndarray, quarters: int, shape: tuple[int, int]) -> np.ndarray:
+    """`points` of np.rot90(picture, quarters) in the picture of `shape`."""
+    height, width = shape if quarters % 2 == 0 else shape[::-1]
+    for _ in range(quarters):
+        points = np.stack([height - 1 - points[:, 1], points[:, 0]], 1)
+        height, width = width, height
+    return points
+
+
+def _mean(place: Place, votes: list[Place]) -> Place:
+    x, y, side = np.median([(vote.x, vote.y, vote.side) for vote in votes], axis=0)
+    return replace(place, x=float(x), y=float(y), side=float(side))
+
+
+def _distinct(places: list[Place]) -> list[Place]:
+    """`places` without those that overlap an earlier one."""
+    kept: list[Place] = []
+    for place in places:
+        if not any(place.overlaps(other) for other in kept):
+            kept.append(place)
+    return kept
