@@ -102,7 +102,7 @@ class Entry:
     @property
     def size_text(self) -> str:
         if self.bytes:
-            return f"{self.bytes / 1e6:.1f} MB"
+            return megabytes(self.bytes)
         return f"about {self.megabytes:g} MB" if self.megabytes else "size unknown"
 
     def part(self, name: str) -> Entry:
@@ -127,3 +127,7 @@ class Entry:
         may_lack = (COUNTER, *self.optional)
         expected = {name: value for name, value in self.layout().items() if name in found or not any(part in name for part in may_lack)}
         return differences(expected, found) if expected else []
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e6:.3f} MB"

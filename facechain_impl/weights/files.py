@@ -30,10 +30,14 @@ class WeightFile:
     key: tuple
 
 
+def places(entry: Entry) -> list[tuple[Path, Path]]:
+    """Every (published file, safetensors made from it) that is looked for, first match wins."""
+    return [(folder / entry.place, folder / entry.converted_place) for folder in folders.category_folders(entry.folder)]
+
+
 def published(entry: Entry) -> Path | None:
     """The file as it was published, the safetensors made from it where that is up to date, or None."""
-    for folder in folders.category_folders(entry.folder):
-        source, converted = folder / entry.place, folder / entry.converted_place
+    for source, converted in places(entry):
         if entry.is_folder:
             if source.is_dir() and any(source.iterdir()):
                 return source
@@ -107,8 +111,12 @@ def write_record(path: Path, digest: str, revision: str) -> None:
 
 
 def _records(folder: Path) -> dict:
+    """Empty where the record is damaged: the files are then of unknown origin, which is the truth."""
     path = folder / RECORD
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
 
 
 def _fingerprint(path: Path) -> tuple[str, str]:

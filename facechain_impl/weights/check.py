@@ -1,0 +1,103 @@
+"""The state of every published file on this machine, from names, sizes and headers alone: quick, offline, and it never raises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from ..errors import WeightsError
+from ..host import folders
+from ..types import Origin, Report
+from . import files, headers, manifest
+from .entry import Entry, megabytes
+
+
+class State(str, Enum):
+    PRESENT = "present"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    STAND_IN = "stand-in"
+
+
+@dataclass(frozen=True)
+class Status:
+    """path: what would be opened, None where nothing is there. reason: what is wrong, or what is known about its origin."""
+
+    entry: Entry
+    state: State
+    path: Path | None = None
+    reason: str = ""
+
+
+def status(entry: Entry) -> Status:
+    try:
+        path = files.published(entry) or files.stand_in(entry)
+        return _examined(entry, path) if path else Status(entry, State.MISSING)
+    except WeightsError as error:
+        return Status(entry, State.DAMAGED, reason=str(error))
+    except OSError as error:
+        return Status(entry, State.DAMAGED, reason=f"{error.filename} cannot be read ({error.strerror}). Check who may read it.")
+
+
+def _examined(entry: Entry, path: Path) -> Status:
+    if path.is_dir():
+        return Status(entry, State.PRESENT, path)
+    header = headers.read(path)
+    problem = _problem(entry, path, header)
+    if problem:
+        return Status(entry, State.DAMAGED, path, f"{path} is not the published file: {problem} Delete it and get it again.")
+    found = files.origin(entry, path)
+    if found is Origin.STAND_IN:
+        return Status(entry, State.STAND_IN, path, "random numbers in the published format, for tests and demonstrations")
+    return Status(entry, State.PRESENT, path, "" if found is Origin.PUBLISHED else "not compared with a published hash")
+
+
+def _problem(entry: Entry, path: Path, header: headers.Header) -> str:
+    size = path.stat().st_size
+    if entry.bytes and path.name == entry.file_name and size != entry.bytes and header.metadata.get(files.MARK) != files.STAND_IN:
+        return f"it has {size} bytes instead of {entry.bytes}."
+    return " ".join(entry.problems(header.layout)) if header.layout is not None else ""
+
+
+def report(entries: Iterable[Entry] = manifest.ENTRIES) -> Report:
+    """A row per file: state, size, licence, folder, what needs it, and how to get it where it is missing."""
+    found = [status(entry) for entry in entries]
+    counts = Counter(one.state.value for one in found)
+    result = Report("Published files: " + ", ".join(f"{counts[state.value]} {state.value}" for state in State))
+    for one in found:
+        result.add(one.entry.name, one.state.value, _reason(one), **_values(one))
+    return result
+
+
+def _values(one: Status) -> dict[str, str]:
+    entry = one.entry
+    size = megabytes(one.path.stat().st_size) if one.path and one.path.is_file() else entry.size_text
+    return {
+        "what": entry.title,
+        "needed by": ", ".join(entry.needed_by) or entry.note or "the host's own loaders",
+        "size": size,
+        "licence": entry.licence.text(),
+        "file": str(one.path or files.target(entry)),
+    }
+
+
+def _reason(one: Status) -> str:
+    if one.state in (State.PRESENT, State.DAMAGED):
+        return one.reason
+    command = f"python run.py models get {one.entry.name}"
+    return f"{one.reason}; the published file: {command}" if one.reason else f"get it with: {command}"
+
+
+def fingerprint() -> str:
+    """Changes whenever a file that `report` looks at appears, disappears or changes."""
+    digest = hashlib.blake2b(digest_size=16)
+    stand_ins = [folder / files.stand_in_name(entry) for folder in folders.stand_in_folders() for entry in manifest.ENTRIES]
+    for path in (*(path for entry in manifest.ENTRIES for pair in files.places(entry) for path in pair), *stand_ins):
+        if path.exists():
+            stat = path.stat()
+            digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
