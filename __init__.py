@@ -11,14 +11,23 @@ WEB_DIRECTORY = "web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    from .facechain_impl.host import folders
+    from .facechain_impl.host import folders, routes
+    from .facechain_impl.identity import cli, persons
+    from .nodes import lora, person, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
         async def on_load(self) -> None:
             folders.register()
+            routes.register(routes.PersonActions(cli.summaries, persons.rename, persons.delete))
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
-            return []
+            return [
+                lora.LoRAEntry,
+                lora.LoRAMerge,
+                person.LoadPerson,
+                person.SavePerson,
+                train.TrainFaceLoRA,
+            ]
 
     return FaceChainStudio()

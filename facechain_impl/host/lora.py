@@ -1,0 +1,133 @@
+"""LoRA keys of the host's models: which layer of a file belongs to which weight, and patching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.utils
+import comfy.weight_adapter
+import folder_paths
+import torch
+
+from .models import family
+
+MODEL_PREFIX = "diffusion_model."
+
+
+def listed() -> list[str]:
+    """LoRA files as the host lists them."""
+    return folder_paths.get_filename_list("loras")
+
+
+def path_of(name: str) -> Path:
+    """A LoRA file of the host's list."""
+    return Path(folder_paths.get_full_path_or_raise("loras", name))
+
+
+def own_folder() -> Path:
+    """Where new LoRA files that belong to no person go: the host's first LoRA folder."""
+    return Path(folder_paths.get_folder_paths("loras")[0])
+
+
+@dataclass
+class Match:
+    """patches: what the host makes of a LoRA, by weight. known: keys of the LoRA that found a weight. unknown: the others."""
+
+    patches: dict
+    known: set[str]
+    unknown: list[str]
+
+
+def match(model, clip, tensors: dict[str, torch.Tensor]) -> Match:
+    """Which keys of a LoRA belong to weights of MODEL and CLIP; either may be None."""
+    names: dict = {}
+    if model is not None:
+        names = comfy.lora.model_lora_keys_unet(model.model, names)
+    if clip is not None:
+        names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
+    tensors = comfy.lora_convert.convert_lora(tensors)
+    patches = comfy.lora.load_lora(tensors, names, log_missing=False)
+    known = {key for key in tensors if _owner(key, names)}
+    return Match(patches, known, sorted(tensors.keys() - known))
+
+
+def _owner(key: str, names: dict) -> bool:
+    """Whether a key begins with the name of a weight. Names hold dots themselves, so every cut is tried."""
+    stem = key
+    while "." in stem:
+        stem = stem.rsplit(".", 1)[0]
+        if stem in names or stem.removesuffix("_lora") in names:
+            return True
+    return False
+
+
+def is_text_key(key: str) -> bool:
+    """Whether a LoRA key belongs to a text encoder."""
+    return key.startswith(("lora_te", "text_encoder", "lora_prior_te"))
+
+
+def patched(model, clip, found: Match, strength_model: float, strength_clip: float):
+    """MODEL and CLIP with a matched LoRA on top, patched through the host; None stays None."""
+    if model is not None:
+        model = model.clone()
+        model.add_patches(found.patches, strength_model)
+    if clip is not None:
+        clip = clip.clone()
+        clip.add_patches(found.patches, strength_clip)
+    return model, clip
+
+
+def factors(adapter) -> tuple[torch.Tensor, torch.Tensor, float] | None:
+    """up, down and scale of an adapter that is a plain product of two matrices, None for every other kind."""
+    if not isinstance(adapter, comfy.weight_adapter.LoRAAdapter):
+        return None
+    up, down, alpha, mid, dora_scale, reshape = adapter.weights
+    if mid is not None or dora_scale is not None or reshape is not None:
+        return None
+    return up, down, 1.0 if alpha is None else alpha / down.shape[0]
+
+
+def weight_delta(model, clip, weight_key: str, adapter) -> torch.Tensor:
+    """What an adapter of any kind adds to a weight at strength 1, float32 in the weight's shape, on the CPU."""
+    state = model.model_state_dict()
+    state = state if weight_key in state else clip.patcher.model_state_dict()
+    weight = state[weight_key].detach().float().cpu().clone()
+    changed = comfy.lora.calculate_weight([(1.0, adapter, 1.0, None, None)], weight.clone(), weight_key)
+    return changed - weight
+
+
+def file_names(model) -> dict[str, str]:
+    """Name in a LoRA file for each weight of MODEL: kohya's for SD1.5, SD2 and SDXL, `diffusion_model.` names elsewhere.
+
+    kohya's tools name the layers of SD1.5 as diffusers does and those of SDXL as the original checkpoint does."""
+    modules = [key.removesuffix(".weight") for key in model.model.state_dict() if key.startswith(MODEL_PREFIX) and key.endswith(".weight")]
+    kind = family(model)
+    if kind == "other":
+        return {module: module for module in modules}
+    names = {module: "lora_unet_" + _flat(module.removeprefix(MODEL_PREFIX)) for module in modules}
+    if kind == "sdxl":
+        return names
+    translated = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    for theirs, ours in translated.items():
+        if theirs.endswith(".weight"):
+            names[MODEL_PREFIX + ours.removesuffix(".weight")] = "lora_unet_" + _flat(theirs.removesuffix(".weight"))
+    return names
+
+
+def text_file_names(clip) -> dict[str, str]:
+    """Name in a LoRA file for each weight of the text encoders: kohya's for CLIP-L and CLIP-G, `text_encoders.` elsewhere."""
+    modules = [key.removesuffix(".weight") for key in clip.cond_stage_model.state_dict() if key.endswith(".weight")]
+    both = {module.split(".")[0] for module in modules} >= {"clip_l", "clip_g"}
+    prefixes = {"clip_l.transformer.": "lora_te1_" if both else "lora_te_", "clip_g.transformer.": "lora_te2_"}
+    names = {}
+    for module in modules:
+        prefix = next((prefix for prefix in prefixes if module.startswith(prefix)), None)
+        names[module] = prefixes[prefix] + _flat(module.removeprefix(prefix)) if prefix else f"text_encoders.{module}"
+    return names
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")

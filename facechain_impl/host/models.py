@@ -1,0 +1,257 @@
+"""A MODEL, CLIP and VAE of the host as training needs them: ordinary tensors, latents, conditioning, raw predictions, samples."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import comfy.ldm.modules.attention as attention
+import comfy.model_base
+import comfy.model_management as management
+import comfy.quant_ops
+import comfy.sample
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from ..errors import BadInput
+from .objective import Objective
+from .progress import check_interrupt
+
+Conditions = dict[str, object]
+"""What the host's model wants beside the noisy latents, by argument name, as the host's own COND objects with batch 1."""
+
+_EVERYTHING = 1e20
+_SAMPLES_OF_A_TENSOR = 64
+
+
+def family(model) -> str:
+    """One of sd (SD1.5 and SD2), sdxl and other: decides the key format of LoRA files."""
+    if isinstance(model.model, (comfy.model_base.SDXL, comfy.model_base.SDXLRefiner)):
+        return "sdxl"
+    return "sd" if isinstance(model.model.diffusion_model, UNetModel) else "other"
+
+
+class TrainingModel:
+    """The diffusion model of a MODEL, loaded with ordinary tensors. `module` is where adapters go."""
+
+    def __init__(self, patcher):
+        self.patcher = patcher
+        self.module: torch.nn.Module = patcher.model.diffusion_model
+        self.device: torch.device = patcher.load_device
+        self.objective = Objective(patcher.get_model_object("model_sampling"))
+        self._output: torch.Tensor | None = None
+        self._hook = self.module.register_forward_hook(self._keep_output)
+
+    def _keep_output(self, module, inputs, output) -> None:
+        self._output = output
+
+    def close(self) -> None:
+        self._hook.remove()
+        self._output = None
+
+    def load(self) -> None:
+        """Bring the model to its device, before training and again after other models ran."""
+        management.load_models_gpu([self.patcher], memory_required=_EVERYTHING, force_full_load=True)
+        make_ordinary(self.patcher.model)
+
+    def predict(self, noisy: torch.Tensor, sigmas: torch.Tensor, conditions: list[Conditions]) -> torch.Tensor:
+        """The network's own output for noisy latents [B, C, ...] at noise levels [B], float32, of the same shape."""
+        if len(conditions) > 1 and not _can_join(conditions):
+            parts = [self.predict(noisy[i : i + 1], sigmas[i : i + 1], [condition]) for i, condition in enumerate(conditions)]
+            return torch.cat(parts)
+        options = copy.copy(self.patcher.model_options["transformer_options"])
+        options.update(sigmas=sigmas, cond_or_uncond=[0], optimized_attention_override=_pytorch_attention)
+        self.patcher.model.apply_model(noisy, sigmas, transformer_options=options, **_join(conditions, self.device))
+        return self._output.float()
+
+    def latents(self, vae, pixels: torch.Tensor) -> torch.Tensor:
+        """Pictures [N, H, W, 3] in 0..1 as latents in the model's own scale [N, C, h, w], on the CPU."""
+        with torch.no_grad():
+            encoded = vae.encode(pixels[..., :3])
+            return self.patcher.model.process_latent_in(encoded).float().cpu()
+
+    def conditions(self, encoded: list, latents: torch.Tensor) -> Conditions:
+        """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]."""
+        cross_attention, extra = encoded[0]
+        height, width = (side * self.patcher.model.latent_format.spacial_downscale_ratio for side in latents.shape[-2:])
+        wanted = {"device": self.device, "noise": latents, "width": width, "height": height, "prompt_type": "positive"}
+        conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
+        return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
+
+    def sample(self, positive: list, negative: list, size: int, seed: int, steps: int, cfg: float) -> torch.Tensor:
+        """Latents [1, C, ...] of a square picture of `size` pixels made from a text, with the adapters as they are now."""
+        latent_format = self.patcher.model.latent_format
+        side = size // latent_format.spacial_downscale_ratio
+        empty = comfy.sample.fix_empty_latent_channels(self.patcher, torch.zeros(1, latent_format.latent_channels, side, side))
+        noise = comfy.sample.prepare_noise(empty, seed)
+        return comfy.sample.sample(
+            self.patcher, noise, steps, cfg, "euler", "normal", positive, negative, empty, disable_pbar=True, seed=seed
+        )
+
+
+def _pytorch_attention(chosen, *args, **kwargs) -> torch.Tensor:
+    """On a CPU the host's own choice takes up to a third longer in training."""
+    return attention.attention_pytorch(*args, **kwargs)
+
+
+def _can_join(conditions: list[Conditions]) -> bool:
+    first = conditions[0]
+    return all(other.keys() == first.keys() and all(first[key].can_concat(other[key]) for key in first) for other in conditions[1:])
+
+
+def _join(conditions: list[Conditions], device: torch.device) -> dict:
+    first, rest = conditions[0], conditions[1:]
+    joined = {key: first[key].concat([other[key] for other in rest]) if rest else first[key].cond for key in first}
+    return {key: _moved(value, device) for key, value in joined.items()}
+
+
+def _moved(value, device):
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return [_moved(entry, device) for entry in value] if isinstance(value, list) else value
+
+
+def stored(conditions: Conditions) -> Conditions:
+    """The same conditions with their tensors detached, on the CPU, fit for keeping through a training."""
+    return {key: value._copy_with(_detached(value.cond)) for key, value in conditions.items()}
+
+
+def _detached(value):
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    return [_detached(entry) for entry in value] if isinstance(value, list) else value
+
+
+def encode_text(clip, text: str) -> list:
+    """A caption as the host's CONDITIONING."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)
+
+
+def compute_dtype(model, precision: str) -> torch.dtype:
+    """The number format for "fp32", "bf16", "fp16" or "Auto" (bf16 where the device is good at it, else fp32)."""
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision in known:
+        return known[precision]
+    fast = not management.is_device_cpu(model.load_device) and management.should_use_bf16(model.load_device)
+    return torch.bfloat16 if fast else torch.float32
+
+
+@contextlib.contextmanager
+def training_model(model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]:
+    """The diffusion model of MODEL opened for training, not loaded yet, and the host as it was afterwards.
+
+    A private copy is read from the model's file where its loader allows it; otherwise the loaded model itself is used. Raises
+    BadInput for quantised weights, and for a patched model of which no copy can be made."""
+    _refuse_quantised(model.model)
+    with torch.inference_mode(False), torch.enable_grad(), _host_in_training():
+        patcher = private_copy(model)
+        if compute_dtype != patcher.model.get_dtype_inference():
+            patcher.set_model_compute_dtype(compute_dtype)
+        opened = TrainingModel(patcher)
+        try:
+            yield opened
+        finally:
+            opened.close()
+            management.unload_model_and_clones(patcher)
+            management.soft_empty_cache()
+
+
+@contextlib.contextmanager
+def _host_in_training() -> Iterator[None]:
+    """Some models of the host avoid in-place and fused operations while this flag is set."""
+    management.in_training, before = True, management.in_training
+    try:
+        yield
+    finally:
+        management.in_training = before
+
+
+def private_copy(model):
+    """A patcher with weights of its own, patches included, or a clone that shares them where the loader registered no reload."""
+    if model.cached_patcher_init is not None:
+        copied = model.clone(disable_dynamic=True, force_deepcopy=True)
+        # A copy unrelated to the original: the host unloads clones of one model for one another.
+        copied.clone_base_uuid = object()
+        return copied
+    if model.patches:
+        raise BadInput(
+            "This MODEL carries other LoRAs and its loader cannot read it a second time. "
+            "Connect the model as it leaves the loader, or load it with one of ComfyUI's own loaders."
+        )
+    return model.clone()
+
+
+def make_ordinary(module: torch.nn.Module) -> None:
+    """Replace tensors that were made under inference mode, which autograd refuses, by copies of their own."""
+    for child in module.modules():
+        for name, value in child._parameters.items():
+            if value is not None and value.is_inference():
+                child._parameters[name] = torch.nn.Parameter(value.clone(), requires_grad=False)
+        for name, value in child._buffers.items():
+            if value is not None and value.is_inference():
+                child._buffers[name] = value.clone()
+
+
+def _refuse_quantised(module: torch.nn.Module) -> None:
+    bad = [(name, value) for name, value in module.named_parameters() if _is_quantised(value)]
+    if bad:
+        name, value = bad[0]
+        kind = type(value.data).__name__ if value.dtype.is_floating_point else str(value.dtype)
+        raise BadInput(
+            f"This model is quantised: {len(bad)} of its weights, such as {name}, are stored as {kind}. "
+            "Training needs fp32, fp16, bf16 or plain fp8 weights: load such a file of the same model."
+        )
+
+
+def _is_quantised(value: torch.nn.Parameter) -> bool:
+    return not value.dtype.is_floating_point or isinstance(value.data, comfy.quant_ops.QuantizedTensor)
+
+
+def model_file(patcher) -> Path | None:
+    """The file that a MODEL, CLIP or VAE was read from, where the host remembers it."""
+    if patcher.cached_patcher_init is None:
+        return None
+    source = patcher.cached_patcher_init[1][0]
+    source = source[0] if isinstance(source, (list, tuple)) and source else source
+    return Path(source) if isinstance(source, str) and Path(source).is_file() else None
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, as model sites list it. Can be interrupted."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 24):
+            digest.update(block)
+            check_interrupt()
+    return digest.hexdigest()
+
+
+def layout_hash(module: torch.nn.Module) -> str:
+    """A hash of key names and shapes: tells architectures apart, not weights."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(f"{key}{tuple(value.shape)}".encode())
+    return digest.hexdigest()
+
+
+def weights_digest(patcher) -> str:
+    """A hash of a sample of all weights and of every patch on them: tells models apart that are not known by a file."""
+    digest = hashlib.sha256()
+    for key, value in sorted(patcher.model.state_dict().items()):
+        digest.update(f"{key}{tuple(value.shape)}".encode() + _sample_bytes(value))
+    for key, patches in sorted(patcher.patches.items()):
+        for strength, adapter, strength_model, *_ in patches:
+            digest.update(f"{key}{strength}{strength_model}".encode())
+            weights = getattr(adapter, "weights", adapter)
+            for value in weights if isinstance(weights, (tuple, list)) else ():
+                digest.update(_sample_bytes(value) if isinstance(value, torch.Tensor) else str(value).encode())
+    return digest.hexdigest()
+
+
+def _sample_bytes(value: torch.Tensor) -> bytes:
+    flat = value.detach().flatten()
+    picked = flat[:: max(1, flat.numel() // _SAMPLES_OF_A_TENSOR)][:_SAMPLES_OF_A_TENSOR]
+    return picked.float().cpu().numpy().tobytes()

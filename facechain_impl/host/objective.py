@@ -1,0 +1,79 @@
+"""What a model of the host predicts, and at which noise levels it learns: epsilon, v or flow, by its own `model_sampling`."""
+
+from __future__ import annotations
+
+import comfy.model_sampling as sampling
+import torch
+
+from ..errors import BadInput
+
+
+class Objective:
+    """Noise levels, noisy latents and targets of one model. Latents and noise are [B, C, ...], sigmas [B]."""
+
+    def __init__(self, model_sampling):
+        self._sampling = model_sampling
+        self._discrete = isinstance(model_sampling, sampling.ModelSamplingDiscrete) and hasattr(model_sampling, "num_timesteps")
+        self.name = _kind(model_sampling)
+
+    @property
+    def num_timesteps(self) -> int | None:
+        """Number of discrete timesteps, None where time is continuous."""
+        return self._sampling.num_timesteps if self._discrete else None
+
+    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Noise levels to train at: uniform timesteps for discrete models, logit-normal time for flow, uniform time elsewhere."""
+        if self._discrete:
+            return self.sigmas(torch.randint(0, self._sampling.num_timesteps, (count,), generator=generator))
+        drawn = (torch.randn if self.name == "flow" else torch.rand)(count, generator=generator)
+        times = drawn.sigmoid() if self.name == "flow" else drawn
+        return torch.tensor([float(self._sampling.percent_to_sigma(1 - float(time))) for time in times])
+
+    def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Noise levels of discrete timesteps [B]."""
+        return self._sampling.sigmas.detach().cpu()[timesteps].clone()
+
+    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        """What the host hands to the model at these noise levels. The host's method works in place on the noise."""
+        return self._sampling.noise_scaling(sigmas, noise.clone(), latents)
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        """What the network itself should put out."""
+        level = sigmas.view(-1, *[1] * (latents.ndim - 1))
+        if self.name == "epsilon":
+            return noise
+        if self.name == "v":
+            return (noise - level * latents) / (1 + level**2).sqrt()
+        if self.name == "flow":
+            return noise - latents
+        return self._solved_target(latents, noise, sigmas)
+
+    def _solved_target(self, latents, noise, sigmas):
+        """The host's clean latent is linear in the output, whatever the parametrisation, so it can be solved for the output."""
+        noisy = self.noisy(latents, noise, sigmas)
+        offset = self._sampling.calculate_denoised(sigmas, torch.zeros_like(noisy), noisy)
+        slope = self._sampling.calculate_denoised(sigmas, torch.ones_like(noisy), noisy) - offset
+        return (latents - offset) / slope
+
+    def min_snr_weights(self, sigmas: torch.Tensor, gamma: float) -> torch.Tensor:
+        """Weights [B] of min-SNR-gamma (Hang et al. 2023). Raises BadInput for models without a signal-to-noise schedule."""
+        if self.name not in ("epsilon", "v"):
+            raise BadInput(f"min-SNR weighting is defined for epsilon and v prediction; this model predicts {self.name}. Set it to 0.")
+        ratio = sigmas.double() ** -2
+        clipped = ratio.clamp(max=gamma)
+        return (clipped / ratio if self.name == "epsilon" else clipped / (ratio + 1)).to(sigmas.dtype)
+
+
+def _kind(model_sampling) -> str:
+    exact = {sampling.EPS: "epsilon", sampling.V_PREDICTION: "v", sampling.CONST: "flow"}
+    parametrisation = next((base for base in type(model_sampling).__mro__ if base in _PARAMETRISATIONS), None)
+    kind = exact.get(parametrisation, "a form of its own")
+    data_scale = getattr(model_sampling, "sigma_data", 1.0)
+    noise_scale = getattr(model_sampling, "noise_scale", 1.0)
+    return kind if data_scale == 1.0 and noise_scale == 1.0 else "a form of its own"
+
+
+_PARAMETRISATIONS = {
+    sampling.EPS, sampling.V_PREDICTION, sampling.V_PREDICTION_DDPM, sampling.EDM, sampling.CONST, sampling.X0,
+    sampling.IMG_TO_IMG, sampling.IMG_TO_IMG_FLOW, sampling.COSMOS_RFLOW,
+}  # fmt: skip

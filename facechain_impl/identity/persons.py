@@ -1,0 +1,192 @@
+"""The store of trained people: one folder each, the only place of their LoRA, so that deleting it deletes everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import BadInput
+from ..host import folders
+from ..types import Person
+from . import lora_files
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+_LONGEST = 80
+_CARD, _TEMPLATE = "person.json", "template.png"
+
+
+class IfExists(str, Enum):
+    """What to do when a person of that name is stored already."""
+
+    KEEP_BOTH = "Keep both"
+    REPLACE = "Replace"
+    STOP = "Stop"
+
+
+def check_name(name: str) -> str:
+    """`name` if it can be the name of a folder on every system. Raises BadInput otherwise."""
+    name = name.strip()
+    problem = None
+    if not name:
+        problem = "it is empty"
+    elif len(name) > _LONGEST:
+        problem = f"it is longer than {_LONGEST} characters"
+    elif _FORBIDDEN.search(name):
+        problem = 'it holds one of < > : " / \\ | ? * or a control character'
+    elif name.startswith(".") or name.endswith("."):
+        problem = "it starts or ends with a dot"
+    elif name.split(".")[0].strip().lower() in _RESERVED:
+        problem = "Windows reserves it for a device"
+    if problem:
+        raise BadInput(f"{name!r} cannot be the name of a person: {problem}. Use letters, digits, spaces, - and _.")
+    return name
+
+
+def folder_of(name: str) -> Path:
+    return folders.persons_folder() / check_name(name)
+
+
+def lora_name(name: str) -> str:
+    """The person's LoRA as the host's LoRA list shows it."""
+    return str(Path(name) / f"{name}.safetensors")
+
+
+def names() -> list[str]:
+    """Everybody who is stored, in alphabetical order."""
+    root = folders.persons_folder()
+    return sorted(path.parent.name for path in root.glob(f"*/{_CARD}")) if root.is_dir() else []
+
+
+def card(name: str) -> dict:
+    """What is written about a person: trigger, embedding, training report. Raises BadInput when nobody has that name."""
+    path = folder_of(name) / _CARD
+    if not path.is_file():
+        raise BadInput(f"There is no person {name!r}. Stored are: {', '.join(names()) or 'nobody yet'}. Train or save one first.")
+    return json.loads(path.read_text("utf-8"))
+
+
+def load(name: str) -> Person:
+    """A stored person with the LoRA read. Raises BadInput when nobody has that name, WeightsError when the LoRA is damaged."""
+    about, folder = card(name), folder_of(name)
+    path = folder / f"{folder.name}.safetensors"
+    if not path.is_file():
+        raise BadInput(f"{path} is gone: of {name!r} only the description is left. Delete the person or train again.")
+    embedding = about.get("embedding")
+    return Person(
+        name=folder.name,
+        lora=lora_files.read(path).tensors,
+        trigger=about.get("trigger", ""),
+        template=_read_picture(folder / _TEMPLATE),
+        embedding=None if embedding is None else np.asarray(embedding, np.float32),
+        report=about.get("report", {}),
+        folder=folder,
+        lora_file=path,
+    )
+
+
+def _read_picture(path: Path) -> torch.Tensor | None:
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)
+
+
+def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExists.KEEP_BOTH) -> Person:
+    """Store a person as a whole or not at all, and say where: the returned person carries its final name, folder and file."""
+    name = free_name(person.name, if_exists)
+    target = folder_of(name)
+    work = _work_folder() / uuid.uuid4().hex
+    try:
+        lora_files.write(work / f"{name}.safetensors", person.lora, metadata)
+        _write_picture(work / _TEMPLATE, person.template)
+        embedding = None if person.embedding is None else [float(value) for value in person.embedding]
+        about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": person.report}
+        (work / _CARD).write_text(json.dumps(about, indent=1), "utf-8")
+        _move_in(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return load(name)
+
+
+def free_name(name: str, if_exists: IfExists) -> str:
+    """The name under which a person will be stored. Raises BadInput when the name is taken and the policy is to stop."""
+    name = check_name(name)
+    if if_exists is IfExists.REPLACE or not folder_of(name).exists():
+        return name
+    if if_exists is IfExists.STOP:
+        raise BadInput(f"A person {name!r} is stored already. Choose another name, or set 'if_person_exists' to Replace or Keep both.")
+    number = 2
+    while folder_of(f"{name}-{number}").exists():
+        number += 1
+    return f"{name}-{number}"
+
+
+def _work_folder() -> Path:
+    """Beside the store, on the same disk, and outside of the folders that the host lists."""
+    return folders.persons_folder().parent / ".persons-unfinished"
+
+
+def _write_picture(path: Path, picture: torch.Tensor | None) -> None:
+    if picture is not None:
+        pixels = (picture.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(path)
+
+
+def _move_in(work: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        os.replace(work, target)
+        return
+    old = _work_folder() / uuid.uuid4().hex
+    os.replace(target, old)
+    os.replace(work, target)
+    shutil.rmtree(old)
+
+
+def rename(name: str, new_name: str) -> None:
+    """Give a stored person another name. Raises BadInput when it is taken."""
+    about, source = card(name), folder_of(name)
+    new_name = free_name(new_name, IfExists.STOP)
+    target = folder_of(new_name)
+    os.replace(source, target)
+    os.replace(target / f"{source.name}.safetensors", target / f"{new_name}.safetensors")
+    (target / _CARD).write_text(json.dumps(about | {"name": new_name}, indent=1), "utf-8")
+
+
+def delete(name: str) -> None:
+    """Delete everything that is stored about a person, the LoRA included."""
+    folder = folder_of(name)
+    if not folder.is_dir():
+        raise BadInput(f"There is no person {name!r}. Stored are: {', '.join(names()) or 'nobody yet'}.")
+    gone = _work_folder() / uuid.uuid4().hex
+    gone.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone)
+
+
+class FileWatch:
+    """Counts how often the LoRA of a name went missing after this process had stored it, for the host's cache: a node whose
+    output file was deleted must run again, one whose file is there must not."""
+
+    def __init__(self):
+        self._stored: dict[str, Path] = {}
+        self._losses: dict[str, int] = {}
+
+    def stored(self, asked: str, file: Path) -> None:
+        self._stored[asked] = file
+
+    def losses(self, asked: str) -> int:
+        if asked in self._stored and not self._stored[asked].is_file():
+            del self._stored[asked]
+            self._losses[asked] = self._losses.get(asked, 0) + 1
+        return self._losses.get(asked, 0)

@@ -1,0 +1,119 @@
+"""LoRA adapters on a loaded model: injection by peft, taking out again, and their weights under the names of a LoRA file."""
+
+from __future__ import annotations
+
+import re
+
+import peft
+import torch
+from peft.tuners.lora import LoraLayer
+
+from ..errors import BadInput
+from .lora_files import Layer
+from .train_settings import Targets
+
+_ATTENTION = re.compile(r"(^|[._])(attn|attention)\d*([._]|$)")
+_MLP = re.compile(r"(^|[._])(ff|mlp|feed_forward)([._]|$)")
+# Flux fuses attention and feed-forward of its single blocks into these two layers.
+_FUSED = re.compile(r"(^|\.)single_blocks\.\d+\.linear[12]$")
+_PLACE = "default"
+
+
+def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
+    """Names of the linear layers that get an adapter. Raises BadInput when the model has none that can be addressed."""
+    linear = [name for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)]
+    chosen = [name for name in linear if _wanted(name, targets)]
+    if not chosen:
+        raise BadInput(
+            f"No attention layer was found in {type(module).__name__}: none of its {len(linear)} linear layers is named like one "
+            f"({', '.join(linear[:3])}...). Train on another model."
+        )
+    return chosen
+
+
+def _wanted(name: str, targets: Targets) -> bool:
+    owner_or_self = name
+    if _ATTENTION.search(owner_or_self) or _FUSED.search(name):
+        return True
+    return targets is Targets.ATTENTION_AND_MLP and bool(_MLP.search(name))
+
+
+class Adapters:
+    """Trainable LoRA layers inside a module.
+
+    Injected from a seed, so that two runs start alike; always float32, whatever the model is stored in."""
+
+    def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int):
+        self._module = module
+        self.rank, self.alpha = rank, alpha
+        config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian")
+        module.requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            peft.inject_adapter_in_model(config, module, _PLACE)
+        self._layers = {name: child for name, child in module.named_modules() if isinstance(child, LoraLayer)}
+        for parameter in self.parameters():
+            parameter.data = parameter.data.float()
+        self.train(True)
+
+    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Trainable tensors by the name of the layer they belong to, in a fixed order."""
+        return {
+            f"{name}.{half}": getattr(layer, half)[_PLACE].weight for name, layer in self._layers.items() for half in ("lora_A", "lora_B")
+        }
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.named_parameters().values())
+
+    def train(self, training: bool) -> None:
+        """Switch the adapters' dropout; the model itself always stays in evaluation mode, as in diffusers' training of a LoRA."""
+        for layer in self._layers.values():
+            layer.lora_dropout.train(training)
+
+    def layers(self) -> dict[str, Layer]:
+        """A copy of the weights by module name, float32 on the CPU."""
+        return {
+            name: Layer(_copied(layer.lora_B[_PLACE].weight), _copied(layer.lora_A[_PLACE].weight), self.alpha)
+            for name, layer in self._layers.items()
+        }
+
+    @torch.no_grad()
+    def load(self, layers: dict[str, Layer]) -> None:
+        """Set the weights. Raises BadInput when a layer is missing or of another shape."""
+        for name, layer in self._layers.items():
+            given = layers.get(name)
+            down, up = layer.lora_A[_PLACE].weight, layer.lora_B[_PLACE].weight
+            if given is None or given.down.shape != down.shape or given.up.shape != up.shape:
+                found = "nothing" if given is None else f"{tuple(given.down.shape)} and {tuple(given.up.shape)}"
+                raise BadInput(f"The starting weights hold {found} for {name}; expected {tuple(down.shape)} and {tuple(up.shape)}.")
+            down.copy_(given.down * given.scale * self.rank / self.alpha)
+            up.copy_(given.up)
+
+    def remove(self) -> None:
+        """Put the module's own layers back where the adapters were."""
+        for name, layer in self._layers.items():
+            parent, _, child = name.rpartition(".")
+            owner = self._module.get_submodule(parent)
+            setattr(owner, child, layer.base_layer)
+        self._layers = {}
+
+
+def _copied(weight: torch.nn.Parameter) -> torch.Tensor:
+    return weight.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def tensors_for_file(layers: dict[str, Layer], names: dict[str, str], prefix: str = "") -> dict[str, torch.Tensor]:
+    """Layers by module name as the tensors of a LoRA file; `names` is the host's table of file names by `prefix` + module name.
+
+    kohya's format for names without dots, `lora_A`/`lora_B` with the scale multiplied in for the others."""
+    tensors = {}
+    for module, layer in layers.items():
+        name = names[prefix + module]
+        if "." in name:
+            tensors[f"{name}.lora_A.weight"] = layer.down
+            tensors[f"{name}.lora_B.weight"] = layer.up * layer.scale
+        else:
+            tensors[f"{name}.lora_down.weight"] = layer.down
+            tensors[f"{name}.lora_up.weight"] = layer.up
+            tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank if layer.alpha is None else layer.alpha))
+    return tensors

@@ -1,0 +1,88 @@
+"""What a training learns from, computed once: latents of every variant and the conditioning of every caption."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import BadInput
+from ..host.models import Conditions, TrainingModel, encode_text, stored
+from ..host.progress import check_interrupt
+from . import train_crops
+from .train_settings import TrainSettings
+
+
+def generator_for(*numbers: int) -> torch.Generator:
+    """A random source that depends on nothing but these numbers: any step of a training can be repeated without its past."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@dataclass
+class Batch:
+    """latents, noise: [B, C, ...]; sigmas: [B]; photos: which photo each sample comes from; dropped: trained without caption."""
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    sigmas: torch.Tensor
+    photos: list[int]
+    dropped: list[bool]
+
+
+class TrainingSet:
+    """Latents [photo, variant, C, ...] in the model's scale and, by photo, what the model is told about them."""
+
+    def __init__(self, latents: torch.Tensor, conditions: list[Conditions], unconditional: Conditions | None, salt: int = 0):
+        self.latents = latents
+        self.conditions = conditions
+        self.unconditional = unconditional
+        self._salt = salt
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def batch(self, number: int, settings: TrainSettings, draw: Callable[[int, torch.Generator], torch.Tensor]) -> Batch:
+        """The samples of forward pass `number`: every photo once per epoch, in an order of its own, a variant of it at random."""
+        count = settings.batch_size
+        source = generator_for(settings.seed, 1 + self._salt, number)
+        photos = [self._photo(number * count + index, settings.seed) for index in range(count)]
+        variants = torch.randint(0, self.latents.shape[1], (count,), generator=source)
+        latents = self.latents[torch.tensor(photos), variants]
+        noise = torch.randn(latents.shape, generator=source)
+        sigmas = draw(count, source)
+        dropped = (torch.rand(count, generator=source) < settings.caption_dropout).tolist()
+        return Batch(latents, noise, sigmas, photos, dropped)
+
+    def _photo(self, sample: int, seed: int) -> int:
+        epoch, position = divmod(sample, len(self))
+        return int(torch.randperm(len(self), generator=generator_for(seed, 2 + self._salt, epoch))[position])
+
+    def told(self, batch: Batch) -> list[Conditions]:
+        """What the model is told about the samples of a batch."""
+        return [self.unconditional if drop else self.conditions[photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
+
+
+def encode_photos(model: TrainingModel, vae, photos: list[torch.Tensor], settings: TrainSettings) -> torch.Tensor:
+    """Latents [photo, variant, C, ...] of the training pictures made from photos [H, W, 3]."""
+    encoded = []
+    for index, photo in enumerate(photos):
+        check_interrupt()
+        if not torch.isfinite(photo).all():
+            raise BadInput(f"Photo {index + 1} of {len(photos)} holds pixels that are no numbers. Remove it or load it again.")
+        source = generator_for(settings.seed, 3, index)
+        pictures = train_crops.variants(photo.float(), settings.variants, settings.augmentation, settings.resolution, source)
+        encoded.append(torch.cat([model.latents(vae, picture[None]) for picture in pictures]))
+    return torch.stack(encoded)
+
+
+def encode_captions(model: TrainingModel, clip, captions: list[str], latents: torch.Tensor) -> list[Conditions]:
+    """The conditioning of every caption, each distinct caption encoded once."""
+    known = {}
+    for caption in captions:
+        check_interrupt()
+        if caption not in known:
+            known[caption] = stored(model.conditions(encode_text(clip, caption), latents[:1, 0]))
+    return [known[caption] for caption in captions]

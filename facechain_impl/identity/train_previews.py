@@ -1,0 +1,36 @@
+"""Sample portraits while a training runs, always from the same text and seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..host import models
+
+
+@dataclass(frozen=True)
+class Preview:
+    """every: steps between samples. text: what is shown. seed: of the noise. sampling_steps, cfg: as for any sampler."""
+
+    every: int
+    text: str
+    seed: int
+    size: int
+    sampling_steps: int = 20
+    cfg: float = 7.0
+
+    def at(self, step: int, model: models.TrainingModel, clip, vae) -> torch.Tensor | None:
+        """A portrait [H, W, 3] when one is due after `step`, else None."""
+        if step % self.every:
+            return None
+        return self.portrait(model, clip, vae)
+
+    def portrait(self, model: models.TrainingModel, clip, vae) -> torch.Tensor:
+        """One portrait [H, W, 3] with the adapters as they are now."""
+        with torch.no_grad():
+            positive, negative = models.encode_text(clip, self.text), models.encode_text(clip, "")
+            latents = model.sample(positive, negative, self.size, self.seed, self.sampling_steps, self.cfg)
+            picture = vae.decode(latents)[0]
+        model.load()
+        return picture.reshape(-1, *picture.shape[-3:])[0]  # video models put a frame axis before [H,W,3]

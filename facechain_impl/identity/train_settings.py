@@ -1,0 +1,136 @@
+"""Settings of a training, and the published recipes as presets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+
+from ..errors import BadInput
+
+
+class Augmentation(str, Enum):
+    """How a training picture is made from a photo."""
+
+    FACE_CROP = "Face crop"
+    CENTRE = "Centre crop"
+    RANDOM = "Random crop"
+
+
+class Precision(str, Enum):
+    """Number format of forward and backward pass; adapters and optimiser are always float32."""
+
+    AUTO = "Auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Optimiser(str, Enum):
+    ADAMW = "AdamW"
+    ADAMW_8BIT = "AdamW 8-bit"
+
+
+class Targets(str, Enum):
+    """Which linear layers get an adapter."""
+
+    ATTENTION = "Attention"
+    ATTENTION_AND_MLP = "Attention and feed-forward"
+
+
+class Start(str, Enum):
+    """What the adapters hold before the first step."""
+
+    RANDOM = "Random"
+    FACE_COMMON = "face_frombase_c4"
+
+
+class IfState(str, Enum):
+    """What to do with the unfinished state of the same training."""
+
+    RESUME = "Resume"
+    START_OVER = "Start over"
+
+
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides the weights a training ends with.
+
+    steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
+    by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
+    the same. caption_dropout: share of samples trained with an empty caption. state_every: steps between saved states."""
+
+    steps: int
+    learning_rate: float
+    rank: int
+    alpha: float
+    schedule: str
+    optimiser: Optimiser
+    augmentation: Augmentation
+    cycles: int = 1
+    warmup_steps: int = 0
+    resolution: int = 512
+    variants: int = 16
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    dropout: float = 0.0
+    targets: Targets = Targets.ATTENTION
+    train_text_encoder: bool = False
+    start: Start = Start.RANDOM
+    precision: Precision = Precision.AUTO
+    gradient_checkpointing: bool = False
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    caption_dropout: float = 0.0
+    min_snr_gamma: float = 0.0
+    seed: int = 42
+    state_every: int = 100
+
+    def described(self) -> dict:
+        """All settings as plain values."""
+        return {key: value.value if isinstance(value, Enum) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe. steps_per_photo counts optimiser steps at batch size 1."""
+
+    steps_per_photo: int
+    settings: TrainSettings
+
+
+PRESETS = {
+    # spec of FaceChain v2/v3: 200 epochs at batch 1, rank 4, scale 1 because its alpha is ignored
+    "FaceChain": Preset(
+        200, TrainSettings(0, 1.5e-4, 4, 4.0, "cosine", Optimiser.ADAMW, Augmentation.FACE_CROP)
+    ),
+    # the paper's recipe for style LoRAs
+    "FaceChain style": Preset(
+        20, TrainSettings(0, 1e-4, 32, 32.0, "cosine_with_restarts", Optimiser.ADAMW_8BIT, Augmentation.RANDOM, cycles=3)
+    ),
+}  # fmt: skip
+
+
+def from_preset(name: str, photos: int, changes: dict) -> TrainSettings:
+    """The settings of a preset for a number of photos, with `changes` where a value is not None."""
+    preset = PRESETS[name]
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if "rank" in changes and "alpha" not in changes:
+        changes["alpha"] = float(changes["rank"])
+    settings = replace(preset.settings, **changes)
+    if not settings.steps:
+        per_step = settings.batch_size * settings.gradient_accumulation
+        settings = replace(settings, steps=max(1, preset.steps_per_photo * photos // per_step))
+    _check(settings)
+    return settings
+
+
+def _check(settings: TrainSettings) -> None:
+    if settings.resolution % 8:
+        raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
+    if settings.start is Start.FACE_COMMON and settings.rank != 4:
+        raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
+    if settings.warmup_steps >= settings.steps:
+        raise BadInput(f"{settings.warmup_steps} warm-up steps leave none of {settings.steps} steps to train. Use fewer.")

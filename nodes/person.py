@@ -1,0 +1,82 @@
+"""People in the store."""
+
+from __future__ import annotations
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.identity import lora_files, persons
+from ..facechain_impl.identity.persons import IfExists
+from ..facechain_impl.types import Person, Report, replace
+from ._api import FaceChainPerson, io
+from ._common import report_ui
+
+_NOBODY = "(nobody is stored yet)"
+
+
+class LoadPerson(io.ComfyNode):
+    """A stored person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_LoadPerson",
+            display_name="Load Person",
+            category="FaceChain/identity",
+            description="A person who was trained or saved before.",
+            inputs=[io.Combo.Input("person", options=persons.names() or [_NOBODY], tooltip="Everybody who is stored.")],
+            outputs=[
+                FaceChainPerson.Output(display_name="person", tooltip="The person."),
+                io.LoraModel.Output(display_name="lora", tooltip="The person's LoRA."),
+                io.String.Output(display_name="trigger", tooltip="The words that call the person in a prompt."),
+                io.Image.Output(display_name="template", tooltip="The person's best photo."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, person):
+        if person not in persons.names():
+            return "gone"
+        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(persons.folder_of(person).iterdir())]
+
+    @classmethod
+    def execute(cls, person) -> io.NodeOutput:
+        if person == _NOBODY:
+            raise BadInput("Nobody is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
+        loaded = persons.load(person)
+        template = None if loaded.template is None else loaded.template[None]
+        return io.NodeOutput(loaded, loaded.lora, loaded.trigger, template)
+
+
+class SavePerson(io.ComfyNode):
+    """A person put into the store under a name."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_SavePerson",
+            display_name="Save Person",
+            category="FaceChain/identity",
+            description="Stores a person, or a LoRA with a trigger as a person, under a name.",
+            is_output_node=True,
+            inputs=[
+                io.String.Input("name", default="my_face", tooltip="Name to store under; also the name of the LoRA file."),
+                io.String.Input("trigger", default="", tooltip="Words that call the person. Empty: those the person has."),
+                io.Combo.Input("if_person_exists", options=[policy.value for policy in IfExists], tooltip="When the name is taken."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A person to store under this name."),
+                io.LoraModel.Input("lora", optional=True, tooltip="The LoRA, where there is no person or another LoRA is wanted."),
+                io.Image.Input("template", optional=True, tooltip="The best photo, used for face fusion and ranking."),
+            ],
+            outputs=[FaceChainPerson.Output(display_name="person", tooltip="The stored person.")],
+        )
+
+    @classmethod
+    def execute(cls, name, trigger, if_person_exists, person=None, lora=None, template=None) -> io.NodeOutput:
+        if person is None and lora is None:
+            raise BadInput("There is nothing to save: connect a person or a LoRA.")
+        person = replace(person, name=name) if person is not None else Person(name, lora, trigger)
+        person.lora = lora if lora is not None else person.lora
+        person.trigger = trigger or person.trigger
+        person.template = template[0] if template is not None else person.template
+        stored = persons.save(person, {"facechain_trigger": person.trigger}, IfExists(if_person_exists))
+        report = Report("Save person", notes=[f"{stored.name} is stored; the LoRA is {persons.lora_name(stored.name)}."])
+        report.add(stored.name, "stored", format=lora_files.describe(stored.lora), trigger=stored.trigger)
+        return io.NodeOutput(stored, ui=report_ui(report))

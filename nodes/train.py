@@ -1,0 +1,179 @@
+"""Training a person's LoRA from photos."""
+
+from __future__ import annotations
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.identity import train, train_settings
+from ..facechain_impl.identity.persons import FileWatch, IfExists
+from ..facechain_impl.identity.train_previews import Preview
+from ..facechain_impl.identity.train_settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Targets
+from ._api import FaceChainPerson, io
+from ._common import flatten_images, report_ui
+
+_PRESET = "From preset"
+_files = FileWatch()
+
+
+class TrainFaceLoRA(io.ComfyNode):
+    """A LoRA that looks like the person on the photos."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_TrainFaceLoRA",
+            display_name="Train Face LoRA",
+            category="FaceChain/identity",
+            description="Trains a LoRA on photos of one person and stores it under a name. Resumes where it stopped.",
+            search_aliases=["lora training", "dreambooth", "identity"],
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[*_sockets(), *_main_widgets(), *_recipe_widgets(), *_technical_widgets()],
+            outputs=[
+                io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA."),
+                io.LossMap.Output(display_name="loss", tooltip="The loss of every step."),
+                io.String.Output(display_name="file", tooltip="The LoRA's name in the LoRA lists of loader nodes."),
+                FaceChainPerson.Output(display_name="person", tooltip="The stored person: LoRA, trigger, template photo."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, name, **kwargs):
+        asked = name[0] if isinstance(name, list) else name
+        return _files.losses(asked or "")
+
+    @classmethod
+    def execute(cls, model, clip, vae, images, captions, **widgets) -> io.NodeOutput:
+        values = {key: value[0] for key, value in widgets.items() if value}
+        photos = flatten_images(images)
+        settings = train_settings.from_preset(values["preset"], len(photos), _changes(values))
+        request = train.TrainRequest(
+            model[0],
+            clip[0],
+            vae[0],
+            photos,
+            list(captions),
+            values["name"],
+            values.get("trigger", ""),
+            settings,
+            if_state=IfState(values["if_state_exists"]),
+            if_person=IfExists(values["if_person_exists"]),
+            preview=_preview(values, captions, settings),
+            preset=values["preset"],
+        )
+        result = train.train_face_lora(request)
+        _files.stored(values["name"], result.person.lora_file)
+        file = train.persons.lora_name(result.person.name)
+        return io.NodeOutput(result.person.lora, {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
+
+
+def _changes(values: dict) -> dict:
+    """Widgets that were moved away from the preset. Zero and "From preset" stand for the preset's value."""
+    plain = (
+        "resolution",
+        "seed",
+        "gradient_accumulation",
+        "dropout",
+        "warmup_steps",
+        "train_text_encoder",
+        "gradient_checkpointing",
+        "max_grad_norm",
+        "caption_dropout",
+        "min_snr_gamma",
+        "state_every",
+        "variants",
+        "batch_size",
+    )
+    changes = {key: values[key] for key in plain if key in values}
+    changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
+    kinds = {"schedule": str, "optimiser": Optimiser, "augmentation": Augmentation, "targets": Targets, "precision": Precision}
+    return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in kinds.items()}
+
+
+def _preview(values: dict, captions: list[str], settings: train_settings.TrainSettings) -> Preview | None:
+    if not values["preview_every"]:
+        return None
+    if not captions:
+        raise BadInput("No caption arrived. Connect the captions of Tagger.")
+    return Preview(values["preview_every"], values["preview_text"] or captions[0], settings.seed, settings.resolution)
+
+
+def _sockets() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model to train on, as it leaves the loader."),
+        io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+        io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+        io.Image.Input("images", tooltip="1 to 20 photos of one person, best as the crops of FaceAlign."),
+        io.String.Input("captions", force_input=True, tooltip="One caption for each photo, as Tagger writes them."),
+    ]
+
+
+def _main_widgets() -> list[io.Input]:
+    policies = [policy.value for policy in IfExists]
+    return [
+        io.String.Input("name", default="my_face", tooltip="Name of the person; also the name of the LoRA file."),
+        io.Combo.Input(
+            "preset", options=list(train_settings.PRESETS), tooltip="The recipe. Values below that are 0 or 'From preset' follow it."
+        ),
+        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: 200 for each photo, or 20 with the style preset."),
+        io.Int.Input(
+            "resolution", default=512, min=64, max=2048, step=8, tooltip="Side of the training pictures in pixels; 1024 for SDXL."
+        ),
+        io.Int.Input("seed", default=42, min=0, max=2**63 - 1, control_after_generate=False, tooltip="The same seed gives the same LoRA."),
+        io.Combo.Input(
+            "if_state_exists",
+            options=[choice.value for choice in IfState],
+            tooltip="A training that was stopped is resumed when the photos, captions and settings are the same, or started over.",
+        ),
+        io.Combo.Input("if_person_exists", options=policies, tooltip="What to do when a person of this name is stored already."),
+        io.String.Input("trigger", default="", optional=True, tooltip="Words that call the person. Empty: what all captions begin with."),
+        io.Int.Input("preview_every", default=250, min=0, max=100000, tooltip="Steps between sample portraits on the node. 0: none."),
+        io.String.Input("preview_text", default="", optional=True, tooltip="Text of the sample portraits. Empty: the first caption."),
+    ]
+
+
+def _recipe_widgets() -> list[io.Input]:
+    crops = [_PRESET, *(choice.value for choice in Augmentation)]
+    return [
+        io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-6, advanced=True, tooltip="0: the preset's."),
+        io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Course of the learning rate."),
+        io.Int.Input("warmup_steps", default=0, min=0, max=10000, advanced=True, tooltip="Steps in which the learning rate rises from 0."),
+        io.Combo.Input(
+            "optimiser", options=[_PRESET, *(choice.value for choice in Optimiser)], advanced=True, tooltip="8-bit needs bitsandbytes."
+        ),
+        io.Int.Input("rank", default=0, min=0, max=512, advanced=True, tooltip="Size of the LoRA. 0: the preset's."),
+        io.Float.Input(
+            "alpha", default=0.0, min=0.0, max=1024.0, advanced=True, tooltip="The update is scaled by alpha / rank. 0: same as rank."
+        ),
+        io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True, tooltip="Dropout inside the LoRA layers."),
+        io.Combo.Input("targets", options=[choice.value for choice in Targets], advanced=True, tooltip="Layers that get an adapter."),
+        io.Combo.Input(
+            "augmentation", options=crops, advanced=True, tooltip="How training pictures are cut. Face crop needs square crops."
+        ),
+        io.Int.Input(
+            "variants", default=16, min=1, max=256, advanced=True, tooltip="Random crops prepared from each photo; half are mirrored."
+        ),
+        io.Float.Input(
+            "caption_dropout",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Share of steps without a caption.",
+        ),
+        io.Float.Input(
+            "min_snr_gamma", default=0.0, min=0.0, max=20.0, step=0.1, advanced=True, tooltip="min-SNR weighting, 5 is usual. 0: off."
+        ),
+    ]
+
+
+def _technical_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input("batch_size", default=1, min=1, max=64, advanced=True, tooltip="Pictures in one forward pass."),
+        io.Int.Input("gradient_accumulation", default=1, min=1, max=256, advanced=True, tooltip="Forward passes in one step."),
+        io.Float.Input("max_grad_norm", default=1.0, min=0.01, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping."),
+        io.Combo.Input(
+            "precision", options=[choice.value for choice in Precision], advanced=True, tooltip="Auto: bf16 on a fitting GPU, else fp32."
+        ),
+        io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between states saved for resuming."),
+    ]
