@@ -1,0 +1,79 @@
+"""The commands of `run.py`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from pathlib import Path
+
+from . import environment, places, testing
+from .console import Failure, say
+from .hosts import Host
+
+DELEGATED = {"models": "the published weights: list, check, get NAME, verify", "persons": "the people stored here: list, rename, delete"}
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    arguments, rest = _split(argv)
+    options = _parser().parse_args(arguments)
+    options.rest = [*getattr(options, "words", []), *rest]
+    try:
+        return options.run(options)
+    except Failure as failure:
+        say(failure.text())
+        return 1
+    except KeyboardInterrupt:
+        say("\nStopped. What was finished is kept; the same command goes on from there.")
+        return 130
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """What is for run.py, and what follows `--`."""
+    if argv[:1] and argv[0] in DELEGATED:
+        return argv[:1], argv[1:]
+    cut = argv.index("--") if "--" in argv else len(argv)
+    return argv[:cut], argv[cut + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run.py",
+        description="FaceChain Studio. Sets itself up on first use, in .facechain beside this file or in FACECHAIN_HOME. "
+        "COMFYUI_PATH (and COMFYUI_PYTHON) name a ComfyUI to use instead of an own one.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    test = commands.add_parser("test", help="run the whole test suite; what follows -- goes to pytest")
+    test.set_defaults(run=lambda options: testing.run(options.rest, options.install))
+    bench = commands.add_parser("bench", help="side-by-side measurements")
+    bench.add_argument("name", nargs="?", help="which one; without it they are listed")
+    bench.set_defaults(run=_bench)
+    for name, text in DELEGATED.items():
+        commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
+    for command in (test, bench):
+        command.add_argument("--install", action="store_true", help="allow to install missing packages into the ComfyUI at COMFYUI_PATH")
+    return parser
+
+
+def _delegate(options: argparse.Namespace) -> int:
+    """Commands of the pack itself, on the models of the host that they belong to."""
+    host = environment.ready()
+    base = host.path if host.is_users else places.data_directory()
+    return _task(host, "pack.py", str(base), options.command, *options.rest)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    folder = places.ROOT / "bench"
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if options.name not in names:
+        say(f"Measurements: {', '.join(names) or 'none yet'}")
+        return 2 if options.name else 0
+    return _python(environment.ready(for_tests=True, install=options.install), folder / f"{options.name}.py", *options.rest)
+
+
+def _task(host: Host, name: str, *arguments: str) -> int:
+    return _python(host, places.ROOT / "launcher" / "tasks" / name, *arguments)
+
+
+def _python(host: Host, script: Path, *arguments: str) -> int:
+    return subprocess.run([str(host.python), str(script), *arguments], env=environment.task_env(host)).returncode

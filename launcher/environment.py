@@ -1,0 +1,149 @@
+"""The virtual environment in which ComfyUI, the pack and its tests run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from . import console, hosts, places
+from .console import Failure, say
+from .hosts import Host
+from .stamps import Stamps, Step, fingerprint, locked, write_atomic
+
+TORCH = "torch==2.13.0"
+VISION = ("torchvision==0.28.0", "torchaudio==2.11.0")
+TORCH_LINES = {"torch", "torchvision", "torchaudio"}
+TEST_MODULES = ("pytest", "pytest_cov", "ruff", "onnx")
+FREE_BYTES = 3 * 2**30
+RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
+
+
+def ready(for_tests: bool = False, install: bool = False) -> Host:
+    """A ComfyUI with everything the pack needs: the user's, checked and left alone, or our own, made or completed."""
+    path = hosts.users_path()
+    if path is None:
+        return _OwnHost(places.home()).ready(for_tests)
+    host = hosts.users_host(path)
+    say(f"Using the ComfyUI {hosts.version_of(path)} in {path} with {host.python}")
+    wanted = [(hosts.RUNTIME_MODULES, RUNTIME), *([(TEST_MODULES, TEST)] if for_tests else [])]
+    for modules, requirements in wanted:
+        if install and hosts.missing_modules(host.python, modules):
+            _Packages(host.python, places.home() / "logs").pack(requirements)
+        hosts.require_modules(host, modules, requirements)
+    return host
+
+
+class _Packages:
+    """pip of one interpreter."""
+
+    def __init__(self, python: Path, logs: Path):
+        self.python, self._logs = python, logs
+
+    def install(self, step: str, *arguments: str | Path) -> None:
+        options = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+        remedy = "Check the network and the free disk space, then run the same command again: it goes on from here."
+        self.run(step, remedy, "-m", "pip", "install", *options, *arguments)
+
+    def run(self, step: str, remedy: str, *arguments: str | Path) -> None:
+        log = self._logs / f"{step.replace(' ', '-').replace('/', '-')}.log"
+        console.call([self.python, *arguments], step, remedy, log, console.clean_env(), cwd=places.ROOT)
+
+    def pack(self, requirements: str) -> None:
+        self.install(f"installing {requirements}", "-r", places.ROOT / requirements)
+        if requirements == RUNTIME:
+            self.run("adding OpenCV and onnxruntime", "Run this again.", places.ROOT / "install.py")
+
+
+class _OwnHost:
+    """What run.py sets up for itself under `home`: one environment per Python version, and the host's source."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.venv = home / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
+        self.python = self.venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        self.host = home / f"ComfyUI-{hosts.SOURCE_VERSION}"
+        self.stamps = Stamps(self.venv / "facechain-steps")
+        self.packages = _Packages(self.python, home / "logs")
+
+    def ready(self, for_tests: bool) -> Host:
+        with locked(self.home):
+            self._make_venv()
+            self._repair()
+            if not self.host.is_dir():
+                say(f"Fetching ComfyUI {hosts.SOURCE_VERSION}")
+                hosts.fetch(self.host, self.python, self.home / "logs" / "host.log")
+            self.stamps.run(self._steps(for_tests))
+        return Host(self.host, self.python, False)
+
+    def _steps(self, for_tests: bool) -> list[Step]:
+        needed = self._host_requirements()
+        steps = [
+            Step("torch", "PyTorch (200 MB without, about 4 GB with CUDA)", fingerprint(TORCH), self._install_torch),
+            Step("vision", "torchvision and torchaudio", fingerprint(*VISION, _task("cpu_vision.py")), self._install_vision),
+            Step("host", "ComfyUI's packages", fingerprint(needed), lambda: self._install_text("ComfyUI's packages", needed)),
+            Step("pack", "the pack's packages", self._fingerprint(RUNTIME, "install.py"), lambda: self.packages.pack(RUNTIME)),
+        ]
+        if for_tests:
+            steps.append(Step("tests", "the tests' packages", self._fingerprint(TEST), lambda: self.packages.pack(TEST)))
+        return steps
+
+    @staticmethod
+    def _fingerprint(*names: str) -> str:
+        return fingerprint(*(places.ROOT / name for name in names))
+
+    def _make_venv(self) -> None:
+        made = self.venv / "made"
+        if made.is_file() and self.python.exists():
+            return
+        say(f"Making a virtual environment in {self.venv}")
+        _require_space(self.home)
+        shutil.rmtree(self.venv, ignore_errors=True)
+        remedy = "Install the venv part of this Python (Debian and Ubuntu: apt install python3-venv), then run this again."
+        command = [sys.executable, "-m", "venv", self.venv]
+        console.call(command, "making the virtual environment", remedy, self.home / "logs" / "venv.log", console.clean_env())
+        write_atomic(made, "")
+
+    def _repair(self) -> None:
+        """After a step that was cut off: packages with missing files are dropped, and every step looks again."""
+        if self.stamps.unfinished():
+            say("The last set-up was cut off; checking what it left")
+            self.packages.run("checking the environment", f"Delete {self.venv} and run this again.", _task("repair.py"))
+            self.stamps.forget()
+
+    def _install_torch(self) -> None:
+        self.packages.install("installing PyTorch", TORCH)
+
+    def _install_vision(self) -> None:
+        self.packages.install("installing torchvision and torchaudio", "--no-deps", *VISION)
+        remedy = f"Delete {self.venv} and run this again."
+        self.packages.run("checking torchvision and torchaudio", remedy, _task("cpu_vision.py"))
+
+    def _install_text(self, step: str, requirements: str) -> None:
+        file = self.home / "host-requirements.txt"
+        write_atomic(file, requirements)
+        self.packages.install(f"installing {step}", "-r", file)
+
+    def _host_requirements(self) -> str:
+        lines = (self.host / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        return "\n".join(line for line in lines if line.strip() not in TORCH_LINES)
+
+
+def _task(name: str) -> Path:
+    return places.ROOT / "launcher" / "tasks" / name
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise Failure(
+            "making the virtual environment",
+            f"{folder} has {free / 2**30:.1f} GB free; the set-up needs at least {FREE_BYTES / 2**30:.0f} GB, about 8 GB with CUDA",
+            "Free some space, or set FACECHAIN_HOME to a folder on a larger disk.",
+        )
+
+
+def task_env(host: Host, **extra: str) -> dict[str, str]:
+    """The environment for scripts that import the pack and the host."""
+    return console.clean_env(PYTHONPATH=os.pathsep.join([str(places.ROOT), str(host.path)]), COMFYUI_PATH=str(host.path), **extra)

@@ -1,0 +1,108 @@
+"""Where things are: the pack, the folder of everything that run.py makes, and base directories for the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .console import Failure
+
+ROOT = Path(__file__).resolve().parent.parent
+PACK_NAME = "facechain-studio"
+DATA_FOLDERS = ("models", "input", "output", "user")
+# What a copy of the pack holds where the system cannot link folders.
+PACK_PARTS = ("__init__.py", "pyproject.toml", "nodes", "facechain_impl", "web", "locales", "workflows", "assets", "subgraphs")
+
+
+def home() -> Path:
+    """The folder of everything that run.py makes: FACECHAIN_HOME, or .facechain beside run.py."""
+    folder = Path(os.environ.get("FACECHAIN_HOME") or ROOT / ".facechain").expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Failure(
+            "choosing a folder for the set-up",
+            f"{folder} cannot be written: {error.strerror}",
+            "Set FACECHAIN_HOME to a folder that can hold about 10 GB, and run this again.",
+        ) from error
+    return folder
+
+
+def data_directory() -> Path:
+    """The lasting base directory: models, inputs, outputs and user data of the demo and of `serve`."""
+    base = home() / "base"
+    for name in DATA_FOLDERS:
+        (base / name).mkdir(parents=True, exist_ok=True)
+    return base
+
+
+def link_folder(target: Path, link: Path) -> None:
+    """Make `link` show the folder `target`; a junction on Windows, where links need a privilege."""
+    if sys.platform == "win32":
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(link))
+    else:
+        link.symlink_to(target, target_is_directory=True)
+
+
+def add_pack(base: Path) -> Path:
+    """Put the pack into `base`/custom_nodes, linked, or copied where the file system has no links."""
+    pack = base / "custom_nodes" / PACK_NAME
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    if pack.is_symlink() or pack.exists():
+        if pack.resolve() == ROOT:
+            return pack
+        remove(pack)
+    try:
+        link_folder(ROOT, pack)
+    except OSError:
+        _copy_pack(pack)
+    return pack
+
+
+def _copy_pack(pack: Path) -> None:
+    pack.mkdir()
+    for part in PACK_PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, pack / part, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy2(source, pack / part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link (never what it shows) or a folder."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif _is_junction(path):
+        os.rmdir(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def _is_junction(path: Path) -> bool:
+    return sys.platform == "win32" and path.is_dir() and Path(os.path.realpath(path)) != Path(os.path.abspath(path))
+
+
+@contextmanager
+def temporary_base(data: Path | None) -> Iterator[Path]:
+    """A base directory that holds the pack and goes away afterwards; its data folders show those of `data`, when given."""
+    base = Path(tempfile.mkdtemp(prefix="facechain-"))
+    links = [base / name for name in DATA_FOLDERS] if data else []
+    try:
+        for link in links:
+            link_folder(data / link.name, link)
+        add_pack(base)
+        yield base
+    finally:
+        for link in [*links, base / "custom_nodes" / PACK_NAME]:
+            remove(link)
+        shutil.rmtree(base, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""`run.py test`: set up, lint, then the whole suite with coverage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from . import browser, environment, places
+from .console import Failure, say
+
+# One thread per test process: the tests and the servers that they start share the machine.
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Whole paths: the servers run in another folder, and the host has a module called nodes as well.
+COVERAGE = [*(f"--cov={places.ROOT / part}" for part in ("facechain_impl", "nodes", "launcher", "install.py")), "--cov-report=term"]
+
+
+def run(pytest_arguments: list[str], install: bool) -> int:
+    """Returns 0 only when the lint is clean and every test passed."""
+    host = environment.ready(for_tests=True, install=install)
+    env = environment.task_env(host, **THREADS, **_browser())
+    python = str(host.python)
+    lint = [_call([python, "-m", "ruff", *words], env) for words in (["check", "."], ["format", "--check", "."])]
+    status = _call([python, "-m", "pytest", *COVERAGE, *pytest_arguments], env)
+    if any(lint):
+        say("ruff found something: see above the tests.")
+    return status or max(lint)
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _browser() -> dict[str, str]:
+    """The browser for the tests of the editor. Without one they are skipped and counted; under CI that is a failure."""
+    try:
+        return browser.ready()
+    except Failure as failure:
+        if in_ci():
+            raise
+        say(f"The tests of the editor are skipped. {failure.why}. {failure.remedy}")
+        return {}
+
+
+def _call(command: list[str], env: dict[str, str]) -> int:
+    return subprocess.run(command, env=env, cwd=places.ROOT).returncode
