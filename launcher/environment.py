@@ -81,8 +81,9 @@ class _OwnHost:
         needed = self._host_requirements()
         steps = [
             Step("torch", "PyTorch (200 MB without, about 4 GB with CUDA)", fingerprint(TORCH), self._install_torch),
-            Step("vision", "torchvision and torchaudio", fingerprint(*VISION, _task("cpu_vision.py")), self._install_vision),
+            Step("vision", "torchvision and torchaudio", fingerprint(*VISION), self._install_vision),
             Step("host", "ComfyUI's packages", fingerprint(needed), lambda: self._install_text("ComfyUI's packages", needed)),
+            Step("vision-check", "Trying them", fingerprint(*VISION, _task("cpu_vision.py")), self._check_vision),
             Step("pack", "the pack's packages", self._fingerprint(RUNTIME, "install.py"), lambda: self.packages.pack(RUNTIME)),
         ]
         if for_tests:
@@ -117,6 +118,8 @@ class _OwnHost:
 
     def _install_vision(self) -> None:
         self.packages.install("installing torchvision and torchaudio", "--no-deps", *VISION)
+
+    def _check_vision(self) -> None:
         remedy = f"Delete {self.venv} and run this again."
         self.packages.run("checking torchvision and torchaudio", remedy, _task("cpu_vision.py"))
 
