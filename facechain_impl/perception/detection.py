@@ -114,10 +114,11 @@ class DamoFDDetector(Detector):
 
     def _decode(self, maps: list[Maps], size: tuple[int, int], scale: np.ndarray) -> list[Face]:
         rows = torch.cat([decode(level, stride, self._threshold) for level, stride in zip(maps, STRIDES)]).numpy()
-        boxes = rows[:, 1:5].clip(0, [size[1], size[0], size[1], size[0]]).reshape(-1, 2, 2) / scale
-        points = rows[:, 5:].reshape(-1, 5, 2) / scale
-        keep = nms(boxes.reshape(-1, 4), rows[:, 0], self._overlap)
-        return [Face(boxes[i].reshape(4).astype(np.float32), float(rows[i, 0]), points[i].astype(np.float32)) for i in keep]
+        boxes = rows[:, 1:5].reshape(-1, 2, 2).clip(0, [size[1], size[0]])
+        inside = (boxes[:, 1] > boxes[:, 0]).all(1)
+        scores, boxes = rows[inside, 0], (boxes[inside] / scale).reshape(-1, 4).astype(np.float32)
+        points = (rows[inside, 5:].reshape(-1, 5, 2) / scale).astype(np.float32)
+        return [Face(boxes[i], float(scores[i]), points[i]) for i in nms(boxes, scores, self._overlap)]
 
 
 def decode(level: Maps, stride: int, threshold: float) -> torch.Tensor:
