@@ -1,0 +1,33 @@
+"""Checks and simple work on pixels."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import BadInput
+
+
+def check(image: torch.Tensor, name: str) -> None:
+    """Raise BadInput unless `image` [H, W, 3] has pixels and all of them are numbers."""
+    if image.shape[0] == 0 or image.shape[1] == 0:
+        raise BadInput(f"{name} has no pixels ({image.shape[1]}x{image.shape[0]}). Connect a picture of at least 1x1.")
+    broken = int((~torch.isfinite(image)).any(-1).sum())
+    if broken:
+        raise BadInput(
+            f"{name} holds {broken} pixels that are not numbers (NaN or infinite) of {image.shape[0] * image.shape[1]}. "
+            "The node that made it failed; look there, a VAE in half precision is the usual reason."
+        )
+
+
+def check_all(images: list[torch.Tensor], names: list[str]) -> None:
+    """Raise BadInput unless there is at least one picture and all can be used."""
+    if not images:
+        raise BadInput("No picture arrived: the list or batch is empty. Connect at least one picture.")
+    for image, name in zip(images, names):
+        check(image, name)
+
+
+def on_white(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`image` [H, W, 3] where `mask` [H, W] is 1, white where it is 0."""
+    weight = mask.to(image)[..., None]
+    return image * weight + (1 - weight)
