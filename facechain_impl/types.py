@@ -85,10 +85,14 @@ class Picture:
 
 @dataclass
 class Faces:
-    """FACECHAIN_FACES: what is known about the faces of a list of pictures, in the order of the pictures."""
+    """FACECHAIN_FACES: what is known about the faces of a list of pictures, in the order of the pictures.
+
+    crops: the same for pictures that were cut from them, in their own pixels, so that a node that gets crops knows them too.
+    """
 
     pictures: list[Picture]
     stand_ins: tuple[str, ...] = ()
+    crops: list[Picture] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -98,10 +102,11 @@ class Faces:
 
         Raises BadInput when no picture here even has its size: then the faces belong to other pictures."""
         digest, size = digest_of(image), tuple(image.shape[:2])
-        for picture in self.pictures:
+        known = [*self.pictures, *self.crops]
+        for picture in known:
             if picture.digest == digest:
                 return picture
-        if all(tuple(picture.size) != size for picture in self.pictures):
+        if all(tuple(picture.size) != size for picture in known):
             sizes = ", ".join(sorted({f"{w}x{h}" for h, w in (p.size for p in self.pictures)})) or "no picture at all"
             raise BadInput(
                 f"The connected faces belong to other pictures: they were found in {sizes}, this picture is {size[1]}x{size[0]}. "
