@@ -49,13 +49,13 @@ class Window(NamedTuple):
 
 
 def angle_of(points: np.ndarray) -> float:
-    """How far the face at `points` [5, 2] is turned, in radians, counter-clockwise positive: the turn that makes it upright is clockwise."""
+    """The angle in radians by which the picture must be turned, clockwise, to bring the face at `points` [5, 2] upright."""
     matrix = similarity(points, UPRIGHT)
     return float(np.arctan2(matrix[1, 0], matrix[0, 0]))
 
 
 def upright(size: tuple[int, int], angle: float) -> Upright:
-    """The (height, width) picture centred on a square one and a half times as long, turned by -`angle` about its centre."""
+    """The (height, width) picture centred on a square one and a half times as long, turned clockwise by `angle` about its centre."""
     height, width = size
     side = int(SQUARE_RATIO * max(height, width))
     left, top, middle = (side - width) // 2, (side - height) // 2, side / 2
