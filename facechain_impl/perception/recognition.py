@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..host.memory import Resident
+from ..host.progress import check_interrupt
 from ..photos.align import align112
 from ..types import Face
 
@@ -33,6 +34,7 @@ class FaceRecognition:
         """aligned: RGB [112, 112, 3] in 0..1 each, see photos.align.align112."""
         found = []
         for start in range(0, len(aligned), BATCH):
+            check_interrupt()
             found += self._embed_batch(torch.stack(aligned[start : start + BATCH]))
         return found
 
@@ -46,11 +48,11 @@ class FaceRecognition:
         return [Embedding(vector, float(value)) for vector, value in zip(vectors, uncertainty)]
 
 
-def embed_faces(recognition: FaceRecognition, image: torch.Tensor, faces: list[Face]) -> None:
-    """Fill `embedding` and `uncertainty` of those `faces` of `image` [H, W, 3] that have five points and no embedding yet."""
-    wanted = [face for face in faces if face.embedding is None and face.points is not None]
-    found = recognition.embed([align112(image, face.points) for face in wanted])
-    for face, embedding in zip(wanted, found):
+def embed_faces(recognition: FaceRecognition, images: list[torch.Tensor], faces: list[Face]) -> None:
+    """Fill `embedding` and `uncertainty` of `faces`, one in each of `images` [H, W, 3], where they are not known yet."""
+    wanted = [(image, face) for image, face in zip(images, faces) if face.embedding is None]
+    found = recognition.embed([align112(image, face.points) for image, face in wanted])
+    for (_, face), embedding in zip(wanted, found):
         face.embedding, face.uncertainty = embedding
 
 

@@ -1,0 +1,200 @@
+"""Pictures in order of their likeness to a face: cosine of RTS embeddings, with FaceChain's filters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..perception import models
+from ..perception.detection import Detector
+from ..perception.faces import find_faces, large_enough, largest
+from ..perception.quality import FaceQuality
+from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..photos.align import align112
+from ..types import Face, Faces, NoFace, Person, Picture, Report
+
+SIZE_RANGE = (120.0, 300.0)
+"""Longer side of a face, in pixels of a 512 portrait, that upstream accepts; both ends excluded."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """one_face: refuse pictures with more than one. size: refuse a face whose longer side is not inside; None accepts all."""
+
+    one_face: bool = True
+    size: tuple[float, float] | None = SIZE_RANGE
+
+    def reason(self, faces: Sequence[Face], face: Face) -> str:
+        """Why a picture with these faces, of which `face` counts, is refused; empty when it is not."""
+        if self.one_face and len(faces) != 1:
+            return f"{len(faces)} faces instead of one"
+        side = max(face.width, face.height)
+        if self.size and not self.size[0] < side < self.size[1]:
+            return f"the face measures {side:.0f} px instead of {self.size[0]:g} to {self.size[1]:g}"
+        return ""
+
+
+@dataclass
+class Candidate:
+    """One picture. score: cosine with the reference, None where there is no face. reason: why it is not ranked."""
+
+    index: int
+    picture: Picture
+    face: Face | None = None
+    score: float | None = None
+    reason: str = ""
+
+    @property
+    def ranked(self) -> bool:
+        return not self.reason
+
+    def values(self) -> dict[str, object]:
+        side = round(max(self.face.width, self.face.height)) if self.face else None
+        uncertainty = self.face.uncertainty if self.face else None
+        return {"score": self.score, "uncertainty": uncertainty, "faces": len(self.picture.faces), "face px": side}
+
+
+@dataclass
+class Ranking:
+    """kept: what goes out, best first, unranked pictures behind. dropped: what does not."""
+
+    kept: list[Candidate]
+    dropped: list[Candidate]
+
+    def keep_best(self, count: int) -> None:
+        """Leave out all ranked pictures behind the first `count`; 0 keeps all."""
+        ranked = [one for one in self.kept if one.ranked]
+        for one in ranked[count:] if count else ():
+            one.reason = f"not among the best {count}"
+            self.kept.remove(one)
+            self.dropped.append(one)
+
+    def scores(self) -> list[float]:
+        return [math.nan if one.score is None else one.score for one in self.kept]
+
+    def fill(self, report: Report) -> None:
+        for place, one in enumerate(self.kept, 1):
+            report.add(one.picture.name, f"{place}" if one.ranked else "passed through", one.reason, **one.values())
+        for one in self.dropped:
+            report.add(one.picture.name, "left out", one.reason, **one.values())
+
+    def faces(self, stand_ins: tuple[str, ...]) -> Faces:
+        return Faces([one.picture for one in self.kept], stand_ins)
+
+
+@dataclass
+class Reference:
+    """The face that pictures are compared with. vector: float32 [512] of length 1. note: which one it is."""
+
+    vector: np.ndarray
+    note: str
+
+
+@dataclass
+class Ranker:
+    """Finds, embeds and compares. quality opens the network that judges reference faces, None takes the first one."""
+
+    detector: Detector | str
+    recognition: FaceRecognition
+    quality: Callable[[], FaceQuality] | None = None
+    stand_ins: set[str] = field(default_factory=set)
+
+    def reference(self, images: list[torch.Tensor], known: Faces | None) -> Reference:
+        """The best face of the reference pictures [H, W, 3]; without pictures, of `known`. Raises FaceNotFound, BadInput."""
+        if not images:
+            return _embedded_reference(known)
+        found = self._find(images, known, [f"reference {number}" for number in range(1, len(images) + 1)])
+        aligned = {picture.name: align112(image, face.points) for image, picture in zip(images, found) if (face := _main_face(picture))}
+        if not aligned:
+            raise FaceNotFound(
+                f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
+            )
+        name, quality = self._best(aligned)
+        judged = f", FQA {quality:.3f}" if quality is not None else ""
+        return Reference(self.recognition.embed([aligned[name]])[0].vector, f"Compared with {name} of {len(images)}{judged}.")
+
+    def person(self, person: Person) -> Reference:
+        """A person's template face, or the embedding that was stored where there is no template."""
+        if person.template is not None:
+            found = self.reference([person.template], None)
+            return replace(found, note=f"Compared with the template face of {person.name}.")
+        if person.embedding is None:
+            raise BadInput(f"{person.name} was stored without a face to compare with. Connect a reference picture instead.")
+        return Reference(person.embedding, f"Compared with the stored face of {person.name}.")
+
+    def _best(self, aligned: dict[str, torch.Tensor]) -> tuple[str, float | None]:
+        """Name and quality of the reference to use."""
+        if self.quality is None or len(aligned) == 1:
+            return next(iter(aligned)), None
+        scores = dict(zip(aligned, self.quality().score(list(aligned.values()))))
+        return max(scores.items(), key=lambda item: item[1])
+
+    def rank(
+        self, images: list[torch.Tensor], names: list[str], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace
+    ) -> Ranking:
+        """Pictures [H, W, 3] sorted by likeness. Raises FaceNotFound where the policy says so, or when nothing is left."""
+        if not images:
+            raise BadInput("There are no pictures to rank: the list is empty. Connect at least one.")
+        candidates = [_candidate(index, picture, filters) for index, picture in enumerate(self._find(images, known, names))]
+        faced = [one for one in candidates if one.face]
+        embed_faces(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])
+        for one in faced:
+            one.score = similarity(one.face.embedding, reference.vector)
+        return _sorted(candidates, policy)
+
+    def _find(self, images: list[torch.Tensor], known: Faces | None, names: list[str]) -> list[Picture]:
+        """The faces of pictures, as copies: what is known of them belongs to another node and stays as it is."""
+        found = find_faces(images, self.detector, known, names)
+        self.stand_ins.update(found.stand_ins)
+        return [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in found.pictures]
+
+
+def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
+    """A ranker with the published networks. Raises WeightsError."""
+    ranker = Ranker(detector, FaceRecognition(models.open_network("rts")), stand_ins=set(models.stand_ins("rts")))
+
+    def quality() -> FaceQuality:
+        ranker.stand_ins.update(models.stand_ins("fqa"))
+        return FaceQuality(models.open_session("fqa"))
+
+    ranker.quality = quality if by_quality else None
+    return ranker
+
+
+def _main_face(picture: Picture) -> Face | None:
+    """The largest face that is big enough to be aligned."""
+    return largest([face for face in large_enough(picture.faces) if face.points is not None])
+
+
+def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:
+    face = _main_face(picture)
+    return Candidate(index, picture, face, reason=filters.reason(picture.faces, face) if face else "no face found")
+
+
+def _embedded_reference(known: Faces | None) -> Reference:
+    """The face of highest quality among those that were embedded before."""
+    faces = [face for picture in (known.pictures if known else ()) for face in picture.faces if face.embedding is not None]
+    if not faces:
+        raise BadInput("There is nothing to compare with: connect a reference picture, a person, or faces that were recognised before.")
+    best = max(faces, key=lambda face: face.quality if face.quality is not None else -np.inf)
+    return Reference(best.embedding, f"Compared with one of {len(faces)} connected faces.")
+
+
+def _sorted(candidates: list[Candidate], policy: NoFace) -> Ranking:
+    ranked = sorted((one for one in candidates if one.ranked), key=lambda one: -one.score)
+    others = [one for one in candidates if not one.ranked]
+    faceless = [one for one in others if one.face is None]
+    if policy is NoFace.PASS:
+        return Ranking(ranked + others, [])
+    if (policy is NoFace.STOP and faceless) or not ranked:
+        reasons = "; ".join(f"{one.picture.name}: {one.reason}" for one in (faceless if ranked else others))
+        raise FaceNotFound(
+            f"{len(ranked)} of {len(candidates)} pictures can be ranked. {reasons}. "
+            "Set no_face to Skip or Pass through, or change the filters."
+        )
+    return Ranking(ranked, others)

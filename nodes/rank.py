@@ -1,0 +1,83 @@
+"""Pictures sorted by how much they look like somebody."""
+
+from __future__ import annotations
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.identity.ranking import SIZE_RANGE, Filters, open_ranker
+from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
+from ..facechain_impl.types import NoFace, Report
+from ._api import FaceChainFaces, FaceChainPerson, io
+from ._common import flatten_images, no_face_input, report_ui, single
+
+
+class RTSRank(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_RTSRank",
+            display_name="Rank by Likeness (RTS)",
+            category="FaceChain/identity",
+            description="Sorts pictures by how much their face looks like a reference face, best first.",
+            search_aliases=["similarity", "face recognition", "sort", "likeness", "best of"],
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to rank: a list, a batch or both."),
+                io.Combo.Input(
+                    "detector", options=[DAMOFD, BUILT_IN], default=BUILT_IN, tooltip="What finds faces that are not known yet."
+                ),
+                io.Boolean.Input(
+                    "choose_reference",
+                    default=True,
+                    tooltip="Of several reference pictures take the one of best quality (FQA). Off: the first with a face.",
+                ),
+                io.Boolean.Input("one_face_only", default=True, tooltip="Leave out pictures with more than one face."),
+                io.Boolean.Input("check_face_size", default=True, tooltip="Leave out pictures whose face is too small or too large."),
+                io.Int.Input(
+                    "min_face", default=int(SIZE_RANGE[0]), min=0, max=8192, tooltip="The face's longer side must exceed this, in pixels."
+                ),
+                io.Int.Input(
+                    "max_face",
+                    default=int(SIZE_RANGE[1]),
+                    min=1,
+                    max=8192,
+                    tooltip="The face's longer side must stay below this, in pixels.",
+                ),
+                io.Int.Input("keep_best", default=0, min=0, max=1000, tooltip="How many ranked pictures to put out; 0 is all."),
+                no_face_input(),
+                io.Image.Input("reference", optional=True, tooltip="One or more photos of the person."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person to compare with."),
+                FaceChainFaces.Input("reference_faces", optional=True, tooltip="What is already known about the reference's faces."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces of the pictures."),
+            ],
+            outputs=[
+                io.Image.Output("ranked", is_output_list=True, tooltip="The pictures, best first."),
+                io.Float.Output("scores", is_output_list=True, tooltip="Likeness of each, 1 at most; not a number where there is no face."),
+                FaceChainFaces.Output("ranked_faces", tooltip="Their faces with embeddings, in the same order."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, images, detector, choose_reference, one_face_only, check_face_size, min_face, max_face, keep_best, no_face,
+        reference=(), person=(), reference_faces=(), faces=(),
+    ) -> io.NodeOutput:  # fmt: skip
+        pictures = flatten_images(images)
+        ranker = open_ranker(single(detector), single(choose_reference))
+        size = (single(min_face), single(max_face)) if single(check_face_size) else None
+        target = _reference(ranker, flatten_images(reference), single(person), single(reference_faces))
+        names = [f"picture {number}" for number in range(1, len(pictures) + 1)]
+        ranking = ranker.rank(pictures, names, single(faces), target, Filters(single(one_face_only), size), NoFace(single(no_face)))
+        ranking.keep_best(single(keep_best))
+        report = Report("Ranked by likeness", notes=[target.note])
+        ranking.fill(report)
+        report.stand_ins = tuple(sorted(ranker.stand_ins))
+        return io.NodeOutput(
+            [pictures[one.index][None] for one in ranking.kept], ranking.scores(), ranking.faces(report.stand_ins), ui=report_ui(report)
+        )
+
+
+def _reference(ranker, images, person, known):
+    if person is not None and images:
+        raise BadInput("Both a reference picture and a person are connected; likeness is to one of them. Disconnect the other.")
+    return ranker.person(person) if person is not None else ranker.reference(images, known)
