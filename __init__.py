@@ -11,9 +11,12 @@ WEB_DIRECTORY = "web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
+    from .facechain_impl.host import compatibility
+
+    compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import lora, person, train
+    from .nodes import check, lora, person, rank, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -23,10 +26,12 @@ async def comfy_entrypoint() -> ComfyExtension:
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [
+                check.ModelCheck,
                 lora.LoRAEntry,
                 lora.LoRAMerge,
                 person.LoadPerson,
                 person.SavePerson,
+                rank.RTSRank,
                 train.TrainFaceLoRA,
             ]
 
