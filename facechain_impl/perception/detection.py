@@ -15,21 +15,29 @@ from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
 from ..photos.align import ARCFACE_112, similarity, transform
 from ..types import Face, Origin, digest_of
+from .geometry import box_around
 from .haar import HaarFaces
 from .models import open_network
 
 BUILT_IN, DAMOFD, MEDIAPIPE = "Built-in", "DamoFD", "MediaPipe landmarks"
 CHOICES = (BUILT_IN, DAMOFD, MEDIAPIPE)
 
+# The usual distance between the eyes, in sides of the square that a cascade calls a face.
+SQUARE_TO_EYES = 0.368
+
 # Corners of both eyes, tip of the nose and corners of the mouth in the mesh of MediaPipe, left meaning left in the picture.
 MESH_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))
 
 
 class Detector(ABC):
-    """Finds faces. `name` is told to the user, `origin_names` are the networks that run on stand-in weights."""
+    """Finds faces. `name` is told to the user, `origin_names` are the networks that run on stand-in weights.
+
+    `looks_twice`: whether a photo turned upright is looked at again, or its face taken from where it was before.
+    """
 
     name: str
     origin_names: tuple[str, ...] = ()
+    looks_twice = True
 
     @abstractmethod
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
@@ -49,6 +57,7 @@ class BuiltInDetector(Detector):
     """OpenCV's cascades. Eyes are found; nose and mouth are where faces have them."""
 
     name = BUILT_IN
+    looks_twice = False
 
     def __init__(self):
         self._cascades = HaarFaces()
@@ -66,13 +75,7 @@ class BuiltInDetector(Detector):
 def _face_from_eyes(eyes: np.ndarray, side: float, score: float) -> Face:
     """A face from its eyes [2, 2] and the side of the square that a cascade calls it."""
     points = transform(ARCFACE_112, similarity(ARCFACE_112[:2], eyes))
-    right = (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
-    down = np.array([-right[1], right[0]])
-    # The usual distance of the eyes for that square; a detector's box is the extent of an ellipse of 1.02 by 1.43 of it.
-    unit = 0.368 * side
-    centre = eyes.mean(0) + 0.36 * unit * down
-    half = unit * np.hypot(1.02 * right, 1.43 * down)
-    return Face(np.concatenate([centre - half, centre + half]).astype(np.float32), float(score), points.astype(np.float32))
+    return Face(box_around(eyes, SQUARE_TO_EYES * side), float(score), points.astype(np.float32))
 
 
 class DamoFDDetector(Detector):
@@ -182,6 +185,7 @@ class LandmarkDetector(Detector):
     """Faces of known pictures, by the digest of their pixels. Other pictures have none."""
 
     name = MEDIAPIPE
+    looks_twice = False
 
     def __init__(self, faces: dict[str, list[dict]]):
         self._faces = faces

@@ -1,0 +1,310 @@
+"""From photographs of a person to training crops: turned, cut, retouched, on white, the doubtful ones left out.
+
+The steps and their numbers are FaceChain's. Each step but finding, turning upright and cutting runs only when its network was opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ..errors import FaceNotFound
+from ..host.memory import to_output
+from ..host.progress import Progress
+from ..photos import crop
+from ..photos.align import WHITE, invert, warp_smooth
+from ..photos.masks import head_mask
+from ..photos.pixels import check_all, on_white
+from ..types import Face, Faces, NoFace, Picture, Report, digest_of
+from .detection import Detector
+from .faces import MAIN_FACE_RATIO, largest
+from .geometry import moved
+from .landmark_confidence import LandmarkConfidence
+from .models import open_network, open_session, stand_ins
+from .parsing import HumanParser
+from .retinaface import RetinaFace
+from .retouch import SkinRetouch, open_retouch
+from .rotation import PhotoRotation, turn
+
+LOOK_AGAIN_SIDE = 1024
+CHUNK = 8
+MIN_CONFIDENCE = 0.855
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Which of the optional steps run. main_face: how many times as large as the next face the main one must be; 1 takes the largest."""
+
+    rotation: bool = False
+    retouch: bool = False
+    white: bool = False
+    confidence: bool = False
+    min_confidence: float = MIN_CONFIDENCE
+    main_face: float = MAIN_FACE_RATIO
+
+
+@dataclass
+class Networks:
+    """The networks of the optional steps, None for a step that does not run."""
+
+    rotation: PhotoRotation | None = None
+    retouch: SkinRetouch | None = None
+    retouch_faces: RetinaFace | None = None
+    parser: HumanParser | None = None
+    confidence: LandmarkConfidence | None = None
+    stand_ins: tuple[str, ...] = ()
+
+
+@dataclass
+class Photo:
+    """A photograph on its way. turned: the picture in use, `to_turned` [3, 3] original -> turned; to_crop [3, 3] turned -> crop."""
+
+    name: str
+    image: torch.Tensor
+    turned: torch.Tensor
+    to_turned: np.ndarray = field(default_factory=lambda: np.eye(3))
+    faces: list[Face] = field(default_factory=list)
+    face: Face | None = None
+    angle: float = 0.0
+    to_crop: np.ndarray | None = None
+    crop: torch.Tensor | None = None
+    crop_face: Face | None = None
+    confidence: float | None = None
+    reason: str = ""
+    filtered: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        return not self.reason
+
+
+@dataclass
+class Prepared:
+    """crops: [512, 512, 3] each. faces: of all photographs, the chosen faces with their crop_transform, and of the crops."""
+
+    crops: list[torch.Tensor]
+    faces: Faces
+    photos: list[Photo]
+
+
+def open_networks(stages: Stages) -> Networks:
+    """What `stages` need. Raises MissingWeights for the first file that is not there."""
+    networks, names = Networks(), []
+    if stages.rotation:
+        networks.rotation = PhotoRotation(open_session("rot_bgr"))
+        names.append("rot_bgr")
+    if stages.retouch:
+        networks.retouch = open_retouch()
+        networks.retouch_faces = RetinaFace(open_network("retinaface"), bgr=True)
+        names += ["skin_unet", "skin_mask", "retinaface"]
+    if stages.white:
+        networks.parser = HumanParser(open_network("m2fp"))
+        names.append("m2fp")
+    if stages.confidence:
+        networks.confidence = LandmarkConfidence(open_network("flcm"))
+        names.append("flcm")
+    networks.stand_ins = stand_ins(*names)
+    return networks
+
+
+class Preparation:
+    """Runs the steps over all photographs, each network over all of them before the next one is needed."""
+
+    def __init__(self, detector: Detector, stages: Stages, networks: Networks | None = None):
+        self._detector, self._stages, self._networks = detector, stages, networks or Networks()
+
+    def run(self, images: list[torch.Tensor], names: list[str], known: Faces | None = None, policy: NoFace = NoFace.STOP) -> Prepared:
+        """Crop the main face of each of `images` [H, W, 3]. Raises FaceNotFound after `policy`, BadInput for unusable pictures."""
+        check_all(images, names)
+        images = [image.detach().to("cpu", torch.float32) for image in images]
+        photos = [Photo(name, image, image) for name, image in zip(names, images)]
+        steps = self._steps(known)
+        progress = Progress(len(steps))
+        for step in steps:
+            good = [photo for photo in photos if photo.is_good]
+            if good:
+                step(good)
+            judge(photos, policy)
+            progress.step()
+        return self._prepared(photos, known, policy)
+
+    def _steps(self, known: Faces | None) -> list[Callable[[list[Photo]], None]]:
+        optional = {
+            self._retouch: self._networks.retouch,
+            self._whiten: self._networks.parser,
+            self._filter: self._networks.confidence,
+        }
+        first = [self._turn] if self._networks.rotation else []
+        return [*first, lambda photos: self._find(photos, known), self._cut, *(step for step, network in optional.items() if network)]
+
+    def _turn(self, photos: list[Photo]) -> None:
+        quarters = self._networks.rotation.quarter_turns([photo.image for photo in photos])
+        for photo, count in zip(photos, quarters):
+            photo.turned, photo.to_turned = turn(photo.image, count), quarter_matrix(photo.image.shape[:2], count)
+
+    def _find(self, photos: list[Photo], known: Faces | None) -> None:
+        """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""
+        pictures = [known.of(photo.image) if known else None for photo in photos]
+        for photo, picture in zip(photos, pictures):
+            if picture:
+                photo.faces = [moved(face, photo.to_turned) for face in picture.faces]
+        new = [photo for photo, picture in zip(photos, pictures) if picture is None]
+        for photo, faces in zip(new, self._detector.detect([photo.turned for photo in new]) if new else []):
+            photo.faces = faces
+        for photo in photos:
+            photo.face, photo.reason = self._main(photo.faces, "")
+
+    def _main(self, faces: list[Face], where: str) -> tuple[Face | None, str]:
+        face = largest(faces, self._stages.main_face)
+        if face:
+            return face, ""
+        if not faces:
+            return None, f"no face was found{where}"
+        return None, (
+            f"{len(faces)} faces were found{where} and the largest is not {self._stages.main_face:g} times as large as the next. "
+            "Crop the photo to one person, or lower main_face_ratio."
+        )
+
+    def _cut(self, photos: list[Photo]) -> None:
+        for start in range(0, len(photos), CHUNK):
+            self._cut_some(photos[start : start + CHUNK])
+
+    def _cut_some(self, photos: list[Photo]) -> None:
+        squares = []
+        for photo in photos:
+            photo.angle = 0.0 if photo.face.points is None else crop.angle_of(photo.face.points)
+            squares.append(crop.upright(photo.turned.shape[:2], photo.angle))
+        for photo, square, face in zip(photos, squares, self._upright_faces(photos, squares)):
+            if face is not None:
+                window = crop.window_of(face.box)
+                photo.to_crop = window.matrix() @ square.matrix
+                photo.crop = crop.cut(photo.turned, photo.to_crop)
+                photo.crop_face = replace(moved(photo.face, photo.to_crop), box=moved(face, window.matrix()).box)
+
+    def _upright_faces(self, photos: list[Photo], squares: list[crop.Upright]) -> list[Face | None]:
+        """The main face of each photograph on its upright square, None (and a reason) where it is not found there again."""
+        if not self._detector.looks_twice:
+            return [moved(photo.face, square.matrix) for photo, square in zip(photos, squares)]
+        scales = [LOOK_AGAIN_SIDE / square.side for square in squares]
+        size = (LOOK_AGAIN_SIDE, LOOK_AGAIN_SIDE)
+        images = [
+            warp_smooth(photo.turned, scaling(scale) @ square.matrix, size, WHITE) for photo, square, scale in zip(photos, squares, scales)
+        ]
+        faces = []
+        for photo, scale, found in zip(photos, scales, self._detector.detect(images)):
+            face, photo.reason = self._main(found, " after turning the photo upright")
+            faces.append(face and replace(face, box=face.box / scale))
+        return faces
+
+    def _retouch(self, photos: list[Photo]) -> None:
+        found = self._networks.retouch_faces.detect([photo.crop for photo in photos])
+        boxes = [np.array([face.box for face in faces]).reshape(-1, 4) for faces in found]
+        for photo, result in zip(photos, self._networks.retouch.retouch([photo.crop for photo in photos], boxes)):
+            if result is None:
+                photo.reason = "RetinaFace sees no face in the crop, so it cannot be retouched. Switch the retouch off for this photo."
+            else:
+                photo.crop = result
+
+    def _whiten(self, photos: list[Photo]) -> None:
+        for photo, parsing in zip(photos, self._networks.parser.parse([photo.crop for photo in photos])):
+            parts = {label: parsing.largest(label) for label in ("Face", "Hair", "Human")}
+            masks = {label.lower(): mask.numpy() for label, mask in parts.items() if mask is not None}
+            try:
+                if "face" not in masks:
+                    raise FaceNotFound("M2FP sees no face in the crop")
+                masks["head"] = head_mask(masks["face"], masks.get("hair"), masks.get("human"))
+            except FaceNotFound as problem:
+                photo.reason = f"{problem} Switch white_background off for this photo."
+                continue
+            photo.crop_face.masks = masks
+            photo.crop = on_white(photo.crop, torch.from_numpy(masks["head"]))
+
+    def _filter(self, photos: list[Photo]) -> None:
+        scores = self._networks.confidence.score([photo.crop for photo in photos], [photo.crop_face.box for photo in photos])
+        for photo, score in zip(photos, scores):
+            photo.confidence = score
+            photo.filtered = not score >= self._stages.min_confidence
+            if photo.filtered:
+                photo.reason = f"landmark confidence {score:.3f} is below {self._stages.min_confidence:g}: the face is hidden or unclear"
+
+    def _prepared(self, photos: list[Photo], known: Faces | None, policy: NoFace) -> Prepared:
+        kept = [photo for photo in photos if photo.is_good or (policy is NoFace.PASS and not photo.filtered)]
+        if not kept:
+            raise FaceNotFound(f"No photo is left: {_reasons(photos)}. Use photos that show the face large, alone and from the front.")
+        for photo in kept:
+            shown = photo.crop if photo.is_good else crop.cut(photo.image, crop.contain(photo.image.shape[:2]))
+            photo.crop = to_output(shown)
+        names = dict.fromkeys((*(known.stand_ins if known else ()), *self._detector.origin_names, *self._networks.stand_ins))
+        pictures = [_picture(photo, self._detector.name) for photo in photos]
+        return Prepared([photo.crop for photo in kept], Faces(pictures, tuple(names), [_crop_picture(photo) for photo in kept]), photos)
+
+
+def judge(photos: list[Photo], policy: NoFace) -> None:
+    """Raise FaceNotFound when a photograph has no usable face and the policy is to stop."""
+    missing = [photo for photo in photos if photo.reason and not photo.filtered]
+    if policy is NoFace.STOP and missing:
+        raise FaceNotFound(
+            f"{len(missing)} of {len(photos)} photos have no usable face: {_reasons(missing)}. "
+            "Take them out, or set no_face to Skip or Pass through."
+        )
+
+
+def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
+    """One row of `report` per photograph."""
+    report.stand_ins = prepared.faces.stand_ins
+    for photo in prepared.photos:
+        values = {"faces": len(photo.faces)}
+        if photo.crop_face is not None:
+            longer = max(photo.face.width, photo.face.height)
+            values |= {"face_px": round(longer), "turned": round(float(np.degrees(photo.angle)), 1), "score": photo.face.score}
+        if photo.confidence is not None:
+            values["confidence"] = photo.confidence
+        passed = policy is NoFace.PASS and not photo.filtered
+        report.add(photo.name, "aligned" if photo.is_good else "passed through" if passed else "rejected", photo.reason, **values)
+
+
+def quarter_matrix(size: tuple[int, int], quarters: int) -> np.ndarray:
+    """(height, width) picture -> the same picture after `quarters` clockwise quarter turns [3, 3]."""
+    matrix, (height, width) = np.eye(3), size
+    for _ in range(quarters % 4):
+        matrix = np.array([[0, -1, height - 1], [1, 0, 0], [0, 0, 1.0]]) @ matrix
+        height, width = width, height
+    return matrix
+
+
+def scaling(scale: float) -> np.ndarray:
+    """A picture -> the same picture `scale` times as large [3, 3]."""
+    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
+
+
+def _reasons(photos: list[Photo]) -> str:
+    return "; ".join(f"{photo.name}: {photo.reason}" for photo in photos)
+
+
+def _picture(photo: Photo, detector: str) -> Picture:
+    """What is known about the photograph as it was handed in."""
+    back = invert(photo.to_turned)
+    faces = [moved(face, back) for face in photo.faces]
+    for face, turned in zip(faces, photo.faces):
+        if turned is photo.face and photo.to_crop is not None:
+            face.crop_transform = photo.to_crop @ photo.to_turned
+    return Picture(faces, tuple(photo.image.shape[:2]), digest_of(photo.image), photo.name, detector)
+
+
+def _crop_picture(photo: Photo) -> Picture:
+    """What is known about the crop: the main face first, and the others that lie in it."""
+    size = tuple(photo.crop.shape[:2])
+    if photo.crop_face is None or not photo.is_good:
+        return Picture([], size, digest_of(photo.crop), photo.name)
+    others = [moved(face, photo.to_crop) for face in photo.faces if face is not photo.face]
+    inside = [face for face in others if _is_inside(face, size)]
+    return Picture([photo.crop_face, *inside], size, digest_of(photo.crop), photo.name)
+
+
+def _is_inside(face: Face, size: tuple[int, int]) -> bool:
+    """Whether the centre of `face` lies in a (height, width) picture."""
+    x, y = (face.box[:2] + face.box[2:]) / 2
+    return bool(0 <= x < size[1] and 0 <= y < size[0])
