@@ -1,0 +1,127 @@
+"""A running ComfyUI with the pack loaded from a base directory."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import console, places
+from .client import Client
+from .console import Failure
+from .hosts import Host
+
+START_SECONDS = 300
+STOP_SECONDS = 30
+# Model folders of a ComfyUI that never hold models.
+NOT_MODELS = {"configs", "custom_nodes"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """Starts on entering a `with`, stops on leaving it. `log` receives everything that the server prints."""
+
+    def __init__(self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, env: dict | None = None):
+        self.host, self.base, self.log, self.port = host, base, log, port or free_port()
+        self.client = Client(f"http://127.0.0.1:{self.port}")
+        self._arguments, self._env, self._process = list(arguments), env or {}, None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def command(self) -> list[str]:
+        own = ["--base-directory", self.base, "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--port", self.port]
+        if self.host.is_users:
+            own += ["--extra-model-paths-config", write_model_paths(self.base, self.host.path)]
+        return [str(word) for word in (self.host.python, "-u", self.host.path / "main.py", *own, *self._arguments)]
+
+    def start(self) -> None:
+        """Returns once the server answers. Raises Failure with the end of its log when it does not come up."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.host.path, env=console.clean_env(**self._env), stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+            )  # fmt: skip
+        progress = console.Progress("starting ComfyUI")
+        end = time.monotonic() + START_SECONDS
+        while not self.client.is_up():
+            progress.show(self.last_line())
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise Failure("starting ComfyUI", self.tail(), f"The whole log is {self.log}. Mend what it names and run this again.")
+            time.sleep(0.2)
+        progress.close()
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Ask the server to end, as Ctrl-C does; kill it when it does not."""
+        if not self.is_running():
+            return
+        self._process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGINT)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def lines(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+
+    def last_line(self) -> str:
+        return next((line.strip() for line in reversed(self.lines()) if line.strip()), "")
+
+    def tail(self) -> str:
+        return "\n    ".join(self.lines()[-console.TAIL_LINES :]) or "it printed nothing"
+
+
+def write_model_paths(base: Path, comfyui: Path) -> Path:
+    """A file that shows the models of the user's ComfyUI to a server with another base directory. Nothing is written over there."""
+    folders = sorted(path.name for path in (comfyui / "models").glob("*") if path.is_dir() and path.name not in NOT_MODELS)
+    lines = ["the_users_comfyui:", f"  base_path: {json.dumps(str(comfyui))}", *(f"  {name}: models/{name}" for name in folders)]
+    file = base / "users_model_paths.yaml"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def device_arguments(host: Host) -> list[str]:
+    """`--cpu` where torch finds no accelerator."""
+    code = "import torch; print(torch.accelerator.is_available())"
+    return [] if console.answer([host.python, "-c", code], console.clean_env()) == "True" else ["--cpu"]
+
+
+def serve(host: Host, port: int, listen: str | None, arguments: Sequence[str]) -> int:
+    """`run.py serve`: the editor with the pack, until Ctrl-C."""
+    options = [*device_arguments(host), *(["--listen", listen] if listen else []), *arguments]
+    data = places.data_directory()
+    if host.is_users:
+        with places.temporary_base(data) as base:
+            return _serve(host, base, port, options)
+    places.add_pack(data)
+    return _serve(host, data, port, options)
+
+
+def _serve(host: Host, base: Path, port: int, options: list[str]) -> int:
+    with Server(host, base, places.home() / "logs" / "serve.log", options, port) as server:
+        console.say(f"The editor is at {server.client.url} (Ctrl-C ends it; log: {server.log})")
+        status = server.wait()
+        raise Failure("serving the editor", f"ComfyUI ended with status {status}:\n    {server.tail()}", f"See {server.log}.")
