@@ -16,7 +16,14 @@ import numpy as np
 PIXELS = re.compile(r"bgr|rgb|crop_|photo_")
 PARTS = ("sample", "stride", "shape", "stats")
 ARRAYS: dict[str, str] = {
+    "fairface": "x_shape x_range logits",
     "flcm": "x_shape x_range cls landmarks rp nose",
+    "m2fp": (
+        "x_shape x_range logits masks/7 res2/3 res3/3 res4/3 res5/3 pixel_decoder_mask_features/3 pixel_decoder_scale0/3 "
+        "pixel_decoder_scale1 pixel_decoder_scale2/3 post_padded_hw post_unpadded_hw post_output_hw post_scores post_labels "
+        "post_areas post_masks_every3_bits post_masks_every3_shape"
+    ),
+    "retinaface": "x_shape x_range loc conf landms priors/7",
     "rts": "x_shape x_range out0@1 out1@1 embedding@1 embedding_normalised@1 features@1",
 }
 

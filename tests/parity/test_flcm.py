@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from facechain_impl.networks.flcm import FLCM
+from facechain_impl.perception.landmark_confidence import LandmarkConfidence
+
+from .harness import Ready
 
 FIXTURES = ("flcm",)
 
@@ -20,3 +24,13 @@ def test_outputs(case, network):
     case.compare("landmarks", found.landmarks, max=1e-4, rel=1e-5)
     case.compare("rp", found.mask, max=1e-4, rel=1e-5)
     case.compare("nose", found.nose, max=1e-4, rel=1e-5)
+
+
+def test_photo(case, network):
+    boxes = case.input("photo_boxes")
+    for label in case.labels():
+        found = LandmarkConfidence(Ready(network)).judge([case.picture(label)] * len(boxes), boxes)
+        scores = np.array([clarity.score for clarity in found])
+        case.compare("photo_score", scores, max=1e-4, photo=label)
+        case.compare("photo_cls", 1 - scores, max=1e-4, photo=label)
+        case.compare("photo_landmarks", np.stack([clarity.landmarks for clarity in found]), max=2e-2, photo=label)
