@@ -6,11 +6,19 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity import train, train_settings
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.train_previews import Preview
-from ..facechain_impl.identity.train_settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Targets
+from ..facechain_impl.identity.train_settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ._api import FaceChainPerson, io
 from ._common import flatten_images, report_ui
 
 _PRESET = "From preset"
+_CHOICES = {
+    "schedule": str,
+    "optimiser": Optimiser,
+    "augmentation": Augmentation,
+    "targets": Targets,
+    "start": Start,
+    "precision": Precision,
+}
 _files = FileWatch()
 
 
@@ -85,8 +93,7 @@ def _changes(values: dict) -> dict:
     )
     changes = {key: values[key] for key in plain if key in values}
     changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
-    kinds = {"schedule": str, "optimiser": Optimiser, "augmentation": Augmentation, "targets": Targets, "precision": Precision}
-    return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in kinds.items()}
+    return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
 
 def _preview(values: dict, captions: list[str], settings: train_settings.TrainSettings) -> Preview | None:
@@ -146,6 +153,13 @@ def _recipe_widgets() -> list[io.Input]:
         ),
         io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True, tooltip="Dropout inside the LoRA layers."),
         io.Combo.Input("targets", options=[choice.value for choice in Targets], advanced=True, tooltip="Layers that get an adapter."),
+        io.Boolean.Input("train_text_encoder", default=False, advanced=True, tooltip="Adapters on the text encoder, too."),
+        io.Combo.Input(
+            "start",
+            options=[choice.value for choice in Start],
+            advanced=True,
+            tooltip="Random, or FaceChain's published face LoRA (SD1.5, rank 4), which makes few steps go further.",
+        ),
         io.Combo.Input(
             "augmentation", options=crops, advanced=True, tooltip="How training pictures are cut. Face crop needs square crops."
         ),
@@ -175,5 +189,6 @@ def _technical_widgets() -> list[io.Input]:
         io.Combo.Input(
             "precision", options=[choice.value for choice in Precision], advanced=True, tooltip="Auto: bf16 on a fitting GPU, else fp32."
         ),
+        io.Boolean.Input("gradient_checkpointing", default=False, advanced=True, tooltip="Less memory, about a third slower."),
         io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between states saved for resuming."),
     ]

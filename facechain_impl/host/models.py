@@ -35,13 +35,14 @@ def family(model) -> str:
 
 
 class TrainingModel:
-    """The diffusion model of a MODEL, loaded with ordinary tensors. `module` is where adapters go."""
+    """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it."""
 
     def __init__(self, patcher):
         self.patcher = patcher
         self.module: torch.nn.Module = patcher.model.diffusion_model
         self.device: torch.device = patcher.load_device
         self.objective = Objective(patcher.get_model_object("model_sampling"))
+        self.companions: list = []
         self._output: torch.Tensor | None = None
         self._hook = self.module.register_forward_hook(self._keep_output)
 
@@ -53,9 +54,11 @@ class TrainingModel:
         self._output = None
 
     def load(self) -> None:
-        """Bring the model to its device, before training and again after other models ran."""
-        management.load_models_gpu([self.patcher], memory_required=_EVERYTHING, force_full_load=True)
-        make_ordinary(self.patcher.model)
+        """Bring the model to its device with ordinary tensors, before training and again after other models ran."""
+        patchers = [self.patcher, *self.companions]
+        management.load_models_gpu(patchers, memory_required=_EVERYTHING, force_full_load=True)
+        for patcher in patchers:
+            make_ordinary(patcher.model)
 
     def predict(self, noisy: torch.Tensor, sigmas: torch.Tensor, conditions: list[Conditions]) -> torch.Tensor:
         """The network's own output for noisy latents [B, C, ...] at noise levels [B], float32, of the same shape."""
@@ -157,6 +160,28 @@ def training_model(model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]
             opened.close()
             management.unload_model_and_clones(patcher)
             management.soft_empty_cache()
+
+
+@contextlib.contextmanager
+def training_clip(clip) -> Iterator:
+    """A CLIP whose text encoder can be trained, and the host as it was afterwards. Opened inside `training_model`."""
+    _refuse_quantised(clip.cond_stage_model)
+    opened = clip.clone()
+    opened.patcher = private_copy(clip.patcher)
+    opened.cond_stage_model = opened.patcher.model
+    norms = [module for module in opened.cond_stage_model.modules() if type(module).__name__.endswith("Norm")]
+    hooks = [norm.register_forward_pre_hook(_own_input) for norm in norms]
+    try:
+        yield opened
+    finally:
+        for hook in hooks:
+            hook.remove()
+        management.unload_model_and_clones(opened.patcher)
+
+
+def _own_input(module, inputs):
+    """The host adds to the residual stream in place, which would change what a norm keeps for the way back."""
+    return (inputs[0].clone(), *inputs[1:])
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from ..errors import BadInput, FaceNotFound
 from ..perception import models
 from ..perception.detection import Detector
-from ..perception.faces import find_faces, large_enough, largest
+from ..perception.faces import find_faces, main_face
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
 from ..photos.align import align112
@@ -109,7 +109,9 @@ class Ranker:
         if not images:
             return _embedded_reference(known)
         found = self._find(images, known, [f"reference {number}" for number in range(1, len(images) + 1)])
-        aligned = {picture.name: align112(image, face.points) for image, picture in zip(images, found) if (face := _main_face(picture))}
+        aligned = {
+            picture.name: align112(image, face.points) for image, picture in zip(images, found) if (face := main_face(picture.faces))
+        }
         if not aligned:
             raise FaceNotFound(
                 f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
@@ -166,13 +168,8 @@ def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
     return ranker
 
 
-def _main_face(picture: Picture) -> Face | None:
-    """The largest face that is big enough to be aligned."""
-    return largest([face for face in large_enough(picture.faces) if face.points is not None])
-
-
 def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:
-    face = _main_face(picture)
+    face = main_face(picture.faces)
     return Candidate(index, picture, face, reason=filters.reason(picture.faces, face) if face else "no face found")
 
 

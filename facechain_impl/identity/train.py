@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -18,10 +19,12 @@ from ..types import Person, Report
 from . import persons
 from .persons import IfExists
 from .train_adapters import Adapters, target_modules, tensors_for_file
-from .train_data import TrainingSet, encode_captions, encode_photos
+from .train_checkpoint import checkpointed
+from .train_data import LiveCaptions, TrainingSet, encode_captions, encode_photos
 from .train_loop import Trainer
 from .train_previews import Preview
-from .train_settings import IfState, TrainSettings
+from .train_settings import IfState, Start, TrainSettings
+from .train_start import face_common
 from .train_state import StateStore, require_space, run_hash
 
 # adapters, two moments and the gradient in float32; the state is written beside the old one
@@ -115,33 +118,59 @@ def _finished(name: str, run: str) -> TrainResult | None:
 def _train(request: TrainRequest, base: _Base, run: str, store: StateStore) -> TrainResult:
     settings = request.settings
     dtype = models.compute_dtype(request.model, settings.precision.value)
-    with models.training_model(request.model, dtype) as model:
-        data = _training_set(model, request)
-        adapters = Adapters(
-            model.module, target_modules(model.module, settings.targets), settings.rank, settings.alpha, settings.dropout, settings.seed
-        )
-        try:
-            model.load()
-            _require_space(store, adapters)
-            trainer = Trainer(model, [adapters], data, settings, dtype)
-            notes = _run(trainer, store, request, model)
-            layers = adapters.layers()
-        finally:
-            adapters.remove()
-    tensors = tensors_for_file(layers, lora.file_names(request.model), lora.MODEL_PREFIX)
-    return _store(request, base, run, trainer, tensors, notes)
+    names = lora.file_names(request.model)
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(models.training_model(request.model, dtype))
+        clip = stack.enter_context(models.training_clip(request.clip)) if settings.train_text_encoder else request.clip
+        data = _training_set(model, clip, request)
+        adapters = _adapters(model, clip, settings)
+        for group in adapters:
+            stack.callback(group.remove)
+        stand_ins = _start(adapters[0], names, settings)
+        stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
+        model.load()
+        _require_space(store, adapters)
+        trainer = Trainer(model, adapters, data, settings, dtype)
+        notes = _run(trainer, store, replace(request, clip=clip), model)
+        layers = [group.layers() for group in adapters]
+    tensors = tensors_for_file(layers[0], names, lora.MODEL_PREFIX)
+    if settings.train_text_encoder:
+        tensors |= tensors_for_file(layers[1], lora.text_file_names(request.clip))
+    return _store(request, base, run, trainer, tensors, Report("", notes=notes, stand_ins=stand_ins))
 
 
-def _training_set(model: models.TrainingModel, request: TrainRequest) -> TrainingSet:
+def _training_set(model: models.TrainingModel, clip, request: TrainRequest) -> TrainingSet:
     with torch.no_grad():
         photos = [photo.clone() for photo in request.photos]
         latents = encode_photos(model, request.vae, photos, request.settings)
-        *conditions, unconditional = encode_captions(model, request.clip, [*request.captions, ""], latents)
-    return TrainingSet(latents, conditions, unconditional)
+        captions = [*request.captions, ""]
+        if request.settings.train_text_encoder:
+            return TrainingSet(latents, LiveCaptions(model, clip, captions, latents))
+        return TrainingSet(latents, encode_captions(model, clip, captions, latents))
 
 
-def _require_space(store: StateStore, adapters: Adapters) -> None:
-    size = sum(parameter.nbytes for parameter in adapters.parameters())
+def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> list[Adapters]:
+    """Adapters on the diffusion model and, where it is trained, on the text encoder."""
+    modules = [model.module]
+    if settings.train_text_encoder:
+        modules.append(clip.cond_stage_model)
+        model.companions.append(clip.patcher)
+    names = [target_modules(module, settings.targets) for module in modules]
+    shape = (settings.rank, settings.alpha, settings.dropout)
+    return [Adapters(module, chosen, *shape, settings.seed + index) for index, (module, chosen) in enumerate(zip(modules, names))]
+
+
+def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -> tuple[str, ...]:
+    """Set the first weights as the settings say; returns the stand-ins that were used for it."""
+    if settings.start is not Start.FACE_COMMON:
+        return ()
+    layers, stand_ins = face_common(names, lora.MODEL_PREFIX)
+    adapters.load(layers)
+    return stand_ins
+
+
+def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
+    size = sum(parameter.nbytes for group in adapters for parameter in group.parameters())
     require_space(store.folder, _STATE_COPIES * size)
     require_space(persons.folder_of("any"), 2 * size)
 
@@ -202,14 +231,25 @@ class _Clock:
         return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}  {remaining} left"
 
 
-def _store(request: TrainRequest, base: _Base, run: str, trainer: Trainer, tensors: dict, notes: list[str]) -> TrainResult:
+def _store(request: TrainRequest, base: _Base, run: str, trainer: Trainer, tensors: dict, said: Report) -> TrainResult:
     trigger = request.trigger or common_trigger(request.captions)
     about = _about(request, base, run, trainer)
     person = Person(request.name, tensors, trigger, template=request.photos[0].clone(), report=about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), request.if_person)
-    report = Report(f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *notes])
+    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request), *said.notes]
+    report = Report(f"Training of {person.name}", notes=notes, stand_ins=said.stand_ins)
     report.add(person.name, "trained", steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     return TrainResult(person, trainer.losses, report)
+
+
+def _remarks(request: TrainRequest) -> list[str]:
+    """What a person should know about an order that was carried out nevertheless."""
+    remarks = []
+    if request.model.patches:
+        remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
+    if len(request.photos) == 1:
+        remarks.append("There was one photo only: expect its pose, light and clothes in every portrait. Five to ten photos do better.")
+    return remarks
 
 
 def _about(request: TrainRequest, base: _Base, run: str, trainer: Trainer) -> dict:

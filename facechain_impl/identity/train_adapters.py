@@ -12,8 +12,8 @@ from ..errors import BadInput
 from .lora_files import Layer
 from .train_settings import Targets
 
-_ATTENTION = re.compile(r"(^|[._])(attn|attention)\d*([._]|$)")
-_MLP = re.compile(r"(^|[._])(ff|mlp|feed_forward)([._]|$)")
+_ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
+_MLP = re.compile(r"(^|\.)\w*(ff|mlp|feed_forward)(\.|$)")
 # Flux fuses attention and feed-forward of its single blocks into these two layers.
 _FUSED = re.compile(r"(^|\.)single_blocks\.\d+\.linear[12]$")
 _PLACE = "default"
@@ -32,8 +32,7 @@ def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
 
 
 def _wanted(name: str, targets: Targets) -> bool:
-    owner_or_self = name
-    if _ATTENTION.search(owner_or_self) or _FUSED.search(name):
+    if _ATTENTION.search(name) or _FUSED.search(name):
         return True
     return targets is Targets.ATTENTION_AND_MLP and bool(_MLP.search(name))
 
@@ -96,6 +95,7 @@ class Adapters:
             owner = self._module.get_submodule(parent)
             setattr(owner, child, layer.base_layer)
         self._layers = {}
+        del self._module.peft_config
 
 
 def _copied(weight: torch.nn.Parameter) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,12 +33,12 @@ class Batch:
 
 
 class TrainingSet:
-    """Latents [photo, variant, C, ...] in the model's scale and, by photo, what the model is told about them."""
+    """Latents [photo, variant, C, ...] in the model's scale and what the model is told: one entry for each photo, and a last one
+    for the empty caption."""
 
-    def __init__(self, latents: torch.Tensor, conditions: list[Conditions], unconditional: Conditions | None, salt: int = 0):
+    def __init__(self, latents: torch.Tensor, conditions: Sequence[Conditions], salt: int = 0):
         self.latents = latents
-        self.conditions = conditions
-        self.unconditional = unconditional
+        self._conditions = conditions
         self._salt = salt
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class TrainingSet:
 
     def told(self, batch: Batch) -> list[Conditions]:
         """What the model is told about the samples of a batch."""
-        return [self.unconditional if drop else self.conditions[photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
+        return [self._conditions[-1 if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 
 
 def encode_photos(model: TrainingModel, vae, photos: list[torch.Tensor], settings: TrainSettings) -> torch.Tensor:
@@ -86,3 +86,16 @@ def encode_captions(model: TrainingModel, clip, captions: list[str], latents: to
         if caption not in known:
             known[caption] = stored(model.conditions(encode_text(clip, caption), latents[:1, 0]))
     return [known[caption] for caption in captions]
+
+
+class LiveCaptions(Sequence):
+    """Conditioning of captions that is computed at every look, for a text encoder that is being trained."""
+
+    def __init__(self, model: TrainingModel, clip, captions: list[str], latents: torch.Tensor):
+        self._model, self._clip, self._captions, self._latents = model, clip, captions, latents[:1, 0]
+
+    def __len__(self) -> int:
+        return len(self._captions)
+
+    def __getitem__(self, index: int) -> Conditions:
+        return self._model.conditions(encode_text(self._clip, self._captions[index]), self._latents)

@@ -39,7 +39,7 @@ def patcher(model):
 def sd15_model(seed: int = 1, model_type: str = "EPS"):
     """A MODEL of SD1.5's structure: two levels, width 32, text of width 64."""
     base, supported = comfy("model_base"), comfy("supported_models")
-    config = supported.SD15({**UNET, "context_dim": 64, "num_heads": 4, "use_linear_in_transformer": False, "adm_in_channels": None})
+    config = supported.SD15({**UNET, "context_dim": 64, "num_heads": 8, "use_linear_in_transformer": False, "adm_in_channels": None})
     model = base.BaseModel(config, model_type=base.ModelType[model_type], device=torch.device("cpu"))
     randomise(model.diffusion_model, seed)
     return patcher(model)

@@ -1,0 +1,46 @@
+"""Gradient checkpointing on any model of the host: the repeated blocks are computed again on the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+_LISTS = (torch.nn.ModuleList, torch.nn.Sequential)
+
+
+def blocks(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """The outermost modules with weights inside lists of modules: residual and transformer blocks, whatever the architecture."""
+    found = []
+    for child in module.children():
+        if isinstance(child, torch.nn.ModuleList):
+            found += _members(child)
+        else:
+            found += blocks(child)
+    return found
+
+
+def _members(container: torch.nn.Module) -> list[torch.nn.Module]:
+    members = []
+    for child in container.children():
+        if isinstance(child, _LISTS):
+            members += _members(child)
+        elif next(child.parameters(), None) is not None:
+            members.append(child)
+    return members
+
+
+@contextlib.contextmanager
+def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
+    """Trade time for memory while this lasts: every block keeps its input alone."""
+    chosen = blocks(module) if wanted else []
+    for block in chosen:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for block in chosen:
+            del block.forward

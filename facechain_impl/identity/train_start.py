@@ -1,0 +1,59 @@
+"""Starting a training from FaceChain's published face LoRA instead of from nothing."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from ..errors import BadInput
+from ..types import Origin
+from ..weights import load as weights
+from . import lora_files
+from .lora_files import Layer
+from .train_settings import Start
+
+# Order in which diffusers numbers the attention layers of a UNet.
+_SIDES = {"down": 0, "up": 1, "mid": 2}
+_NUMBERED = re.compile(r"^(\d+)\.(?=to_(q|k|v|out)_lora\.)")
+
+
+def face_common(file_names: dict[str, str], prefix: str) -> tuple[dict[str, Layer], tuple[str, ...]]:
+    """The published start by module name, and the names of stand-ins used; `file_names` is the host's table by `prefix` + module.
+
+    Raises MissingWeights without the file, BadInput when the model is no SD1.5."""
+    name = Start.FACE_COMMON.value
+    file = weights.find(name)
+    by_file_name = {theirs: ours.removeprefix(prefix) for ours, theirs in file_names.items()}
+    layers = lora_files.layers(lora_files.normalise(named(weights.tensors(file), list(by_file_name))))
+    unknown = [layer for layer in layers if layer not in by_file_name]
+    if unknown:
+        raise BadInput(
+            f"{name} belongs to SD1.5; this model has no layer for {len(unknown)} of its {len(layers)}, such as {unknown[0]}. "
+            "Train on an SD1.5 model or set 'start' to Random."
+        )
+    return {by_file_name[layer]: value for layer, value in layers.items()}, (name,) if file.origin is Origin.STAND_IN else ()
+
+
+def named(tensors: dict[str, torch.Tensor], file_names: list[str]) -> dict[str, torch.Tensor]:
+    """Tensors of a container that numbers its layers, by the names of the layers; others as they are."""
+    if not any(_NUMBERED.match(key) for key in tensors):
+        return tensors
+    stems = sorted({name[: -len("_to_q")] for name in file_names if re.search(r"_attn\d_to_q$", name)}, key=_place)
+    places = {key: _NUMBERED.match(key) for key in tensors}
+    if max(int(place[1]) for place in places.values() if place) >= len(stems):
+        raise BadInput(f"The start holds more attention layers than the {len(stems)} of this model. Set 'start' to Random.")
+    return {_renamed(key, places[key], stems): value for key, value in tensors.items()}
+
+
+def _renamed(key: str, place: re.Match | None, stems: list[str]) -> str:
+    if place is None:
+        return key
+    projection, half = key[place.end() :].split("_lora.")
+    projection = "to_out_0" if projection == "to_out" else projection
+    return f"{stems[int(place[1])]}_{projection}.lora_{half}"
+
+
+def _place(stem: str) -> tuple:
+    side = stem.removeprefix("lora_unet_").split("_")[0]
+    return _SIDES[side], [int(number) for number in re.findall(r"\d+", stem)]

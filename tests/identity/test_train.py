@@ -1,0 +1,303 @@
+"""The whole training on small random models: what comes out, and what happens when it is stopped or asked for the impossible."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import safetensors
+import torch
+
+from facechain_impl.errors import BadInput, FaceChainError
+
+persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COMFYUI_PATH")
+train = pytest.importorskip("facechain_impl.identity.train")
+from facechain_impl.host import live, lora, models  # noqa: E402
+from facechain_impl.identity import lora_files, train_settings, train_state  # noqa: E402
+from facechain_impl.identity.train_settings import Augmentation, IfState, Optimiser, Precision, Start  # noqa: E402
+
+SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "learning_rate": 1e-3}
+
+
+def order(objects: SimpleNamespace, photos, name="Ann", **changes) -> train.TrainRequest:
+    settings = train_settings.from_preset("FaceChain", len(photos), SMALL | changes)
+    captions = [f"<fcsks>, a woman, photo {index}" for index in range(len(photos))]
+    return train.TrainRequest(objects.model, objects.clip, objects.vae, photos, captions, name, "", settings)
+
+
+def weights(result: train.TrainResult) -> dict[str, torch.Tensor]:
+    return result.person.lora
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_at(monkeypatch, step: int, error: BaseException):
+    """Make the training fail after `step` optimiser steps."""
+    real = train.Trainer.step
+
+    def failing(self):
+        if self.steps_done == step:
+            raise error
+        return real(self)
+
+    monkeypatch.setattr(train.Trainer, "step", failing)
+
+
+class TestResult:
+    def test_sd15_gives_kohya_keys_and_a_stored_person(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos))
+        assert len(result.losses) == 4 and all(loss > 0 for loss in result.losses)
+        assert len(weights(result)) == 56 * 3
+        assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.alpha" in weights(result)
+        assert all(value.is_contiguous() and value.device.type == "cpu" for value in weights(result).values())
+        assert persons.names() == ["Ann"] and result.person.trigger == "<fcsks>, a woman"
+        assert result.person.template.shape == (64, 64, 3)
+
+    def test_sdxl_gives_kohya_keys_of_the_original_names(self, home, sdxl, photos):
+        result = train.train_face_lora(order(sdxl, photos))
+        assert "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q.lora_up.weight" in weights(result)
+
+    def test_adapters_moved_and_model_did_not(self, home, sd15, photos):
+        before = {key: value.clone() for key, value in sd15.model.model.state_dict().items()}
+        result = train.train_face_lora(order(sd15, photos))
+        after = sd15.model.model.state_dict()
+        assert same(before, after)
+        assert all(value.abs().max() > 0 for key, value in weights(result).items() if key.endswith("lora_up.weight"))
+
+    def test_text_encoder_is_trained_when_asked(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos, train_text_encoder=True))
+        text = {key: value for key, value in weights(result).items() if key.startswith("lora_te_text_model_encoder_layers_")}
+        assert len(text) == 3 * 4 * 3
+        assert all(value.abs().max() > 0 for key, value in text.items() if key.endswith("lora_up.weight"))
+        found = lora.match(sd15.model, sd15.clip, weights(result))
+        assert not found.unknown
+
+    def test_both_text_encoders_of_sdxl(self, home, sdxl, photos):
+        result = train.train_face_lora(order(sdxl, photos, train_text_encoder=True))
+        assert {key.split("_")[1] for key in weights(result)} == {"unet", "te1", "te2"}
+        assert not lora.match(sdxl.model, sdxl.clip, weights(result)).unknown
+
+    def test_same_seed_same_file_other_seed_another(self, home, sd15, photos):
+        first = train.train_face_lora(order(sd15, photos))
+        second = train.train_face_lora(replace(order(sd15, photos), if_state=IfState.START_OVER))
+        third = train.train_face_lora(order(sd15, photos, seed=7))
+        assert same(weights(first), weights(second)) and not same(weights(first), weights(third))
+        assert persons.names() == ["Ann", "Ann-2", "Ann-3"]
+
+    @pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"state_every": 1}])
+    def test_what_must_not_change_the_result(self, home, sd15, photos, changes):
+        plain = train.train_face_lora(order(sd15, photos))
+        other = train.train_face_lora(order(sd15, photos, name="Bea", **changes))
+        for key, value in weights(plain).items():
+            torch.testing.assert_close(weights(other)[key], value, rtol=1e-4, atol=1e-7)
+
+    def test_accumulation_equals_a_larger_batch(self, home, sd15, photos):
+        """Two passes of one sample see other noise than one pass of two, so only the arithmetic is compared: finite and close in size."""
+        result = train.train_face_lora(order(sd15, photos, gradient_accumulation=2, batch_size=2))
+        assert len(result.losses) == 4 and all(0 < loss < 5 for loss in result.losses)
+
+    def test_metadata_of_the_file(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos))
+        with safetensors.safe_open(result.person.lora_file, "pt") as file:
+            header = file.metadata()
+        about = json.loads(header["facechain"])
+        assert about["trigger"] == "<fcsks>, a woman" and about["base_model"] == "unknown" and about["steps"] == 4
+        assert about["base_model_hash"] == models.layout_hash(sd15.model.model)
+        assert about["settings"]["seed"] == 42 and about["captions_hash"] == train.captions_hash(order(sd15, photos).captions)
+        assert header["ss_network_dim"] == "4" and header["ss_network_alpha"] == "4.0"
+
+    def test_latents_and_texts_are_computed_once(self, home, sd15, photos):
+        train.train_face_lora(order(sd15, photos, steps=6))
+        assert sd15.vae.encodings == 3 * 2
+
+    def test_caption_dropout_and_min_snr_change_what_is_learnt(self, home, sd15, photos):
+        plain = train.train_face_lora(order(sd15, photos))
+        dropped = train.train_face_lora(order(sd15, photos, caption_dropout=1.0))
+        snr = train.train_face_lora(order(sd15, photos, min_snr_gamma=0.5))
+        assert not same(weights(plain), weights(dropped)) and not same(weights(plain), weights(snr))
+
+    @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP32])
+    def test_precisions(self, home, sd15, photos, precision):
+        result = train.train_face_lora(order(sd15, photos, precision=precision))
+        assert all(value.dtype is torch.float32 for value in weights(result).values())
+
+    def test_8bit_without_the_package_says_so(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos, optimiser=Optimiser.ADAMW_8BIT))
+        assert any("8-bit AdamW was asked for" in note for note in result.report.notes)
+
+
+class TestNeverLoseWork:
+    def test_interrupted_training_resumes_to_the_same_weights(self, home, sd15, photos, monkeypatch):
+        whole = train.train_face_lora(order(sd15, photos, name="Whole", dropout=0.3, gradient_accumulation=2))
+        interrupt = models.management.InterruptProcessingException()
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, interrupt)
+            with pytest.raises(models.management.InterruptProcessingException):
+                train.train_face_lora(order(sd15, photos, dropout=0.3, gradient_accumulation=2))
+        assert "Ann" not in persons.names()
+        resumed = train.train_face_lora(order(sd15, photos, dropout=0.3, gradient_accumulation=2))
+        assert "Resumed after step 2 of 4." in resumed.report.notes
+        assert same(weights(whole), weights(resumed)) and whole.losses == resumed.losses
+        assert not list((home / "user").rglob("state.pt"))
+
+    def test_out_of_memory_keeps_the_state(self, home, sd15, photos, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 3, torch.OutOfMemoryError("no memory"))
+            with pytest.raises(torch.OutOfMemoryError):
+                train.train_face_lora(order(sd15, photos))
+        assert "Resumed after step 3 of 4." in train.train_face_lora(order(sd15, photos)).report.notes
+
+    def test_killed_process_goes_on_from_the_last_state(self, home, sd15, photos, monkeypatch):
+        """A kill saves nothing more: only what `state_every` wrote is there."""
+        whole = train.train_face_lora(order(sd15, photos, name="Whole"))
+        with monkeypatch.context() as patch:
+            stop_at(patch, 3, SystemExit())
+            patch.setattr(
+                train.StateStore, "save", lambda self, state, real=train.StateStore.save: state["steps_done"] == 2 and real(self, state)
+            )
+            with pytest.raises(SystemExit):
+                train.train_face_lora(order(sd15, photos, state_every=1))
+        resumed = train.train_face_lora(order(sd15, photos, state_every=1))
+        assert "Resumed after step 2 of 4." in resumed.report.notes and same(weights(whole), weights(resumed))
+
+    def test_start_over_discards_the_state(self, home, sd15, photos, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, KeyboardInterrupt())
+            with pytest.raises(KeyboardInterrupt):
+                train.train_face_lora(order(sd15, photos))
+        result = train.train_face_lora(replace(order(sd15, photos), if_state=IfState.START_OVER))
+        assert not any("Resumed" in note for note in result.report.notes)
+
+    def test_two_trainings_do_not_share_a_state(self, home, sd15, photos, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, KeyboardInterrupt())
+            with pytest.raises(KeyboardInterrupt):
+                train.train_face_lora(order(sd15, photos))
+        other = train.train_face_lora(order(sd15, photos[:2], name="Bea"))
+        assert not any("Resumed" in note for note in other.report.notes)
+        assert "Resumed after step 2 of 4." in train.train_face_lora(order(sd15, photos)).report.notes
+
+    def test_a_finished_training_is_found_again(self, home, sd15, photos, monkeypatch):
+        first = train.train_face_lora(order(sd15, photos))
+        stop_at(monkeypatch, 0, AssertionError("trained again"))
+        again = train.train_face_lora(order(sd15, photos))
+        assert same(weights(first), weights(again)) and persons.names() == ["Ann"] and again.losses == first.losses
+
+    def test_finish_now_returns_what_there_is(self, home, sd15, photos, monkeypatch):
+        asked = iter([False, False, True])
+        monkeypatch.setattr(live, "finish_requested", lambda: next(asked))
+        result = train.train_face_lora(order(sd15, photos))
+        assert len(result.losses) == 2 and any("Finished early, after step 2 of 4" in note for note in result.report.notes)
+
+    def test_a_damaged_state_says_what_to_do(self, home, sd15, photos, monkeypatch):
+        with monkeypatch.context() as patch:
+            stop_at(patch, 2, KeyboardInterrupt())
+            with pytest.raises(KeyboardInterrupt):
+                train.train_face_lora(order(sd15, photos))
+        next((home / "user").rglob("state.pt")).write_bytes(b"PK broken")
+        with pytest.raises(FaceChainError, match="Start over"):
+            train.train_face_lora(order(sd15, photos))
+
+    def test_full_disk_while_saving_the_state_does_not_end_the_training(self, home, sd15, photos, monkeypatch):
+        monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        result = train.train_face_lora(order(sd15, photos, state_every=1))
+        assert sum("The disk is full" in note for note in result.report.notes) == 1 and len(result.losses) == 4
+
+    def test_too_little_space_is_refused_before_the_first_step(self, home, sd15, photos, monkeypatch):
+        monkeypatch.setattr(train_state.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+        stop_at(monkeypatch, 0, AssertionError("trained"))
+        with pytest.raises(FaceChainError, match="Only 0 MB are free"):
+            train.train_face_lora(order(sd15, photos))
+
+    def test_full_disk_at_the_end_leaves_nothing_half_written(self, home, sd15, photos, monkeypatch):
+        def full(*arguments):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lora_files.safetensors.torch, "save_file", full)
+            with pytest.raises(FaceChainError, match="The disk is full"):
+                train.train_face_lora(order(sd15, photos, state_every=1))
+        assert persons.names() == [] and not list((home / "models").rglob("*.safetensors"))
+        resumed = train.train_face_lora(order(sd15, photos, state_every=1))
+        assert "Resumed after step 4 of 4." in resumed.report.notes
+
+
+class TestRefusals:
+    def test_no_photo(self, home, sd15):
+        with pytest.raises(BadInput, match="No photo arrived"):
+            train.train_face_lora(replace(order(sd15, [torch.zeros(8, 8, 3)]), photos=[], captions=[]))
+
+    def test_unequal_counts_name_both(self, home, sd15, photos):
+        with pytest.raises(BadInput, match="3 photos and 1 captions"):
+            train.train_face_lora(replace(order(sd15, photos), captions=["one"]))
+
+    @pytest.mark.parametrize(
+        "name", ["../up", "/etc/passwd", "a/b", "a\\b", "CON", "nul.txt", "", " ", ".hidden", "C:\\x", "x" * 81, "a\0b"]
+    )
+    def test_names(self, home, sd15, photos, name):
+        with pytest.raises(BadInput, match="cannot be the name of a person"):
+            train.train_face_lora(order(sd15, photos, name=name))
+        assert not (home / "models").exists()
+
+    def test_nan_pixels(self, home, sd15, photos):
+        bad = photos[1].clone()
+        bad[0, 0, 0] = float("nan")
+        with pytest.raises(BadInput, match="Photo 2 of 3"):
+            train.train_face_lora(order(sd15, [photos[0], bad, photos[2]]))
+
+    def test_nan_loss_says_what_to_do_and_keeps_the_last_good_state(self, home, sd15, photos, monkeypatch):
+        real = train.Trainer.loss
+        monkeypatch.setattr(train.Trainer, "loss", lambda self, *given: real(self, *given) * (float("nan") if self.steps_done == 2 else 1))
+        with pytest.raises(FaceChainError, match="loss is nan at step 3 of 4.*lower learning rate"):
+            train.train_face_lora(order(sd15, photos))
+        state = torch.load(next((home / "user").rglob("state.pt")), weights_only=True)
+        assert state["steps_done"] == 2
+        assert all(torch.isfinite(value).all() for value in state["adapters"][0].values())
+
+    def test_oblong_photos_need_another_crop(self, home, sd15, photos):
+        oblong = [photo[:48] for photo in photos]
+        with pytest.raises(BadInput, match="Face crop needs square pictures"):
+            train.train_face_lora(order(sd15, oblong))
+        assert train.train_face_lora(order(sd15, oblong, augmentation=Augmentation.RANDOM)).person.name == "Ann"
+
+    def test_quantised_model(self, home, sd15, photos):
+        first = sd15.model.model.diffusion_model.time_embed[0]
+        first.weight = torch.nn.Parameter(first.weight.to(torch.int8), requires_grad=False)
+        with pytest.raises(BadInput, match="quantised: 1 of its weights.*int8"):
+            train.train_face_lora(order(sd15, photos))
+
+    def test_patched_model_that_cannot_be_read_again(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos))
+        sd15.model, _ = lora.patched(sd15.model, None, lora.match(sd15.model, None, weights(result)), 1.0, 1.0)
+        with pytest.raises(BadInput, match="carries other LoRAs"):
+            train.train_face_lora(order(sd15, photos, name="Bea"))
+
+    def test_common_start_needs_rank_4(self):
+        with pytest.raises(BadInput, match="has rank 4"):
+            train_settings.from_preset("FaceChain", 3, {"rank": 8, "start": Start.FACE_COMMON})
+
+    def test_min_snr_is_refused_for_flow(self):
+        objective = models.Objective.__new__(models.Objective)
+        objective.name = "flow"
+        with pytest.raises(BadInput, match="this model predicts flow"):
+            objective.min_snr_weights(torch.ones(2), 5.0)
+
+    def test_one_photo_is_trained_with_a_remark(self, home, sd15, photos):
+        result = train.train_face_lora(order(sd15, photos[:1]))
+        assert any("one photo only" in note for note in result.report.notes)
+
+
+class TestPresets:
+    def test_face_chain_takes_200_steps_a_photo_and_scale_1(self):
+        settings = train_settings.from_preset("FaceChain", 5, {})
+        assert (settings.steps, settings.rank, settings.alpha, settings.learning_rate) == (1000, 4, 4.0, 1.5e-4)
+        assert settings.schedule == "cosine" and settings.augmentation is Augmentation.FACE_CROP
+
+    def test_style_takes_20_epochs_at_rank_32(self):
+        settings = train_settings.from_preset("FaceChain style", 6, {"batch_size": 2})
+        assert (settings.steps, settings.rank, settings.optimiser) == (60, 32, Optimiser.ADAMW_8BIT)
+        assert settings.schedule == "cosine_with_restarts"
