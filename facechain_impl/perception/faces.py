@@ -33,8 +33,9 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
 
 
 def largest(faces: list[Face], ratio: float | None = None) -> Face | None:
-    """The face of the largest area. With `ratio` only when it is at least that many times as large as the next, else None."""
-    ordered = sorted(faces, key=lambda face: -face.area)
+    """The face of the largest area, the last of equals. With `ratio` only when it is at least that many times as large as the next,
+    else None."""
+    ordered = sorted(faces, key=lambda face: face.area)[::-1]
     if not ordered or (ratio and len(ordered) > 1 and ordered[0].area < ratio * ordered[1].area):
         return None
     return ordered[0]
@@ -43,3 +44,8 @@ def largest(faces: list[Face], ratio: float | None = None) -> Face | None:
 def large_enough(faces: list[Face], side: float = 10.0) -> list[Face]:
     """`faces` whose box is at least `side` pixels wide and high; the alignment to 112 pixels ignores others."""
     return [face for face in faces if face.width >= side and face.height >= side]
+
+
+def main_face(faces: list[Face]) -> Face | None:
+    """The largest face that can be aligned to 112 pixels, or None."""
+    return largest([face for face in large_enough(faces) if face.points is not None])

@@ -1,0 +1,103 @@
+"""Captions of training pictures: the token, the trigger, and tags that say what differs from picture to picture.
+
+A caption is one line of fields separated by ", ", and the second field is the trigger: the prompt is later made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..errors import BadInput
+
+TOKEN = "<fcsks>"
+CHILDREN = "children"
+CHILD, ADULT, MATURE = range(3)
+TRIGGERS = (("a boy", "a girl"), ("a handsome man", "a beautiful woman"), ("a mature man", "a mature woman"))
+"""By age group, then male and female."""
+ALL_TRIGGERS = tuple(trigger for group in TRIGGERS for trigger in group)
+AGE_STARTS = (0, 3, 10, 20, 30, 40, 50, 60, 70)
+AGE_TABLES = {
+    "FaceChain: child under 10, mature from 40": (10, 40),
+    "Paper: child under 20, mature from 40": (20, 40),
+}
+
+IDENTITY_TAGS = {"1girl", "1boy", "ears", "head", "face", "lips", "mouth", "3d", "asian", "teeth"}
+IDENTITY_ENDS = ("_man", "_woman", "_male", "_female", "_lips")
+IDENTITY_PARTS = ("nose", "body")
+COMMON_PARTS = ("hair", "face", "mouth", "skin", "smile")
+RATING = "rating:"
+
+
+def trigger_of(gender: Sequence[float], age: Sequence[float], limits: tuple[float, float]) -> str:
+    """The trigger for summed probabilities: gender [2] male, female; age [9] in AGE_STARTS. limits: see AGE_TABLES."""
+    start = AGE_STARTS[int(np.argmax(age))]
+    group = CHILD if start < limits[0] else MATURE if start >= limits[1] else ADULT
+    return TRIGGERS[group][int(np.argmax(gender))]
+
+
+def summed(attributes: Iterable[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Gender [2] and age [9] summed over the faces of a set."""
+    faces = list(attributes)
+    return np.sum([face["gender"] for face in faces], 0), np.sum([face["age"] for face in faces], 0)
+
+
+def words(trigger: str) -> str:
+    """The trigger as captions have it: `children` follows a boy or a girl."""
+    return f"{trigger}, {CHILDREN}" if trigger in TRIGGERS[CHILD] else trigger
+
+
+def caption(token: str, trigger: str, tags: Iterable[str] = ()) -> str:
+    return ", ".join(part for part in (token.strip(), words(trigger.strip()), *(tag.strip() for tag in tags)) if part)
+
+
+def without_identity(tags: Iterable[str]) -> list[str]:
+    """`tags` without those that describe the person, which the trigger is to stand for."""
+    return [tag for tag in tags if not _is_identity(tag)]
+
+
+def _is_identity(tag: str) -> bool:
+    eye = "eye" in tag and "eyewear" not in tag
+    return eye or tag in IDENTITY_TAGS or tag.endswith(IDENTITY_ENDS) or any(part in tag for part in IDENTITY_PARTS)
+
+
+def chosen_tags(probabilities: Mapping[str, float], threshold: float) -> list[str]:
+    """Tags of at least `threshold` in alphabetical order, without ratings."""
+    return sorted(tag for tag, value in probabilities.items() if value >= threshold and not tag.startswith(RATING))
+
+
+def escaped(tag: str) -> str:
+    """With a backslash before what prompts read as their own: brackets and the backslash."""
+    return re.sub(r"([\\()])", r"\\\1", tag)
+
+
+def fields(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def trigger_in(captions: Sequence[str]) -> str:
+    """The trigger that most captions name in their second field; the first of the list where several are level. Raises BadInput."""
+    named = Counter(parts[1] for parts in map(fields, captions) if len(parts) > 1 and parts[1] in ALL_TRIGGERS)
+    if not named:
+        raise BadInput(
+            f"None of the {len(captions)} captions names a known trigger in its second field. Expected one of: {', '.join(ALL_TRIGGERS)}; "
+            f"for example {caption(TOKEN, ALL_TRIGGERS[2])!r}."
+        )
+    return max(ALL_TRIGGERS, key=lambda trigger: named[trigger])
+
+
+def common_tags(captions: Sequence[str]) -> list[str]:
+    """Tags on hair, face, mouth, skin or smile that more than half of the captions have, for prompts of the trained person."""
+    found = Counter(tag for parts in map(fields, captions) for tag in dict.fromkeys(parts[1:]) if any(p in tag for p in COMMON_PARTS))
+    return [tag for tag, count in found.items() if count > len(captions) / 2]
+
+
+def extra_tags(text: str, count: int) -> list[list[str]]:
+    """The user's tags for each of `count` captions: one line for all, or one line each. Raises BadInput."""
+    lines = [[tag for tag in fields(line) if tag] for line in text.strip().splitlines()] or [[]]
+    if len(lines) not in (1, count):
+        raise BadInput(f"extra_tags has {len(lines)} lines for {count} pictures. Write one line for all pictures, or one line for each.")
+    return lines * count if len(lines) == 1 else lines

@@ -1,0 +1,139 @@
+"""Captions of one person's pictures: the trigger, chosen or read from age and gender, and tags, written or seen by a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..perception import models
+from ..perception.attributes import AGES, GENDERS, FaceAttributes
+from ..perception.detection import BUILT_IN, Detector
+from ..perception.faces import find_faces, main_face
+from ..perception.tagging import Tagger
+from ..photos.align import align112
+from ..types import Faces, NoFace, Report
+from ..weights import load
+from . import captions
+
+
+AUTOMATIC, OWN_WORDS = "automatic", "own words"
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """trigger: AUTOMATIC, OWN_WORDS or the words themselves. extra_tags: see captions.extra_tags. tag_threshold: of the tagger,
+    None leaves its tags out. ages: one of captions.AGE_TABLES."""
+
+    trigger: str = OWN_WORDS
+    own_words: str = "a person"
+    token: str = captions.TOKEN
+    extra_tags: str = ""
+    tag_threshold: float | None = None
+    ages: tuple[float, float] = (10, 40)
+    detector: Detector | str = BUILT_IN
+    no_face: NoFace = NoFace.STOP
+
+
+@dataclass
+class Captions:
+    """texts: one for each picture. trigger: token and trigger. common: tags that most of them share."""
+
+    texts: list[str]
+    trigger: str
+    common: str
+    report: Report
+
+
+def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
+    """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
+    names = [f"picture {number}" for number in range(1, len(images) + 1)]
+    tags = captions.extra_tags(settings.extra_tags, len(images))
+    report = Report("Captions")
+    if settings.tag_threshold is not None:
+        report.stand_ins += models.stand_ins("deepdanbooru")
+        tags = [own + seen for own, seen in zip(tags, picture_tags(open_tagger(), images, settings.tag_threshold))]
+    trigger, rows = _chosen_trigger(settings), [{}] * len(images)
+    if settings.trigger == AUTOMATIC:
+        found = open_attribute_reader(settings.detector).read(images, names, known, settings.ages, settings.no_face)
+        trigger, rows = found.trigger, found.rows
+        report.stand_ins += found.stand_ins
+    texts = [captions.caption(settings.token, trigger, own) for own in tags]
+    for name, text, row in zip(names, texts, rows):
+        report.add(
+            name, "captioned", "" if row is not None else "no face found, so it does not count for the trigger", caption=text, **(row or {})
+        )
+    return Captions(texts, captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts)), report)
+
+
+def _chosen_trigger(settings: CaptionSettings) -> str:
+    words = settings.own_words.strip() if settings.trigger == OWN_WORDS else settings.trigger
+    if not words:
+        raise BadInput(
+            "The trigger is empty: own_words holds nothing. Write what stands for the person, or choose a trigger from the list."
+        )
+    return words
+
+
+@dataclass
+class Attributes:
+    """trigger: of the whole set. rows: per picture gender and age in words, or None where no face was found."""
+
+    trigger: str
+    rows: list[dict[str, str] | None]
+    stand_ins: tuple[str, ...] = ()
+
+
+@dataclass
+class AttributeReader:
+    """FairFace on the main face of each picture, summed over the pictures."""
+
+    detector: Detector | str
+    attributes: FaceAttributes
+    stand_ins: set[str] = field(default_factory=set)
+
+    def read(self, images: list[torch.Tensor], names: list[str], known: Faces | None, limits: tuple[float, float], policy: NoFace):
+        """Attributes of pictures [H, W, 3]. A picture without a face does not count, or raises FaceNotFound if the policy is Stop."""
+        found = find_faces(images, self.detector, known, names)
+        faces = [main_face(picture.faces) for picture in found.pictures]
+        missing = [name for name, face in zip(names, faces) if face is None]
+        if missing and (policy is NoFace.STOP or len(missing) == len(images)):
+            raise FaceNotFound(
+                f"No face was found in {', '.join(missing)} ({len(missing)} of {len(images)}), so age and gender cannot be read there. "
+                "Set no_face to Skip, choose another detector, or choose the trigger yourself."
+            )
+        probabilities = self._predict(images, faces)
+        trigger = captions.trigger_of(*captions.summed(probabilities.values()), limits)
+        rows = [_in_words(probabilities[index]) if index in probabilities else None for index in range(len(images))]
+        return Attributes(trigger, rows, tuple(sorted({*self.stand_ins, *found.stand_ins})))
+
+    def _predict(self, images: list[torch.Tensor], faces: list) -> dict[int, dict[str, np.ndarray]]:
+        """Picture number -> probabilities, as known or from the network."""
+        known = {index: face.attributes for index, face in enumerate(faces) if face and face.attributes}
+        wanted = [index for index, face in enumerate(faces) if face and not face.attributes]
+        predicted = self.attributes.predict([align112(images[index], faces[index].points) for index in wanted])
+        return known | dict(zip(wanted, predicted))
+
+
+def open_attribute_reader(detector: Detector | str) -> AttributeReader:
+    """Raises WeightsError."""
+    return AttributeReader(detector, FaceAttributes(models.open_network("fairface")), set(models.stand_ins("fairface")))
+
+
+def open_tagger() -> Tagger:
+    """Raises WeightsError."""
+    return Tagger(models.open_network("deepdanbooru"), load.tags(load.find("deepdanbooru")))
+
+
+def picture_tags(tagger: Tagger, images: list[torch.Tensor], threshold: float) -> list[list[str]]:
+    """The tags of each picture that say nothing about who it is, ready for a prompt."""
+    return [
+        [captions.escaped(tag) for tag in captions.without_identity(captions.chosen_tags(tags, threshold))]
+        for tags in tagger.tags(images, threshold)
+    ]
+
+
+def _in_words(attributes: dict[str, np.ndarray]) -> dict[str, str]:
+    return {"gender": GENDERS[int(np.argmax(attributes["gender"]))], "age": AGES[int(np.argmax(attributes["age"]))]}

@@ -1,0 +1,69 @@
+"""Captions of the training pictures of one person."""
+
+from __future__ import annotations
+
+from ..facechain_impl.identity.captions import AGE_TABLES, ALL_TRIGGERS, TOKEN
+from ..facechain_impl.identity.tagger import AUTOMATIC, OWN_WORDS, CaptionSettings, caption_pictures
+from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
+from ..facechain_impl.types import NoFace
+from ._api import FaceChainFaces, io
+from ._common import flatten_images, no_face_input, report_ui, single
+
+
+class Tagger(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_Tagger",
+            display_name="Caption Crops (Tagger)",
+            category="FaceChain/identity",
+            description="Writes a caption for each training picture: the token, the trigger of the person, and tags.",
+            search_aliases=["caption", "trigger", "tags", "FairFace", "DeepDanbooru", "age", "gender"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The crops of one person, one caption each."),
+                io.Combo.Input(
+                    "trigger", options=[OWN_WORDS, AUTOMATIC, *ALL_TRIGGERS], default=OWN_WORDS,
+                    tooltip="What stands for the person in captions and prompts. Automatic reads age and gender of the set (FairFace).",
+                ),
+                io.String.Input("own_words", default="a person", tooltip="The trigger, where trigger is set to own words."),
+                io.String.Input("token", default=TOKEN, tooltip="First word of every caption; FaceChain's is <fcsks>."),
+                io.String.Input(
+                    "extra_tags", default="", multiline=True,
+                    tooltip="Tags to add behind the trigger, with commas: one line for all pictures, or one line for each.",
+                ),
+                io.Boolean.Input("append_tags", default=False, tooltip="Add what DeepDanbooru sees, without what describes the person."),
+                io.Float.Input("tag_threshold", default=0.5, min=0.0, max=1.0, step=0.05, tooltip="How sure it must be of a tag."),
+                io.Combo.Input(
+                    "age_table", options=list(AGE_TABLES), tooltip="Ages at which automatic says child, adult or mature.", advanced=True
+                ),
+                io.Combo.Input(
+                    "detector", options=[BUILT_IN, DAMOFD], default=BUILT_IN,
+                    tooltip="What finds the faces for automatic, where they are not known.",
+                ),
+                no_face_input(),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What Face Align found, so that no face is looked for twice."),
+            ],
+            outputs=[
+                io.String.Output("captions", is_output_list=True, tooltip="One caption for each picture."),
+                io.String.Output("trigger", tooltip="Token and trigger: what calls the person in a prompt."),
+                io.String.Output("common_tags", tooltip="Tags on hair, face or smile that more than half of the captions share."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, images, trigger, own_words, token, extra_tags, append_tags, tag_threshold, age_table, detector, no_face, faces=()
+    ) -> io.NodeOutput:
+        settings = CaptionSettings(
+            trigger=single(trigger),
+            own_words=single(own_words),
+            token=single(token),
+            extra_tags=single(extra_tags),
+            tag_threshold=single(tag_threshold) if single(append_tags) else None,
+            ages=AGE_TABLES[single(age_table)],
+            detector=single(detector),
+            no_face=NoFace(single(no_face)),
+        )
+        found = caption_pictures(flatten_images(images), settings, single(faces))
+        return io.NodeOutput(found.texts, found.trigger, found.common, ui=report_ui(found.report))

@@ -1,0 +1,178 @@
+"""Captions: triggers by age and gender, tags, and what the user may write."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from facechain_impl.errors import BadInput, FaceNotFound
+from facechain_impl.identity import captions, tagger
+from facechain_impl.identity.tagger import AUTOMATIC, AttributeReader, CaptionSettings, caption_pictures
+from facechain_impl.perception.detection import Detector
+from facechain_impl.types import Face, Faces, NoFace, Picture, digest_of
+
+MALE, FEMALE = [1.0, 0.0], [0.0, 1.0]
+UPSTREAM, PAPER = captions.AGE_TABLES.values()
+POINTS = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
+
+
+def age(index: int) -> np.ndarray:
+    return np.eye(9)[index]
+
+
+@pytest.mark.parametrize(
+    ("index", "upstream", "paper"),
+    [(0, "a boy", "a boy"), (1, "a boy", "a boy"), (2, "a handsome man", "a boy"), (3, "a handsome man", "a handsome man"),
+     (4, "a handsome man", "a handsome man"), (5, "a mature man", "a mature man"), (8, "a mature man", "a mature man")],
+)  # fmt: skip
+def test_age_tables(index, upstream, paper):
+    assert captions.trigger_of(MALE, age(index), UPSTREAM) == upstream
+    assert captions.trigger_of(MALE, age(index), PAPER) == paper
+
+
+def test_female_triggers():
+    found = [captions.trigger_of(FEMALE, age(index), UPSTREAM) for index in (0, 3, 8)]
+    assert found == ["a girl", "a beautiful woman", "a mature woman"]
+
+
+def test_the_set_decides_not_one_picture():
+    faces = [{"gender": [0.6, 0.4], "age": age(3)}, {"gender": [0.1, 0.9], "age": age(3)}, {"gender": [0.6, 0.4], "age": age(6)}]
+    assert captions.trigger_of(*captions.summed(faces), UPSTREAM) == "a beautiful woman"
+
+
+def test_caption_is_one_line_of_fields():
+    assert captions.caption("<fcsks>", "a girl") == "<fcsks>, a girl, children"
+    assert captions.caption(" <fcsks> ", "a person", ["smile ", ""]) == "<fcsks>, a person, smile"
+    assert captions.caption("", "Eva") == "Eva"
+
+
+def test_identity_tags_are_taken_out():
+    tags = ["1girl", "smile", "blue_eyes", "eyewear", "eyewear_on_head", "old_man", "nose_blush", "red_lips", "upper_body", "teeth", "hat"]
+    assert captions.without_identity(tags) == ["smile", "eyewear", "eyewear_on_head", "hat"]
+
+
+def test_chosen_tags_are_sorted_and_rated_ones_left_out():
+    found = captions.chosen_tags({"smile": 0.5, "rating:safe": 1.0, "hat": 0.9, "zz": 0.49}, 0.5)
+    assert found == ["hat", "smile"]
+    assert captions.escaped("hat_(cap)\\") == "hat_\\(cap\\)\\\\"
+
+
+def test_trigger_in_a_tie_is_the_first_of_the_list():
+    assert captions.trigger_in(["x, a mature woman", "x, a handsome man", "x, nobody"]) == "a handsome man"
+
+
+def test_trigger_in_refuses_strangers():
+    with pytest.raises(BadInput, match="None of the 2 captions"):
+        captions.trigger_in(["x, somebody", "alone"])
+
+
+def test_common_tags_need_more_than_half():
+    texts = ["t, a, smile, long_hair", "t, a, smile", "t, a, long_hair, hat", "t, a, hat"]
+    assert captions.common_tags(texts) == []
+    assert captions.common_tags(texts[:3]) == ["smile", "long_hair"]
+
+
+def test_extra_tags_for_all_or_each():
+    assert captions.extra_tags("a, b", 3) == [["a", "b"]] * 3
+    assert captions.extra_tags("a\n\nc, d", 3) == [["a"], [], ["c", "d"]]
+    assert captions.extra_tags(" ", 2) == [[], []]
+    with pytest.raises(BadInput, match="2 lines for 3 pictures"):
+        captions.extra_tags("a\nb", 3)
+
+
+class OneFace(Detector):
+    """Finds a face wherever the first pixel is not black."""
+
+    name = "One face"
+    origin_names = ("one-face",)
+
+    def __init__(self):
+        self.seen = 0
+
+    def detect(self, images):
+        self.seen += len(images)
+        return [[Face(np.array([0, 0, 90, 90], np.float32), 1.0, POINTS.copy())] if image[0, 0].sum() else [] for image in images]
+
+
+class Reader:
+    """Everybody is a woman whose age group is the blue of the face times ten."""
+
+    def __init__(self):
+        self.calls = []
+
+    def predict(self, aligned):
+        self.calls.append(len(aligned))
+        return [{"gender": np.array(FEMALE), "age": age(round(float(face[56, 56, 2]) * 10))} for face in aligned]
+
+
+def picture(group: int, face: bool = True) -> torch.Tensor:
+    image = torch.zeros(128, 128, 3)
+    image[..., 2] = group / 10
+    image[0, 0] = 1.0 if face else 0.0
+    return image
+
+
+@pytest.fixture
+def automatic(monkeypatch):
+    """Settings with the automatic trigger, and the reader behind it."""
+    reader = AttributeReader(OneFace(), Reader(), {"fairface"})
+    monkeypatch.setattr(tagger, "open_attribute_reader", lambda detector: reader)
+    return SimpleNamespace(settings=CaptionSettings(AUTOMATIC), reader=reader)
+
+
+def test_own_words_need_no_network():
+    found = caption_pictures([picture(1), picture(2)], CaptionSettings(own_words="a pirate", extra_tags="hat\nbeard"))
+    assert found.texts == ["<fcsks>, a pirate, hat", "<fcsks>, a pirate, beard"]
+    assert found.trigger == "<fcsks>, a pirate"
+    assert found.common == ""
+
+
+def test_listed_trigger():
+    assert caption_pictures([picture(1)], CaptionSettings("a boy", token="<me>")).texts == ["<me>, a boy, children"]
+
+
+def test_empty_own_words():
+    with pytest.raises(BadInput, match="own_words holds nothing"):
+        caption_pictures([picture(1)], CaptionSettings(own_words=" "))
+
+
+def test_automatic(automatic):
+    found = caption_pictures([picture(3), picture(3), picture(7)], automatic.settings)
+    assert found.texts == ["<fcsks>, a beautiful woman"] * 3
+    assert found.report.rows[2].values["age"] == "60-69"
+    assert set(found.report.stand_ins) == {"fairface", "one-face"}
+    assert automatic.reader.attributes.calls == [3]
+
+
+def test_automatic_without_a_face(automatic):
+    pictures = [picture(3), picture(8, face=False)]
+    with pytest.raises(FaceNotFound, match=r"picture 2 \(1 of 2\)"):
+        caption_pictures(pictures, automatic.settings)
+    skip = CaptionSettings(AUTOMATIC, no_face=NoFace.SKIP)
+    found = caption_pictures(pictures, skip)
+    assert found.texts == ["<fcsks>, a beautiful woman"] * 2
+    assert "does not count" in found.report.rows[1].reason
+    with pytest.raises(FaceNotFound, match="2 of 2"):
+        caption_pictures([picture(3, face=False)] * 2, skip)
+
+
+def test_known_faces_and_attributes_are_not_read_again(automatic):
+    image = picture(3)
+    known = Face(np.array([0, 0, 90, 90], np.float32), 1.0, POINTS.copy(), attributes={"gender": np.array(MALE), "age": age(0)})
+    faces = Faces([Picture([known], (128, 128), digest_of(image))])
+    assert caption_pictures([image], automatic.settings, faces).texts == ["<fcsks>, a boy, children"]
+    assert automatic.reader.detector.seen == 0
+    assert automatic.reader.attributes.calls == [0]
+
+
+def test_seen_tags_follow_the_users(monkeypatch):
+    seen = SimpleNamespace(tags=lambda images, threshold: [{"smile": 0.9, "brown_eyes": 0.8, "hat_(cap)": threshold} for _ in images])
+    monkeypatch.setattr(tagger, "open_tagger", lambda: seen)
+    monkeypatch.setattr(tagger.models, "stand_ins", lambda *names: names)
+    found = caption_pictures([picture(1)] * 2, CaptionSettings("a girl", extra_tags="outdoors", tag_threshold=0.6))
+    assert found.texts == ["<fcsks>, a girl, children, outdoors, hat_\\(cap\\), smile"] * 2
+    assert found.common == "smile"
+    assert found.report.stand_ins == ("deepdanbooru",)
