@@ -66,9 +66,7 @@ class AEINet(Network):
             raise KeyMismatch(f"The file does not fit {cls.__name__}. " + " ".join(problems))
         return super().from_state_dict(_fold(tensors))
 
-    def forward(
-        self, face: torch.Tensor, identity: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, face: torch.Tensor, identity: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return self.generator(self.encoder(self.deform(face, found, wanted)), identity)
 
     def deform(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

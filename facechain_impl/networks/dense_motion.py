@@ -76,9 +76,7 @@ class _Hourglass(nn.Module):
         self.encoder = nn.Module()
         self.encoder.down_blocks = nn.ModuleList(_Block(a, b) for a, b in zip(widths, ENCODER))
         self.decoder = nn.Module()
-        self.decoder.up_blocks = nn.ModuleList(
-            _Block(a + skip, b) for a, skip, b in zip((ENCODER[-1], *DECODER), joined, DECODER)
-        )
+        self.decoder.up_blocks = nn.ModuleList(_Block(a + skip, b) for a, skip, b in zip((ENCODER[-1], *DECODER), joined, DECODER))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []

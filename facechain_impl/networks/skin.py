@@ -129,9 +129,7 @@ class _Plain(nn.Module):
 class _Gated(nn.Module):
     """As _Plain, times a sigmoid gate computed from the same input. Without a slope there is no activation."""
 
-    def __init__(
-        self, inputs: int, outputs: int, stride: int = 1, norm: int | None = None, slope: float | None = None, bias: bool = False
-    ):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, norm: int | None = None, slope: float | None = None, bias: bool = False):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias)
         self.gate = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias)

@@ -1,0 +1,160 @@
+"""Face fusion: gives a face in a picture the identity of another face, in the picture's own pose, expression and light.
+
+The published networks come with a wrapper that is not public. Around them stands what is documented of its predecessor in
+the modelscope library, with DamoFD's five points (or those of any other detector) in place of points derived from 68.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..host.memory import Resident
+from ..host.progress import check_interrupt
+from ..networks import bfm
+from ..perception import models
+from ..photos.align import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
+from ..types import Face
+from ..weights import basel, load
+from . import fusion_paste as paste
+
+CROP = 256
+BATCH = 4
+NETWORKS = ("fusion_aei", "fusion_arcface", "fusion_recon", "fusion_bfm", "fusion_alpha")
+ENHANCER = "fusion_gpen1024"
+USUAL_BOX = 82  # shorter side of a detector's box around a face aligned to 112 pixels
+
+
+class User(NamedTuple):
+    """Whose face it becomes. identity: [1, 512]. coefficients: [1, 257], see `networks.bfm`."""
+
+    identity: torch.Tensor
+    coefficients: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """A face to replace: number of its picture, five points [5, 2], shorter side of its box in pixels."""
+
+    picture: int
+    points: np.ndarray
+    side: float
+
+
+def target(picture: int, face: Face) -> Target:
+    """The target of a detected face, which must have points."""
+    return Target(picture, face.points, min(face.width, face.height))
+
+
+def open_fusion(enhance: bool = True) -> FaceFusion:
+    """The fusion with its published networks. Raises MissingWeights or WeightsError."""
+    jaw = bfm.FaceShape.from_state_dict(basel.jaw(load.find("fusion_bfm")))
+    alpha = paste.read_alpha(load.find("fusion_alpha").path)
+    generator, identity, reconstruction = (models.open_network(name) for name in NETWORKS[:3])
+    enhancer = models.open_network(ENHANCER) if enhance else None
+    return FaceFusion(identity, reconstruction, jaw, generator, alpha, enhancer)
+
+
+def stand_ins(enhance: bool = True) -> tuple[str, ...]:
+    """Names of the files of the fusion that are stand-ins on this machine."""
+    return models.stand_ins(*NETWORKS, *((ENHANCER,) if enhance else ()))
+
+
+class FaceFusion:
+    """identity: IR100. reconstruction: FaceReconstruction. jaw: FaceShape of 17 points, small enough to stay on the CPU.
+    generator: AEINet. alpha: [256, 256] mask in 0..1 by which the new face is blended. enhancer: GPEN."""
+
+    def __init__(
+        self,
+        identity: Resident,
+        reconstruction: Resident,
+        jaw: bfm.FaceShape,
+        generator: Resident,
+        alpha: torch.Tensor,
+        enhancer: Resident | None = None,
+    ):
+        self.identity, self.reconstruction, self.jaw, self.generator = identity, reconstruction, jaw, generator
+        self.alpha, self.enhancer = alpha, enhancer
+
+    def fuse(
+        self,
+        template: torch.Tensor,
+        template_points: np.ndarray,
+        user: torch.Tensor,
+        user_points: np.ndarray,
+        mask: torch.Tensor | None = None,
+        enhance: bool = True,
+        side: float | None = None,
+    ) -> torch.Tensor:
+        """The picture `template` [H, W, 3] with the face at `template_points` [5, 2] replaced by the one in `user`.
+
+        mask [H, W] in 0..1 limits the change; pixels outside keep their bits. side: shorter side of the template face's box in
+        pixels, guessed from the points where it is not known; enhanced faces below 100 pixels are softened."""
+        side = side or USUAL_BOX * shrink_of(similarity(template_points, ARCFACE_112))
+        targets = [Target(0, template_points, side)]
+        (fused,) = self.replace([template], targets, self.read_user(user, user_points), enhance)
+        return fused if mask is None else paste.within(mask, fused, template)
+
+    def read_user(self, user: torch.Tensor, points: np.ndarray) -> User:
+        """What is taken over from the face at `points` [5, 2] of the picture `user` [H, W, 3]."""
+        crop = _crops([user], [Target(0, points, 0.0)])
+        small = F.interpolate(crop, (112, 112), mode="bilinear", align_corners=True)
+        network = self.identity.load()
+        return User(network(small.to(self.identity.device)).cpu(), self._coefficients(crop))
+
+    def replace(
+        self,
+        pictures: Sequence[torch.Tensor],
+        targets: Sequence[Target],
+        user: User,
+        enhance: bool = True,
+        step: Callable[[], None] = check_interrupt,
+    ) -> list[torch.Tensor]:
+        """Copies of `pictures` [H, W, 3] in which every target looks like `user`. `step` is called after every face, twice with
+        `enhance`."""
+        results = [picture.detach().to("cpu", torch.float32).clone() for picture in pictures]
+        for target, face in self._new_faces(pictures, targets, user):
+            paste.paste(results[target.picture], face, self.alpha, fusion256(target.points))
+            step()
+        for target in targets if enhance and self.enhancer else ():
+            self._enhance(results[target.picture], target)
+            step()
+        return results
+
+    def _new_faces(self, pictures: Sequence[torch.Tensor], targets: Sequence[Target], user: User) -> Iterator[tuple[Target, torch.Tensor]]:
+        """Per target its new face crop [256, 256, 3] in 0..1."""
+        for start in range(0, len(targets), BATCH):
+            chunk = targets[start : start + BATCH]
+            crops = _crops(pictures, chunk)
+            own = self._coefficients(crops)
+            found, wanted = self.jaw(own), self.jaw(bfm.fuse(user.coefficients.expand_as(own), own))
+            identity = user.identity.expand(len(chunk), -1)
+            network, device = self.generator.load(), self.generator.device
+            faces = network(*(part.to(device) for part in (crops, identity, found, wanted)))
+            yield from zip(chunk, (faces.cpu() + 1).permute(0, 2, 3, 1) / 2)  # [N, C, H, W] -> [N, H, W, C]
+
+    def _coefficients(self, crops: torch.Tensor) -> torch.Tensor:
+        """[N, 3, 256, 256] in -1..1 -> [N, 257]."""
+        size = (bfm.SIZE, bfm.SIZE)
+        faces = F.interpolate(crops / 2 + 0.5, size, mode="bilinear", align_corners=False)
+        return self.reconstruction.load()(faces.to(self.reconstruction.device)).cpu()
+
+    def _enhance(self, picture: torch.Tensor, target: Target) -> None:
+        """Redraw the target's face sharply, in place."""
+        matrix = similarity(target.points, ENHANCE_1024)
+        size = (paste.ENHANCE_SIZE, paste.ENHANCE_SIZE)
+        face = warp(picture, matrix, size).permute(2, 0, 1)[None] * 2 - 1
+        sharp = self.enhancer.load()(face.to(self.enhancer.device)).cpu().clamp(-1, 1)
+        sharp = paste.soften((sharp[0].permute(1, 2, 0) + 1) / 2, target.side)
+        paste.paste(picture, sharp, paste.enhancement_mask(), matrix)
+
+
+def _crops(pictures: Sequence[torch.Tensor], targets: Sequence[Target]) -> torch.Tensor:
+    """[N, 3, 256, 256] in -1..1."""
+    crops = [warp(pictures[target.picture], fusion256(target.points), (CROP, CROP)) for target in targets]
+    return torch.stack(crops).permute(0, 3, 1, 2) * 2 - 1

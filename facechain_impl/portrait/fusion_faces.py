@@ -1,0 +1,167 @@
+"""Face fusion on a batch of pictures: which faces are replaced by whose, and what happens to pictures without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..host.progress import Progress
+from ..perception.faces import find_faces, largest
+from ..photos import pixels
+from ..types import Face, Faces, NoFace, Report
+from . import fusion, fusion_paste
+from .people import left_to_right
+
+
+class Which(str, Enum):
+    LARGEST = "Largest face"
+    CHOSEN = "Chosen face"
+    ALL = "All faces"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which faces of a picture are replaced. number: for Which.CHOSEN, counted from 1, left to right."""
+
+    which: Which = Which.LARGEST
+    number: int = 1
+
+    def of(self, faces: Sequence[Face]) -> list[Face]:
+        """The chosen ones of `faces`; empty where there is none. Faces without five points cannot be chosen."""
+        faces = [face for face in faces if face.points is not None]
+        if self.which is Which.CHOSEN:
+            return left_to_right(faces)[self.number - 1 : self.number]
+        return [largest(faces)] if faces and self.which is Which.LARGEST else faces
+
+    def problem(self, faces: Sequence[Face]) -> str:
+        """Why `of` found nothing in `faces`."""
+        if not faces:
+            return "no face was found"
+        if not any(face.points is not None for face in faces):
+            return "its faces have no five points; find them with DamoFD or the built-in detector"
+        return f"face {self.number} was chosen, but there {'is only 1' if len(faces) == 1 else f'are only {len(faces)}'}"
+
+
+@dataclass
+class FusionInputs:
+    """pictures: [H, W, 3] each, the templates. users: the pictures of the faces to put in, one for all or one per template.
+    mask: None, one [H, W] for all or one per template. faces, user_faces: what is already known about either."""
+
+    pictures: list[torch.Tensor]
+    users: list[torch.Tensor]
+    mask: torch.Tensor | None = None
+    faces: Faces | None = None
+    user_faces: Faces | None = None
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """detector: see perception.detection. edge: width in pixels over which the mask fades, inwards."""
+
+    detector: str
+    choice: Choice = field(default_factory=Choice)
+    enhance: bool = True
+    edge: int = 0
+    no_face: NoFace = NoFace.STOP
+
+
+@dataclass
+class _Plan:
+    """The faces to replace, per user; the pictures that nothing is done to, with the reason."""
+
+    targets: dict[int, list[fusion.Target]] = field(default_factory=dict)
+    faces: dict[int, int] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report) -> list[torch.Tensor]:
+    """The templates with their faces replaced, in their order; skipped ones are left out. Fills `report`.
+
+    Raises BadInput for inputs that do not belong together, FaceNotFound where a face is missing and the policy is to stop, or
+    when every picture was skipped, MissingWeights when there is something to replace and a file is not there."""
+    names = _names("picture", inputs.pictures)
+    masks = _checked_masks(inputs)
+    found = find_faces(inputs.pictures, settings.detector, inputs.faces, names)
+    owners = find_faces(inputs.users, settings.detector, inputs.user_faces, _names("face image", inputs.users))
+    plan = _plan(found, owners, settings.choice)
+    _check_policy(plan, names, settings.no_face)
+    results = _replace(inputs, owners, plan, settings.enhance) if plan.targets else list(inputs.pictures)
+    for index in plan.faces if masks else ():
+        mask = fusion_paste.soft_edge(masks[index % len(masks)], settings.edge)
+        results[index] = fusion_paste.within(mask, results[index], inputs.pictures[index])
+    _tell(plan, names, settings.no_face, report)
+    used = fusion.stand_ins(settings.enhance) if plan.targets else ()
+    report.stand_ins = tuple(sorted({*found.stand_ins, *owners.stand_ins, *used}))
+    return [result for index, result in enumerate(results) if index in plan.faces or settings.no_face is NoFace.PASS]
+
+
+def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
+    """Raises BadInput unless the numbers of users and masks and the size of the masks fit the pictures."""
+    pixels.check_all(inputs.pictures, _names("picture", inputs.pictures))
+    pixels.check_all(inputs.users, _names("face image", inputs.users))
+    masks = [] if inputs.mask is None else list(inputs.mask.reshape(-1, *inputs.mask.shape[-2:]))
+    for what, values in (("face images", inputs.users), ("masks", masks)):
+        if len(values) not in (1, len(inputs.pictures)) and values:
+            raise BadInput(f"There are {len(values)} {what} for {len(inputs.pictures)} pictures. Connect one for all, or one for each.")
+    size = tuple(inputs.pictures[0].shape[:2])
+    if masks and tuple(masks[0].shape) != size:
+        raise BadInput(
+            f"The mask has {masks[0].shape[1]}x{masks[0].shape[0]} pixels, the picture {size[1]}x{size[0]}. "
+            "Connect a mask of the picture's size, or none."
+        )
+    return masks
+
+
+def _plan(found: Faces, owners: Faces, choice: Choice) -> _Plan:
+    plan = _Plan()
+    for index, picture in enumerate(found.pictures):
+        user = index % len(owners)
+        faces = choice.of(picture.faces)
+        if not Choice().of(owners.pictures[user].faces):
+            plan.problems[index] = f"in the face image, {Choice().problem(owners.pictures[user].faces)}"
+        elif not faces:
+            plan.problems[index] = choice.problem(picture.faces)
+        else:
+            plan.targets.setdefault(user, []).extend(fusion.target(index, face) for face in faces)
+            plan.faces[index] = len(faces)
+    return plan
+
+
+def _check_policy(plan: _Plan, names: list[str], policy: NoFace) -> None:
+    problems = "; ".join(f"{names[index]}: {problem}" for index, problem in plan.problems.items())
+    if problems and policy is NoFace.STOP:
+        raise FaceNotFound(
+            f"{problems}. Expected a face in every picture and face image. Use pictures that show one, or set no_face to "
+            f"{NoFace.SKIP.value!r} or {NoFace.PASS.value!r}."
+        )
+    if problems and policy is NoFace.SKIP and not plan.faces:
+        raise FaceNotFound(f"Every picture was skipped ({problems}), so there is nothing to put out. Use pictures that show a face.")
+
+
+def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) -> list[torch.Tensor]:
+    networks, results = fusion.open_fusion(enhance), list(inputs.pictures)
+    bar = Progress(sum(plan.faces.values()) * (2 if enhance else 1))
+    for user, targets in plan.targets.items():
+        (face,) = Choice().of(owners.pictures[user].faces)
+        identity = networks.read_user(inputs.users[user], face.points)
+        chosen = sorted({target.picture for target in targets})
+        moved = [fusion.Target(chosen.index(target.picture), target.points, target.side) for target in targets]
+        fused = networks.replace([inputs.pictures[index] for index in chosen], moved, identity, enhance, bar.step)
+        results = [fused[chosen.index(i)] if i in chosen else result for i, result in enumerate(results)]
+    return results
+
+
+def _tell(plan: _Plan, names: list[str], policy: NoFace, report: Report) -> None:
+    for index, name in enumerate(names):
+        if index in plan.faces:
+            report.add(name, "fused", faces=plan.faces[index])
+        else:
+            report.add(name, "passed through" if policy is NoFace.PASS else "skipped", plan.problems[index])
+
+
+def _names(what: str, pictures: Sequence[torch.Tensor]) -> list[str]:
+    return [f"{what} {number}" for number in range(1, len(pictures) + 1)]

@@ -1,0 +1,72 @@
+"""A face put onto the faces of pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.host.memory import to_output
+from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
+from ..facechain_impl.portrait.fusion_faces import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
+from ..facechain_impl.types import NoFace, Report
+from ._api import FaceChainFaces, FaceChainPerson, io
+from ._common import flatten_images, no_face_input, report_ui
+
+
+class FaceFusion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_FaceFusion",
+            display_name="Fuse Face",
+            category="FaceChain/portrait",
+            description="Gives faces in a picture the identity of another face, in their own pose, expression and light.",
+            search_aliases=["face swap", "swap face", "replace face", "likeness"],
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures whose faces are replaced."),
+                io.Combo.Input(
+                    "which",
+                    options=[which.value for which in Which],
+                    default=Which.LARGEST.value,
+                    tooltip="Which faces of a picture are replaced.",
+                ),
+                io.Int.Input("face_number", default=1, min=1, max=100, tooltip="With 'Chosen face': counted from 1, left to right."),
+                io.Boolean.Input("enhance", default=True, tooltip="Redraw the new face sharply at 1024 pixels (GPEN). Slow on a CPU."),
+                io.Int.Input(
+                    "mask_edge", default=16, min=0, max=1024, tooltip="Over how many pixels the mask fades, inwards from its border."
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=[DAMOFD, BUILT_IN],
+                    default=DAMOFD,
+                    tooltip="What finds faces that are not known yet. The built-in one needs no download, but guesses nose and mouth.",
+                ),
+                no_face_input(),
+                io.Image.Input("face_image", optional=True, tooltip="Whose face it becomes: one picture for all, or one per picture."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, in place of a face image."),
+                io.Mask.Input("mask", optional=True, tooltip="Where the picture may change. Pixels outside stay exactly as they are."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces of the pictures."),
+                FaceChainFaces.Input("user_faces", optional=True, tooltip="What is already known about the faces of the face image."),
+            ],
+            outputs=[io.Image.Output("image", tooltip="The pictures with their new faces.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, image, which, face_number, enhance, mask_edge, detector, no_face,
+        face_image=None, person=None, mask=None, faces=None, user_faces=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        inputs = FusionInputs(flatten_images([image]), _users(face_image, person), mask, faces, user_faces)
+        settings = FusionSettings(detector, Choice(Which(which), face_number), enhance, mask_edge, NoFace(no_face))
+        report = Report("Face fusion")
+        pictures = fuse_pictures(inputs, settings, report)
+        return io.NodeOutput(to_output(torch.stack(pictures)), ui=report_ui(report))
+
+
+def _users(face_image, person):
+    if (face_image is None) == (person is None):
+        found = "nothing" if person is None else "both"
+        raise BadInput(f"Whose face is it? {found.capitalize()} is connected; connect either face_image or person.")
+    if person is not None and person.template is None:
+        raise BadInput(f"{person.name} was saved without a photograph of the face. Connect a picture to face_image instead.")
+    return [person.template] if person is not None else flatten_images([face_image])
