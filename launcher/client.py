@@ -103,6 +103,16 @@ class Client:
     def interrupt(self) -> None:
         self.post("/interrupt", {})
 
+    def stop_all(self, timeout: float = 60) -> None:
+        """Empty the queue, interrupt what runs, and wait until it has ended."""
+        self.post("/queue", {"clear": True})
+        end = time.monotonic() + timeout
+        while self.running():
+            if time.monotonic() > end:
+                raise TimeoutError(f"a prompt went on for {timeout:.0f} s after its interruption")
+            self.interrupt()
+            time.sleep(POLL_SECONDS)
+
     def upload(self, file: Path, name: str | None = None, subfolder: str = "") -> str:
         """Put a picture into the server's input folder, replacing one of that name. Returns the name for loader nodes."""
         boundary = uuid.uuid4().hex

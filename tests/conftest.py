@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from launcher import hosts, places
+from launcher.client import Client
+from launcher.server import Server
+from launcher.testing import in_ci
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = os.environ.get("COMFYUI_PATH")
 if HOST and HOST not in sys.path:
     sys.path.insert(0, HOST)
+if HOST:
+    import comfy.cli_args
 
-
-def pytest_configure(config):
-    """The host parses the command line when it is imported; a machine without a GPU needs its --cpu."""
-    if HOST:
-        import comfy.cli_args
-
-        comfy.cli_args.args.cpu = True
+    # before any test folder's conftest imports the host: a machine without a GPU needs its --cpu
+    comfy.cli_args.args.cpu = True
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +34,57 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared folder with photographs and fixtures is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The real host with the pack, on a base directory of its own (`server.base`) that goes away with it."""
+    if not HOST:
+        (pytest.fail if in_ci() else pytest.skip)("COMFYUI_PATH names no host; `python run.py test` sets one up")
+    with tempfile.TemporaryDirectory(prefix="facechain-tests-") as folder:
+        base = Path(folder)
+        places.add_pack(base)
+        host = hosts.Host(Path(HOST), Path(sys.executable), is_users=False)
+        with Server(host, base, base / "server.log", ["--cpu", "--disable-api-nodes"]) as running:
+            yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Talks to the host. What a test left running is stopped before the next one."""
+    assert server.is_running(), server.tail()
+    yield server.client
+    server.client.stop_all()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(server: Server) -> str:
+    """The name, for loader nodes, of a stand-in SD 1.5 checkpoint in the host's checkpoints folder."""
+    from facechain_impl.weights import stand_in_checkpoint
+
+    return stand_in_checkpoint.write_checkpoint(server.base / "models" / "checkpoints" / stand_in_checkpoint.FILE_NAME).name
+
+
+@pytest.fixture(scope="session")
+def stand_in(server: Server) -> Callable[[str], Path]:
+    """`stand_in(name)` puts the stand-in of a published file where the host's pack finds it. Asking twice makes it once."""
+    from facechain_impl.weights import stand_ins
+
+    made = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = stand_ins.write_stand_in(name, server.base / "models" / "facechain_stand_ins")
+        return made[name]
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Every skip is counted and named, so that none goes unseen."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 @pytest.fixture(autouse=True)
