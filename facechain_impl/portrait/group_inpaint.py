@@ -76,6 +76,15 @@ class GroupInpaint:
         self._words, self._settings, self._schedule = words, settings, schedule
         self.report = Report("Faces put into pictures")
 
+    def run_all(self, templates: Sequence[Template], choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+        """The finished pictures of all templates. Raises FaceNotFound when every one of them was skipped."""
+        if not templates:
+            raise BadInput("There is no picture to put faces into. Connect at least one.")
+        finished = [image for template in templates for image in self.run(template, choice, seed, variants, no_face)]
+        if not finished:
+            raise FaceNotFound(f"All {len(templates)} pictures were skipped, nothing is left to put out. {self.report.text()}")
+        return finished
+
     def run(self, template: Template, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
         """`variants` pictures [H, W, 3]; empty when the picture is skipped. Raises FaceNotFound when a face is missing and no_face
         says so, BadInput when something connected does not belong to the picture."""
@@ -151,7 +160,7 @@ class GroupInpaint:
         if face is None:
             self._note(f"No face is fused for {name}: no face was found in the photograph.")
             return None
-        return Likeness(photo, face.points, self._cast.fusion)
+        return Likeness(self._cast.fusion, self._cast.fusion.read_user(photo, face.points))
 
     def _steps(self, targets: list[Target], who: dict[int, int | None], variants: int, given: bool) -> int:
         counts = [len(group) * variants for _, group in _groups(targets, who)]
@@ -210,11 +219,18 @@ def paste(canvas: torch.Tensor, work: Work) -> None:
     window, mask = paste_mask(target.square, target.face.box, target.others, *canvas.shape[:2])
     x0, y0, x1, y1 = window
     left, top, _, _ = target.square.box
-    side = 2 * target.square.half
-    pixels = geometry.resize(work.result, side, side)[y0 - top : y1 - top, x0 - left : x1 - left]
+    pixels = _full_size(target.pixels(canvas), work)[y0 - top : y1 - top, x0 - left : x1 - left]
     region = canvas[y0:y1, x0:x1]
     mixed = pixels * mask[..., None] + region * (1 - mask[..., None])
     canvas[y0:y1, x0:x1] = torch.where(mask[..., None] > 0, mixed, region)
+
+
+def _full_size(original: torch.Tensor, work: Work) -> torch.Tensor:
+    """The result in the resolution of the picture. What resizing alone would lose is put right where nothing was painted."""
+    side, size = len(original), len(work.result)
+    lost = original - geometry.resize(geometry.resize(original, size, size), side, side)
+    kept = 1 - geometry.resize(work.painted, side, side)
+    return (geometry.resize(work.result, side, side) + lost * kept[..., None]).clamp(0, 1)
 
 
 def _groups(targets: list[Target], who: dict[int, int | None]) -> list[tuple[int | None, list[Target]]]:

@@ -63,9 +63,15 @@ class Target:
     body: Body | None = None
     drawing: torch.Tensor | None = None
 
+    def pixels(self, image: torch.Tensor) -> torch.Tensor:
+        """The square of `image` [H, W, ...] in its own resolution, with the other faces black."""
+        pixels = geometry.cut(image.float(), self.square)
+        mine = geometry.territory(self.face.box, self.others, self.square.box)
+        return pixels * mine.reshape(*mine.shape, *(1,) * (pixels.ndim - 2))
+
     def crop(self, image: torch.Tensor, size: int) -> torch.Tensor:
-        """The crop of `image` [H, W, ...] with the other faces black."""
-        return _own_crop(image, self.square, self.face, self.others, size)
+        """`pixels` in `size` x `size`."""
+        return geometry.resize(self.pixels(image), size, size)
 
     @property
     def five(self) -> np.ndarray:
@@ -168,12 +174,6 @@ def _problem(target: Target) -> str:
     if not target.regions.face.any():
         return "no face is marked there: the face mask, or the parsing network's answer, is empty around it"
     return ""
-
-
-def _own_crop(image: torch.Tensor, square: geometry.Square, face: Face, others: list[np.ndarray], size: int) -> torch.Tensor:
-    pixels = geometry.cut(image.float(), square)
-    mine = geometry.territory(face.box, others, square.box)
-    return geometry.resize(pixels * mine.reshape(*mine.shape, *(1,) * (pixels.ndim - 2)), size, size)
 
 
 def _fitted(given: GivenMasks, image: torch.Tensor) -> GivenMasks:

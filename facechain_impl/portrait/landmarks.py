@@ -15,6 +15,8 @@ from PIL import Image
 
 from ..errors import BadInput
 from ..host import pose_drawing
+from ..perception import landmarks98
+from ..perception.detection import Detector, from_landmarks
 from ..photos import align
 from ..types import Face
 
@@ -33,6 +35,7 @@ MEDIAPIPE = np.array([
 
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
 _NOSE_TIP, _LEFT_MOUTH, _RIGHT_MOUTH = 30, 48, 54
+_PUPILS_98 = [96, 97]
 # OpenPose body joints: nose, and the eyes of the person, whose right one is left in the picture
 _NOSE, _RIGHT_EYE_JOINT, _LEFT_EYE_JOINT = 0, 14, 15
 
@@ -54,8 +57,7 @@ class MediaPipe:
         self._model = model
 
     def find(self, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[np.ndarray | None]:
-        pictures = [(image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy() for image in images]
-        found = self._model.detect_batch(pictures, num_faces=0, score_thresh=0.5, variant="full")
+        found = self._model.detect_batch([_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
         return [self._of(face, meshes) for face, meshes in zip(faces, found)]
 
     def _of(self, face: Face, meshes: list[dict]) -> np.ndarray | None:
@@ -64,6 +66,34 @@ class MediaPipe:
         if not overlaps or max(overlaps) <= 0:
             return None
         return np.asarray(meshes[int(np.argmax(overlaps))]["landmarks_xy"], np.float64)[MEDIAPIPE]
+
+
+class Landmarks98:
+    """The landmark network of the talking head; it knows the pupils too."""
+
+    name = "98-point network"
+
+    def __init__(self, network: landmarks98.Landmarks98):
+        self._network = network
+
+    def find(self, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[np.ndarray | None]:
+        found = [self._network.find(image, face) for image, face in zip(images, faces)]
+        return [np.concatenate([landmarks98.to_68(points), points[_PUPILS_98]]) for points in found]
+
+
+class MeshDetector(Detector):
+    """Faces as the host's landmarker finds them, in any picture."""
+
+    name = "MediaPipe"
+
+    def __init__(self, model):
+        self._model = model
+
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
+        meshes = self._model.detect_batch([_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
+        sizes = [tuple(image.shape[:2]) for image in images]
+        frames = [{"frames": [faces], "image_size": size} for faces, size in zip(meshes, sizes)]
+        return from_landmarks(frames, images).detect(images)
 
 
 def with_pupils(points: np.ndarray) -> np.ndarray:
@@ -152,6 +182,10 @@ def _picture(canvas: np.ndarray, size: int) -> torch.Tensor:
     if size != CANVAS:
         canvas = np.asarray(Image.fromarray(canvas).resize((size, size), Image.Resampling.LANCZOS))
     return torch.from_numpy(canvas.astype(np.float32) / 255)
+
+
+def _bytes(image: torch.Tensor) -> np.ndarray:
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _overlap(box: np.ndarray, other: np.ndarray) -> float:

@@ -14,9 +14,11 @@ import torch
 from ..host.sampling import Control, Painter, Schedule, Start, Text
 from ..photos import align
 from ..types import Face
+from . import fusion_paste
 from . import inpaint_geometry as geometry
 from . import inpaint_masks as masks
-from .fusion import FaceFusion
+from .fusion import FaceFusion, User
+from .fusion import Target as FusionTarget
 from .inpaint_targets import Regions, Sight, Target
 from .landmarks import face_control, five_of
 
@@ -47,11 +49,10 @@ class Nets:
 
 @dataclass(frozen=True)
 class Likeness:
-    """A photograph of the person [H, W, 3] and the five points of the face in it, for the face fusion."""
+    """The face of the person, as the face fusion reads it from a photograph."""
 
-    photo: torch.Tensor
-    points: np.ndarray
     fusion: FaceFusion
+    user: User
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Work:
 
     template: its crop [S, S, 3]. generated: the picture of stage 1, of any size; given: it came from the user and is not fused.
     five [5, 2], landmarks [70, 2] and warped [S, S]: that face brought onto the picture's, in pixels of the crop. result
-    [S, S, 3]. problem: why it cannot be edited.
+    [S, S, 3], new where painted [S, S] is 1. problem: why it cannot be edited.
     """
 
     target: Target
@@ -73,6 +74,7 @@ class Work:
     landmarks: np.ndarray | None = None
     warped: torch.Tensor | None = None
     result: torch.Tensor | None = None
+    painted: torch.Tensor | None = None
     problem: str = ""
 
 
@@ -133,9 +135,10 @@ class TwoStage:
         return [mask if mask is not None and mask.any() else _mask_from_target(*pair) for pair, mask in zip(found, seen)]
 
     def _fuse_generated(self, found: list[tuple[Work, Face]], regions: list[torch.Tensor]) -> None:
-        for (work, face), mask in zip(found, regions):
-            if not work.given:
-                work.generated = self._fused(work.generated, face.points, mask)
+        fresh = [(work, face, region) for (work, face), region in zip(found, regions) if not work.given]
+        images = self._fused([work.generated for work, _, _ in fresh], [face for _, face, _ in fresh], [region for *_, region in fresh])
+        for (work, _, _), image in zip(fresh, images):
+            work.generated = image
 
     def _inpaint(self, works: list[Work]) -> None:
         """Stage 2: the face painted anew, steered by the landmarks of the generated one and by the edges around it."""
@@ -148,6 +151,7 @@ class TwoStage:
         humans = [work.target.regions.human for work in works]
         for work, image in zip(works, self._repaint(works, templates, paint, (poses, edges), scales, settings.strength, humans, 1)):
             work.result = image
+        _remember(works, paint)
 
     def _paint_masks(self, work: Work) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the crop is painted anew, and where its edges do not steer."""
@@ -166,6 +170,7 @@ class TwoStage:
         humans = [region.human for region in seen]
         for work, image in zip(works, self._repaint(works, images, paint, controls, scales, settings.refine_strength, humans, 2)):
             work.result = image
+        _remember(works, paint)
 
     def _full_pose(self, work: Work) -> torch.Tensor:
         face = face_control(work.landmarks, work.five, self._settings.size, work.target.body)
@@ -194,15 +199,18 @@ class TwoStage:
         return [region if region.face.any() else work.target.regions for work, region in zip(works, seen)]
 
     def _fuse_results(self, works: list[Work], seen: list[Regions]) -> None:
-        faces = self._sight.largest([work.result for work in works])
-        for work, face, region in zip(works, faces, seen):
-            points = work.five if face is None else face.points
-            work.result = self._fused(work.result, points, region.face)
+        images = [work.result for work in works]
+        found = self._sight.largest(images)
+        faces = [face or Face(_box_of(work), 0.0, work.five) for work, face in zip(works, found)]
+        for work, image in zip(works, self._fused(images, faces, [region.face for region in seen])):
+            work.result = image
+        _remember(works, [masks.fusion_region(region.face) for region in seen])
 
-    def _fused(self, image: torch.Tensor, points: np.ndarray, face: torch.Tensor) -> torch.Tensor:
-        mask = masks.fusion_region(face)
-        likeness = self._likeness
-        return likeness.fusion.fuse(image, points, likeness.photo, likeness.points, mask=mask, enhance=self._settings.enhance)
+    def _fused(self, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The person's own face fused into `images`, inside the grown face masks."""
+        targets = [FusionTarget(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
+        fused = self._likeness.fusion.replace(images, targets, self._likeness.user, self._settings.enhance)
+        return [fusion_paste.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
 def steps_of(count: int, given: bool, settings: Settings, schedule: Schedule) -> int:
@@ -220,6 +228,17 @@ def _bring(work: Work, face: Face, mask: torch.Tensor, landmarks: np.ndarray | N
     work.five = align.transform(points, matrix)
     work.landmarks = None if landmarks is None else align.transform(landmarks, matrix)
     work.warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
+
+
+def _remember(works: Sequence[Work], paint: Sequence[torch.Tensor]) -> None:
+    for work, mask in zip(works, paint):
+        work.painted = mask if work.painted is None else torch.maximum(work.painted, mask)
+
+
+def _box_of(work: Work) -> np.ndarray:
+    """The box of the picture's own face, in pixels of the crop."""
+    target = work.target
+    return align.transform(target.face.box.reshape(2, 2), target.square.to_crop(len(work.template))).reshape(4)
 
 
 def _mask_from_target(work: Work, face: Face) -> torch.Tensor:

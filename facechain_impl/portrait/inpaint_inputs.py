@@ -1,0 +1,134 @@
+"""What the inpainting node was given, made ready: the networks that look, the templates, and who is known in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ..errors import BadInput, MissingWeights
+from ..perception import landmarks98, models
+from ..perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
+from ..perception.faces import find_faces
+from ..perception.parsing import HumanParser
+from ..perception.recognition import FaceRecognition, embed_faces
+from ..types import Face, Faces, Person
+from . import fusion
+from .group_inpaint import Template
+from .inpaint_targets import GivenMasks, Pose, Sight
+from .landmarks import Landmarker, Landmarks98, MediaPipe, MeshDetector
+from .people import Assign, left_to_right
+
+MESH = "MediaPipe"
+DETECTORS = (BUILT_IN, DAMOFD, MESH)
+PARSER, RECOGNITION, LANDMARKS = "m2fp", "rts", "sadtalker_fan"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything about the pictures, lists in the order of `images`; a list of one holds for all of them, an empty one for none.
+
+    faces: what is known about faces already. poses: POSE_KEYPOINT frames; drawings: drawn poses. generated: stage-1 pictures.
+    """
+
+    images: Sequence[torch.Tensor]
+    faces: Faces | None = None
+    face_masks: Sequence[torch.Tensor] = ()
+    human_masks: Sequence[torch.Tensor] = ()
+    neck_masks: Sequence[torch.Tensor] = ()
+    poses: Sequence[dict] = ()
+    drawings: Sequence[torch.Tensor] = ()
+    generated: Sequence[torch.Tensor] = ()
+
+    def templates(self, faces: list[list[Face]]) -> list[Template]:
+        lists = {"face_mask": self.face_masks, "human_mask": self.human_masks, "skin_mask": self.neck_masks}
+        lists |= {"pose_keypoint": self.poses, "pose_image": self.drawings}
+        for name, values in lists.items():
+            if len(values) not in (0, 1, len(self.images)):
+                raise BadInput(f"{name} has {len(values)} entries for {len(self.images)} pictures. Connect one, or one for each picture.")
+        return [self._template(index, found) for index, found in enumerate(faces)]
+
+    def _template(self, index: int, faces: list[Face]) -> Template:
+        def of(values: Sequence):
+            return values[index % len(values)] if values else None
+
+        given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
+        pose = Pose(of(self.poses), of(self.drawings))
+        return Template(f"picture {index + 1}", self.images[index], faces, given, pose, self.generated)
+
+    def all_masks(self, neck: bool) -> bool:
+        """Whether every mask that is needed is connected, so that nothing has to be parsed."""
+        return bool(self.face_masks and self.human_masks and (self.neck_masks or not neck))
+
+
+@dataclass
+class Looking:
+    """The opened networks and those of them that run on stand-in weights."""
+
+    sight: Sight
+    fusion: fusion.FaceFusion | None
+    stand_ins: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: bool, enhance: bool) -> Looking:
+    """Open what is needed to look at the pictures. `face_model` is the host's FACE_DETECTION_MODEL or None. Raises WeightsError."""
+    detector = _detector(choice, face_model)
+    stand_ins = set(detector.origin_names)
+    parser = None
+    if not material.all_masks(neck):
+        parser = HumanParser(models.open_network(PARSER))
+        stand_ins.update(models.stand_ins(PARSER))
+    landmarker, borrowed = _landmarker(face_model)
+    stand_ins.update(borrowed)
+    fuser = fusion.open_fusion(enhance) if fuse else None
+    stand_ins.update(fusion.stand_ins(enhance) if fuse else ())
+    notes = [f"Landmarks: {landmarker.name}."] if landmarker else []
+    if parser is None:
+        notes.append("The generated faces are taken to have the shape of those in the picture: the parsing network was not needed.")
+    return Looking(Sight(detector, landmarker, parser), fuser, stand_ins, notes)
+
+
+def find_known(material: Material, detector: Detector, persons: Sequence[Person], how: Assign, looking: Looking) -> list[list[Face]]:
+    """The faces of every picture from left to right, with embeddings where they decide who is who."""
+    found = find_faces(list(material.images), detector, material.faces)
+    looking.stand_ins.update(found.stand_ins)
+    faces = [[replace(face) for face in left_to_right(picture.faces)] for picture in found.pictures]
+    if how in (Assign.AUTO, Assign.LIKENESS) and any(person.embedding is not None for person in persons):
+        _embed(material.images, faces, how, looking)
+    return faces
+
+
+def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign, looking: Looking) -> None:
+    if all(face.embedding is not None for some in faces for face in some):
+        return
+    try:
+        recognition = FaceRecognition(models.open_network(RECOGNITION))
+    except MissingWeights as missing:
+        if how is Assign.LIKENESS:
+            raise
+        looking.notes.append(f"Likeness was not compared. {missing}")
+        return
+    looking.stand_ins.update(models.stand_ins(RECOGNITION))
+    for image, some in zip(images, faces):
+        embed_faces(recognition, image, some)
+
+
+def _detector(choice: str, face_model) -> Detector:
+    if choice != MESH:
+        return open_detector(choice)
+    if face_model is None:
+        raise BadInput(f"The detector {MESH} needs a FACE_DETECTION_MODEL. Connect ComfyUI's own loader, or choose another detector.")
+    return MeshDetector(face_model)
+
+
+def _landmarker(face_model) -> tuple[Landmarker | None, tuple[str, ...]]:
+    """The best source of landmarks there is, and which of its weights are stand-ins."""
+    if face_model is not None:
+        return MediaPipe(face_model), ()
+    try:
+        network = landmarks98.Landmarks98(models.open_network(LANDMARKS))
+    except MissingWeights:
+        return None, ()
+    return Landmarks98(network), models.stand_ins(LANDMARKS)

@@ -1,0 +1,236 @@
+"""Persons put into pictures."""
+
+from __future__ import annotations
+
+from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, Schedule
+from ..facechain_impl.portrait import prompts
+from ..facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Words
+from ..facechain_impl.portrait.inpaint_inputs import DETECTORS, Looking, Material, find_known, open_looking
+from ..facechain_impl.portrait.people import AUTO_FACES, Assign
+from ..facechain_impl.portrait.two_stage import Nets, Settings
+from ..facechain_impl.types import NoFace
+from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
+from ._common import flatten_images, no_face_input, report_ui, single
+
+MAX_PERSONS = 100
+
+
+class TwoStageInpaint(io.ComfyNode):
+    """FaceChain's inpainting for any number of persons."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_TwoStageInpaint",
+            display_name="Put Faces Into a Picture (Two-Stage Inpaint)",
+            category="FaceChain/portrait",
+            description="Puts trained persons onto the faces of a picture. Everything outside the faces' surroundings stays as it is.",
+            search_aliases=["inpaint", "face swap", "group portrait", "template portrait", "facechain"],
+            is_input_list=True,
+            inputs=[*_models(), *_who(), *_how(), *_fine_tuning(), *_knowledge()],
+            outputs=[
+                io.Image.Output("images", is_output_list=True, tooltip="The finished pictures, one after the other."),
+                io.String.Output("report", tooltip="What happened to every face, as text."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, persons=None, **lists) -> io.NodeOutput:
+        values = {name: single(entries) for name, entries in lists.items()}
+        people = [person for entries in (persons or {}).values() for person in entries or ()]
+        material = _material(lists, values)
+        how = Assign(values["assign"])
+        looking = _open(values, material)
+        faces = find_known(material, looking.sight.detector, people, how, looking)
+        photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
+        inpaint = GroupInpaint(
+            Diffusion(values["model"], values["clip"], values["vae"]),
+            Nets(values["pose_control_net"], values["canny_control_net"]),
+            looking.sight,
+            Cast(people, values["person_strength"], photo, looking.fusion),
+            Words(values["prompt"], values["negative"], values["ethnicity"], values["trigger"], values["prompt_weights"]),
+            _settings(values),
+            Schedule(values["steps"], values["cfg"], values["sampler_name"], values["scheduler"]),
+        )
+        inpaint.report.notes += looking.notes
+        inpaint.report.stand_ins = tuple(sorted(looking.stand_ins))
+        choice = Choice(how, values["assign_list"], values["which_faces"])
+        finished = inpaint.run_all(material.templates(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
+        return io.NodeOutput([image[None] for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
+
+
+def _models() -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip="The model without any person's LoRA, or with the one person's when no persons are connected."),
+        io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+        io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+        io.ControlNet.Input("pose_control_net", tooltip="An OpenPose ControlNet for this kind of model."),
+        io.ControlNet.Input("canny_control_net", tooltip="A Canny ControlNet for this kind of model."),
+        io.Image.Input("image", tooltip="The picture to put faces into; several are worked on one after the other."),
+    ]
+
+
+def _who() -> list[io.Input]:
+    slots = io.Autogrow.TemplatePrefix(
+        FaceChainPerson.Input("person", tooltip="A trained person, or a list of them."), prefix="person", min=0, max=MAX_PERSONS
+    )
+    return [
+        io.Autogrow.Input("persons", template=slots, tooltip="Whom to put in. Empty: the person whose LoRA is in the model already."),
+        io.Combo.Input(
+            "assign",
+            options=[way.value for way in Assign],
+            default=Assign.AUTO.value,
+            tooltip="How persons find their faces: by likeness to the faces that are there, from left to right, or by your list.",
+        ),
+        io.String.Input(
+            "assign_list", default="", tooltip="For 'List': one entry per face from left to right, a person's name or number, 0 for nobody."
+        ),
+        io.String.Input(
+            "which_faces",
+            default=AUTO_FACES,
+            tooltip="Faces that may change: auto (all with persons, else the largest), all, none, or numbers from the left like 1, 3.",
+        ),
+        io.Combo.Input("detector", options=list(DETECTORS), default=DETECTORS[0], tooltip="What finds faces that are not known yet."),
+        no_face_input(),
+    ]
+
+
+def _how() -> list[io.Input]:
+    return [
+        io.String.Input("prompt", default=prompts.SCENE_INPAINT, multiline=True, tooltip="What is to be seen, without the person."),
+        io.String.Input("negative", default=prompts.NEGATIVE_INPAINT, multiline=True, tooltip="What is not wanted."),
+        io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any in the prompt."),
+        io.String.Input("trigger", default="", tooltip="The trigger of the person in the model, where no persons are connected."),
+        io.Int.Input(
+            "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed, the same picture."
+        ),
+        io.Int.Input("variants", default=1, min=1, max=64, tooltip="How many versions of each picture, with one seed after the other."),
+        io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Steps of the full schedule; strength says how many of them repaint."),
+        io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="How closely the prompt is followed."),
+        io.Combo.Input("sampler_name", options=SAMPLERS, default=DEFAULT_SAMPLER, tooltip="The sampler of all stages."),
+        io.Combo.Input("scheduler", options=SCHEDULERS, default=DEFAULT_SCHEDULER, tooltip="The noise schedule of all stages."),
+        io.Float.Input(
+            "strength", default=0.65, min=0.0, max=1.0, step=0.01, tooltip="How much of the face is painted anew; 0 changes nothing."
+        ),
+        io.Float.Input("person_strength", default=0.95, min=0.0, max=2.0, step=0.01, tooltip="Weight of every person's LoRA."),
+        io.Boolean.Input("refine", default=True, tooltip="A light third painting that settles the details."),
+        io.Boolean.Input("fusion", default=True, tooltip="Fuse the person's own face into the painted ones (face fusion weights)."),
+    ]
+
+
+def _fine_tuning() -> list[io.Input]:
+    preset = Settings()
+    return [
+        io.Boolean.Input("enhance", default=preset.enhance, advanced=True, tooltip="Sharpen fused faces with the fusion's own enhancer."),
+        io.Boolean.Input("include_neck", default=preset.neck, advanced=True, tooltip="Paint the skin below the face anew as well."),
+        io.Int.Input(
+            "crop_size",
+            default=preset.size,
+            min=64,
+            max=2048,
+            step=8,
+            advanced=True,
+            tooltip="Side of a face's crop: 512 for SD1.5, 1024 for SDXL.",
+        ),
+        io.Float.Input(
+            "pose_scale", default=preset.pose_scale, min=0.0, max=10.0, step=0.01, advanced=True, tooltip="Weight of the pose ControlNet."
+        ),
+        io.Float.Input(
+            "canny_scale",
+            default=preset.canny_scale,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Weight of the Canny ControlNet.",
+        ),
+        io.Float.Input(
+            "refine_strength",
+            default=preset.refine_strength,
+            min=0.01,
+            max=1.0,
+            step=0.01,
+            advanced=True,
+            tooltip="How much refining repaints.",
+        ),
+        io.Float.Input(
+            "refine_scale",
+            default=preset.refine_scale,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            advanced=True,
+            tooltip="Weight of both ControlNets when refining.",
+        ),
+        io.Int.Input(
+            "batch_size", default=preset.batch, min=1, max=64, advanced=True, tooltip="How many faces of one person are painted at once."
+        ),
+        io.Boolean.Input(
+            "prompt_weights", default=False, advanced=True, tooltip="Read (word:1.2) in the prompts as weights. FaceChain does not."
+        ),
+    ]
+
+
+def _knowledge() -> list[io.Input]:
+    return [
+        FaceChainFaces.Input(
+            "faces", optional=True, tooltip="Faces of the picture that are known or picked already; only these may change."
+        ),
+        PoseKeypoint.Input("pose_keypoint", optional=True, tooltip="The body pose of the picture, from ComfyUI's SDPose nodes."),
+        io.Image.Input(
+            "pose_image", optional=True, tooltip="The body pose of the picture, drawn; used where no pose_keypoint is connected."
+        ),
+        io.Mask.Input("face_mask", optional=True, tooltip="Where faces are in the picture. M2FP finds out if it is not connected."),
+        io.Mask.Input(
+            "skin_mask", optional=True, tooltip="The skin below the faces, for include_neck. M2FP finds out if it is not connected."
+        ),
+        io.Mask.Input("human_mask", optional=True, tooltip="Where people are in the picture. M2FP finds out if it is not connected."),
+        FaceDetectionModel.Input(
+            "face_detection_model", optional=True, tooltip="ComfyUI's face landmarker: the expression then follows the person."
+        ),
+        io.Image.Input(
+            "stage1_images", optional=True, tooltip="Faces to use instead of those that stage 1 would make: one, or one for each face."
+        ),
+        io.Image.Input(
+            "face_image", optional=True, tooltip="A photo of the person in the model, for the fusion where no persons are connected."
+        ),
+    ]
+
+
+def _material(lists: dict, values: dict) -> Material:
+    def pictures(name: str):
+        return flatten_images(lists.get(name) or [])
+
+    def masks(name: str):
+        return [mask for batch in lists.get(name) or [] for mask in batch.reshape(-1, *batch.shape[-2:])]
+
+    return Material(
+        pictures("image"),
+        values.get("faces"),
+        masks("face_mask"),
+        masks("human_mask"),
+        masks("skin_mask"),
+        [frame for frames in lists.get("pose_keypoint") or [] for frame in frames],
+        pictures("pose_image"),
+        pictures("stage1_images"),
+    )
+
+
+def _open(values: dict, material: Material) -> Looking:
+    model = values.get("face_detection_model")
+    return open_looking(values["detector"], model, material, values["include_neck"], values["fusion"], values["enhance"])
+
+
+def _settings(values: dict) -> Settings:
+    return Settings(
+        values["crop_size"],
+        values["strength"],
+        values["pose_scale"],
+        values["canny_scale"],
+        values["refine"],
+        values["refine_strength"],
+        values["refine_scale"],
+        values["enhance"],
+        values["include_neck"],
+        values["batch_size"],
+    )
