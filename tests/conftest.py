@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from launcher import hosts, places
 from launcher.client import Client
 from launcher.server import Server

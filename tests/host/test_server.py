@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from launcher.client import Client, HttpError, PromptFailed
 from launcher.server import Server
 
