@@ -15,7 +15,7 @@ from .stamps import Stamps, Step, fingerprint, locked, write_atomic
 TORCH = "torch==2.13.0"
 VISION = ("torchvision==0.28.0", "torchaudio==2.11.0")
 TORCH_LINES = {"torch", "torchvision", "torchaudio"}
-TEST_MODULES = ("pytest", "pytest_cov", "ruff", "onnx")
+TEST_MODULES = ("pytest", "pytest_cov", "ruff", "onnx", "playwright")
 FREE_BYTES = 3 * 2**30
 RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
 
