@@ -2,7 +2,7 @@
 
 Only numbers computed from random input may be committed, so the arrays are named here one by one, and names that hold pixels of
 photographs are refused. "NAME/7" keeps every 7th element of what the fixture has of NAME, "NAME@1" its first row, for arrays whose
-later rows come from a photograph.
+later rows come from a photograph; "*" keeps everything.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ PARTS = ("sample", "stride", "shape", "stats")
 ARRAYS: dict[str, str] = {
     "fairface": "x_shape x_range logits",
     "flcm": "x_shape x_range cls landmarks rp nose",
+    "lora": "*",
     "m2fp": (
         "x_shape x_range logits masks/7 res2/3 res3/3 res4/3 res5/3 pixel_decoder_mask_features/3 pixel_decoder_scale0/3 "
         "pixel_decoder_scale1 pixel_decoder_scale2/3 post_padded_hw post_unpadded_hw post_output_hw post_scores post_labels "
@@ -34,7 +35,7 @@ def extract(fixtures: Path, data: Path) -> None:
         source = fixtures / f"{file}.npz"
         with np.load(source) as stored:
             kept = {"seed": stored["seed"]}
-            for name in names.split():
+            for name in stored.files if names == "*" else names.split():
                 separator = "__" if "/" in file else "_"
                 kept |= (
                     first_rows(stored, *name.split("@"), separator) if "@" in name else entry(stored, *name.split("/"), separator=separator)
