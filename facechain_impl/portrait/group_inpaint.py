@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ..errors import BadInput, FaceNotFound
-from ..host import lora
 from ..host.sampling import Bar, Diffusion, Painter, Schedule
-from ..types import Face, NoFace, Person, Report
+from ..identity import merge
+from ..types import Face, LoraEntry, NoFace, Person, Report
 from . import inpaint_geometry as geometry
 from . import people, prompts
 from .fusion import FaceFusion
@@ -202,14 +202,8 @@ class GroupInpaint:
 
 def with_person(base: Diffusion, person: Person, strength: float) -> Diffusion:
     """The model with the person's LoRA, on a clone. Raises BadInput when the LoRA does not fit the model."""
-    found = lora.match(base.model, base.clip, person.lora)
-    if not found.patches:
-        some = ", ".join(found.unknown[:3])
-        raise BadInput(
-            f"The LoRA of {person.name} does not fit this model: none of its {len(person.lora)} keys ({some}...) names one of its weights. "
-            "Use a checkpoint of the architecture the person was trained on."
-        )
-    model, clip = lora.patched(base.model, base.clip, found, strength, strength)
+    entry = LoraEntry(person.name, strength, strength, "face", person=person)
+    model, clip, _ = merge.apply(base.model, base.clip, [entry])
     return Diffusion(model, clip, base.vae)
 
 
