@@ -78,11 +78,16 @@ def _values(one: Status) -> dict[str, str]:
     size = megabytes(one.path.stat().st_size) if one.path and one.path.is_file() else entry.size_text
     return {
         "what": entry.title,
-        "needed by": ", ".join(entry.needed_by) or entry.note or "the host's own loaders",
+        "needed by": purpose(entry),
         "size": size,
         "licence": entry.licence.text(),
         "file": str(one.path or files.target(entry)),
     }
+
+
+def purpose(entry: Entry) -> str:
+    """What reads the file."""
+    return ", ".join(entry.needed_by) or entry.note or "for the host's own loaders"
 
 
 def _reason(one: Status) -> str:

@@ -20,6 +20,7 @@ from .entry import COUNTER, Entry
 
 Tensors = dict[str, torch.Tensor]
 
+CONTAINER_NAMES = 40
 WRAPPERS = ("module.", "model.")
 NUMBERS = [
     (np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar, "numpy.core.multiarray.scalar"),
@@ -38,9 +39,10 @@ def convert(entry: Entry, source: Path) -> Path:
         "source": source.name,
         "sha256": digest,
         "origin": files.origin_of_hash(entry, source, digest).value,
+        "container": json.dumps([str(name) for name in content][:CONTAINER_NAMES]),
         **files.fingerprint_metadata(source),
     }
-    if isinstance(tags := content.get("tags") if isinstance(content, Mapping) else None, list):
+    if isinstance(tags := content.get("tags"), list):
         metadata["tags"] = json.dumps(tags)
     target = source.with_name(f"{entry.name}.safetensors")
     write(target, tensors, metadata)
@@ -51,11 +53,21 @@ def write(target: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     """A safetensors file, complete or not there at all."""
     part = target.with_name(target.name + ".part")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+        save_file(_separate(tensors), part, metadata)
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
+
+
+def _separate(tensors: Tensors) -> Tensors:
+    """Contiguous tensors, each with memory of its own, as safetensors asks."""
+    seen, result = set(), {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        result[name] = (tensor.clone() if place in seen else tensor).contiguous()
+        seen.add(place)
+    return result
 
 
 def unpickle(source: Path):

@@ -88,6 +88,11 @@ class Entry:
         return self.folder == MODELS
 
     @property
+    def is_converted(self) -> bool:
+        """Whether the pack reads it, as safetensors made from a pickle."""
+        return self.is_ours and self.is_pickle and bool(self.needed_by)
+
+    @property
     def place(self) -> PurePosixPath:
         """Where it lies inside its category of model folders."""
         if self.is_ours:

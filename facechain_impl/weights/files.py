@@ -41,7 +41,7 @@ def published(entry: Entry) -> Path | None:
         if entry.is_folder:
             if source.is_dir() and any(source.iterdir()):
                 return source
-        elif entry.is_pickle and converted.is_file() and not (source.is_file() and is_stale(converted, source)):
+        elif entry.is_converted and converted.is_file() and not (source.is_file() and is_stale(converted, source)):
             return converted
         elif source.is_file():
             return source
@@ -63,7 +63,7 @@ def stand_in(entry: Entry) -> Path | None:
 
 
 def stand_in_name(entry: Entry) -> str:
-    return entry.name + (".safetensors" if entry.is_pickle else Path(entry.path).suffix)
+    return entry.name + (".safetensors" if entry.is_converted else Path(entry.path).suffix)
 
 
 def target(entry: Entry) -> Path:

@@ -25,7 +25,7 @@ def find(name: str) -> WeightFile:
     path = files.published(entry) or files.stand_in(entry)
     if path is None:
         raise MissingWeights(missing_message(entry))
-    if entry.is_pickle and path.suffix != ".safetensors":
+    if entry.is_converted and path.suffix != ".safetensors":
         path = convert.convert(manifest.get(entry.name), path)
     return files.weight_file(entry, name, path)
 

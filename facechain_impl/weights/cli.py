@@ -1,0 +1,73 @@
+"""`python run.py models list | check [NAME...] | get NAME... | verify [NAME...]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..errors import FaceChainError
+from . import check, manifest
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except FaceChainError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py models", description="The published files that the pack can use.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("list", help="every file with its size and licence").set_defaults(run=_list)
+    check_parser = commands.add_parser("check", help="which files are here, missing or damaged; exit status 1 when one is damaged")
+    check_parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    check_parser.set_defaults(run=_check)
+    get = commands.add_parser("get", help="download files, licence first")
+    get.add_argument("names", nargs="+", metavar="NAME", help="names as `list` shows them")
+    get.set_defaults(run=_get)
+    verify = commands.add_parser("verify", help="download, compare with the manifest, run each network, write one report")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="only these; without names every file that the pack runs")
+    verify.add_argument("--report", default="facechain-verify.md", metavar="FILE", help="where to write the report (default: %(default)s)")
+    verify.add_argument("--picture", metavar="FILE", help="the picture to run the networks on (default: the pack's sample photo)")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    for entry in manifest.ENTRIES:
+        _say(f"{entry.name:24}{entry.title}\n{'':24}{entry.size_text}; {entry.licence.text()}")
+        _say(f"{'':24}{entry.repo} {entry.revision} {entry.path}\n{'':24}{check.purpose(entry)}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    entries = [manifest.get(name) for name in arguments.names] or manifest.ENTRIES
+    report = check.report(entries)
+    _say(report.title)
+    for row in report.rows:
+        _say(f"{row.status:10}{row.name:24}{row.values['size']:>16}  {row.reason}")
+    return int(any(row.status == check.State.DAMAGED.value for row in report.rows))
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    entries = [manifest.get(name) for name in arguments.names]
+    from . import download
+
+    for entry in entries:
+        download.get(entry.name, _say)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from . import verify
+
+    return verify.run(arguments.names, arguments.report, arguments.picture, _say)

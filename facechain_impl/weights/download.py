@@ -1,0 +1,136 @@
+"""Getting published files from ModelScope: licence first, pinned revision, resumable, and only whole files are moved into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from modelscope import HubApi, snapshot_download
+from modelscope.hub.errors import HubError
+
+from ..errors import WeightsError
+from ..host import folders
+from . import convert, files, headers, manifest
+from .entry import Entry
+
+WORK = ".facechain_download"
+COMPANIONS = ["configuration.json", "README.md", "*.py"]
+"""Small files beside the weights that tell what the manifest does not know. They are read as text only."""
+
+Say = Callable[[str], None]
+
+
+def get(name: str, say: Say) -> Path:
+    """Download the file that the manifest calls `name` and put it where `load.find` looks. Raises WeightsError."""
+    entry = manifest.get(name)
+    for line in announcement(entry):
+        say(line)
+    if (there := files.published(entry)) is not None:
+        say(f"It is already there: {there}")
+        return there
+    path = install(entry, fetch(entry))
+    shutil.rmtree(work_folder(entry), ignore_errors=True)
+    say(f"Ready: {path}")
+    return path
+
+
+def announcement(entry: Entry) -> list[str]:
+    """What the user should know before anything is downloaded."""
+    return [
+        f"{entry.name}: {entry.title}",
+        f"Licence: {entry.licence.text()}",
+        f"Source: {entry.repo} {entry.revision} on ModelScope, {entry.path} ({entry.size_text})",
+    ]
+
+
+def fetch(entry: Entry, companions: bool = False) -> Path:
+    """The file in a folder of its own, where an interrupted download goes on. Raises WeightsError."""
+    work = work_folder(entry)
+    patterns = [f"{entry.path}*" if entry.is_folder else entry.path, *(COMPANIONS if companions else [])]
+    whole_repository = entry.path == "./"
+    try:
+        snapshot_download(entry.repo, revision=entry.revision, local_dir=str(work), allow_patterns=None if whole_repository else patterns)
+    except (HubError, OSError) as error:
+        raise WeightsError(
+            f"{entry.repo} {entry.revision} could not be downloaded: {error} Check the connection and run the command again; "
+            "it goes on where it stopped."
+        ) from error
+    found = work / entry.path
+    if not found.exists():
+        raise WeightsError(
+            f"{entry.repo} {entry.revision} has no {entry.path} any more. Please report this with: models verify {entry.name}"
+        )
+    return found
+
+
+def listing(entry: Entry) -> list[dict]:
+    """Path and size of every file that the repository has at the pinned revision. Raises WeightsError."""
+    try:
+        return HubApi().get_model_files(entry.repo, revision=entry.revision, recursive=True)
+    except (HubError, OSError) as error:
+        raise WeightsError(f"{entry.repo} {entry.revision} could not be listed: {error}") from error
+
+
+def work_folder(entry: Entry) -> Path:
+    """Beside the host's category of models, so that moving into place is one rename and no list shows unfinished files."""
+    return folders.category_folders(entry.folder)[0].parent / WORK / entry.repo.replace("/", "--") / entry.revision
+
+
+def install(entry: Entry, found: Path) -> Path:
+    """Check a downloaded file, convert a pickle, and move it into place. A file that is not right is deleted. Raises WeightsError."""
+    target = files.target(entry)
+    if found.is_dir():
+        _move(found, target)
+        return target
+    try:
+        digest = checked(entry, found)
+        files.write_record(found, digest, entry.revision)
+        if entry.is_converted:
+            return _install_converted(entry, found)
+    except WeightsError:
+        found.unlink(missing_ok=True)
+        raise
+    _move(found, target)
+    if entry.is_ours:
+        files.write_record(target, digest, entry.revision)
+    return target
+
+
+def checked(entry: Entry, found: Path) -> str:
+    """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind are not what the manifest says."""
+    size = found.stat().st_size
+    if entry.bytes and size != entry.bytes:
+        raise WeightsError(f"{entry.file_name} came with {size} bytes instead of {entry.bytes}. Run the command again.")
+    digest = files.sha256(found)
+    if not files.hash_agrees(entry, digest):
+        raise WeightsError(f"{entry.file_name} came with the hash {digest} instead of {entry.sha256}. Run the command again.")
+    problems = entry.problems(layout) if (layout := headers.read(found).layout) is not None else []
+    if problems:
+        raise WeightsError(f"{entry.file_name} is not what the manifest describes. {' '.join(problems)}")
+    return digest
+
+
+def _install_converted(entry: Entry, found: Path) -> Path:
+    """Only the safetensors go into place, one for each entry that the pickle holds; the pickle goes away."""
+    made = {sibling.name: convert.convert(sibling, found) for sibling in siblings(entry)}
+    for path in made.values():
+        _move(path, files.target(entry).parent / path.name)
+    found.unlink()
+    return files.target(entry).parent / made[entry.name].name
+
+
+def siblings(entry: Entry) -> list[Entry]:
+    """The entries that lie in the same published file, `entry` among them."""
+    return [other for other in manifest.ENTRIES if (other.repo, other.revision, other.path) == (entry.repo, entry.revision, entry.path)]
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(source, target)
+    except OSError as error:
+        raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
