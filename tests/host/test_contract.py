@@ -1,0 +1,121 @@
+"""Shared workflows keep working: node signatures are frozen, every text is there in every language, every template fits its nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from launcher.client import Client
+from locales import build as locale_texts
+
+from . import contract
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SNAPSHOT = Path(__file__).with_name("signatures.json")
+TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+TWINS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture(scope="module")
+def object_info(server) -> dict:
+    return server.client.object_info()
+
+
+def read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(path: Path, content) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def test_signatures_are_frozen(object_info, refresh):
+    found = contract.signatures(object_info)
+    if refresh:
+        write(SNAPSHOT, found)
+    assert found == read(SNAPSHOT)
+
+
+def test_english_texts_are_those_of_the_schemas(object_info, refresh):
+    path = ROOT / "locales" / "en" / "nodeDefs.json"
+    found = locale_texts.node_definitions(object_info)
+    if refresh:
+        write(path, found)
+    assert found == read(path)
+
+
+def texts(tree, path=()):
+    """(path, text) of every leaf of a nested dict."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from texts(value, (*path, key))
+    else:
+        yield path, tree
+
+
+def test_every_english_text_says_something(object_info):
+    for path, text in texts(locale_texts.node_definitions(object_info)):
+        assert text.strip(), path
+
+
+def test_every_text_is_there_in_chinese():
+    english = dict(texts(read(ROOT / "locales" / "en" / "nodeDefs.json")))
+    chinese = dict(texts(read(ROOT / "locales" / "zh" / "nodeDefs.json")))
+    assert english.keys() == chinese.keys()
+    untranslated = [path for path, text in chinese.items() if path[-1] in ("description", "tooltip") and not CHINESE.search(text)]
+    assert untranslated == []
+
+
+@pytest.mark.parametrize("language", ["en"])
+def test_every_node_has_a_help_page_that_names_its_inputs(object_info, language):
+    for name, node in contract.ours(object_info).items():
+        page = (ROOT / "web" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+        unnamed = [key for key in contract.specs(node) if key not in page]
+        assert unnamed == [], name
+
+
+def test_help_pages_and_locales_are_served(client: Client, object_info):
+    for name in contract.ours(object_info):
+        assert client.request(f"/extensions/facechain-studio/docs/{name}/en.md").decode().startswith("# "), name
+    served = client.get("/i18n")
+    assert set(contract.ours(object_info)) <= set(served["en"]["nodeDefs"]) & set(served["zh"]["nodeDefs"])
+
+
+def test_templates_have_a_picture_and_a_twin(client: Client):
+    assert [path.stem for path in TEMPLATES] == [path.stem for path in TWINS]
+    assert all(path.with_suffix(".jpg").is_file() for path in TEMPLATES)
+    assert set(client.get("/workflow_templates")["facechain-studio"]) == {path.stem for path in TEMPLATES}
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_node_of_a_template_fits_the_host(path: Path, object_info):
+    workflow = read(path)
+    links = {link[0]: link for link in workflow["links"]}
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for node in nodes.values():
+        if node["type"] in contract.ONLY_IN_EDITOR:
+            continue
+        known = object_info[node["type"]]
+        widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
+        assert widgets == [name for name, spec in contract.specs(known).items() if contract.is_widget(spec)], node["type"]
+        assert [slot["type"] for slot in node["outputs"]] == known["output"], node["type"]
+        for slot in node["inputs"]:
+            assert contract.spec_of(known, slot["name"]) is not None, (node["type"], slot["name"])
+            if slot.get("link") is not None:
+                source = nodes[links[slot["link"]][1]]
+                assert links[slot["link"]][5] in (object_info[source["type"]]["output"][links[slot["link"]][2]], "*"), node["type"]
+
+
+@pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
+def test_every_twin_ends_in_a_node_of_ours_and_is_titled(path: Path, object_info):
+    graph = read(path)
+    assert all(node["_meta"]["title"] for node in graph.values())
+    used = {value[0] for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)}
+    ends = [node["class_type"] for key, node in graph.items() if key not in used]
+    assert any(name.startswith(contract.PREFIX) and object_info[name]["output_node"] for name in ends)
