@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..host.memory import Resident
+from ..host.progress import check_interrupt
 from ..networks.m2fp import STRIDE
 from .pictures import as_bytes, batches
 
@@ -40,6 +41,7 @@ class HumanParser:
         sizes = [tuple(side + -side % STRIDE for side in picture.shape[1:]) for picture in pictures]
         found: dict[int, Parsing] = {}
         for indices in batches(sizes, BATCH_PIXELS):
+            check_interrupt()
             batch = torch.stack([padded(pictures[index], sizes[index]) for index in indices])
             network = self.resident.load()
             logits, masks = (output.cpu() for output in network(batch.to(self.resident.device)))
@@ -83,8 +85,9 @@ class Parsing:
         inner: tuple[int, int],
         size: tuple[int, int],
     ):
-        self._masks, self._padded, self._inner, self.size = masks, padded, inner, size
+        self._padded, self._inner, self.size = padded, inner, size
         self._guesses = best_guesses(logits)
+        self._masks = {guess.query: masks[guess.query].clone() for guess in self._guesses}
         self._certainty = cache(self._measure)
 
     @cached_property

@@ -1,0 +1,185 @@
+"""The harness itself: it must not let anything through."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facechain_impl.networks.flcm import FLCM
+from facechain_impl.perception.landmark_confidence import LandmarkConfidence
+
+from . import extract, recipe
+from .harness import HERE, KNOWN, KNOWN_TALKING, Book, Case, Ready, declared, rows_of
+
+ROOT = HERE.parent.parent
+MEGABYTES = 3.0
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A fixture file with a whole, a sampled and a byte array, a list of words and a photograph."""
+    whole = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    arrays = {"seed": 3, "whole": whole, "bytes": np.array([10, 20, 30], np.uint8), "words": np.array(["a", "b"]), "x_shape": (2, 3)}
+    arrays |= {"big_sample": whole.ravel()[::5], "big_stride": 5, "big_shape": whole.shape}
+    arrays |= {"big_stats": np.float32([whole.mean(), whole.std(), 1])}
+    arrays |= {"photo_main_name": "a.png", "photo_main_shape": pixels.shape, "photo_main_crc32": 1}
+    np.savez(tmp_path / "flcm.npz", **arrays)
+    return Case("flcm", tmp_path / "flcm.npz", tmp_path), whole
+
+
+def test_whole_and_sampled_arrays(stored):
+    case, whole = stored
+    assert case.names == {"seed", "whole", "big", "bytes", "words", "x_shape", "photo_main_name", "photo_main_shape", "photo_main_crc32"}
+    case.compare("whole", whole + 1e-5, max=1e-4)
+    case.compare("big", torch.from_numpy(whole), rel=1e-6)
+    case.compare("words", ["a", "b"])
+    assert case.compared == {"whole", "big", "words"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "limits"),
+    [
+        ("whole", lambda whole: whole + 1e-3, {"max": 1e-4}),
+        ("whole", lambda whole: whole * 1.01, {"rel": 1e-3}),
+        ("whole", lambda whole: whole + 1e-3, {"max": 1.0, "mean": 1e-4}),
+        ("whole", lambda whole: whole.T, {"max": 9.0}),
+        ("whole", lambda whole: whole * np.nan, {"max": 9.0}),
+        ("whole", lambda whole: np.nextafter(whole, 2), {}),
+        ("big", lambda whole: whole + 1e-3 * (np.arange(12).reshape(3, 4) == 5), {"max": 1e-4}),
+        ("big", lambda whole: whole + 0.5 * (np.arange(12).reshape(3, 4) == 6), {"max": 1e-4}),
+        ("bytes", lambda whole: np.array([10, 20, 32], np.uint8), {"max": 1}),
+        ("words", lambda whole: ["b", "a"], {}),
+    ],
+)
+def test_differences_fail(stored, name, change, limits):
+    case, whole = stored
+    with pytest.raises(AssertionError, match=f"flcm {name}"):
+        case.compare(name, change(whole), **limits)
+    assert not case.compared
+
+
+def test_another_decoder_gets_ten_times_the_limit_where_the_photo_counts(stored):
+    case, whole = stored
+    assert case.photo("main").shape == (6, 5, 3)
+    case.compare("whole", whole + 5e-4, max=1e-4, photo="main")
+    case.compare("bytes", np.array([12, 20, 30], np.uint8), max=1, photo="main")
+    with pytest.raises(AssertionError):
+        case.compare("whole", whole + 5e-4, max=1e-4)
+
+
+def test_rows_are_matched_as_sets(tmp_path):
+    boxes = np.random.default_rng(1).random((200, 5)) * [99, 99, 99, 99, 1]
+    np.savez(tmp_path / "flcm.npz", boxes=boxes[:100], count=200)
+    case = Case("flcm", tmp_path / "flcm.npz", tmp_path)
+    shuffled = boxes[::-1] + 1e-3 * np.array([1, -1, 1, -1, 0.01])
+    case.compare_rows(["boxes"], shuffled, count="count")
+    for wrong in (shuffled + 0.1, shuffled[:190], np.vstack([shuffled[:100], shuffled[:100]])):
+        with pytest.raises(AssertionError, match="rows"):
+            case.compare_rows(["boxes"], wrong, count="count")
+
+
+def test_unknown_files_and_untouched_arrays_are_problems(tmp_path):
+    (tmp_path / "sadtalker").mkdir()
+    for name in ("flcm.npz", "new.npz", "sadtalker/other.npz", "sadtalker/fan.npz", "README.md"):
+        np.savez(tmp_path / name, cls=np.zeros(1)) if name.endswith("npz") else (tmp_path / name).touch()
+    book = Book(tmp_path, tmp_path, committed=False)
+    strange = [problem.split(" is no fixture")[0] for problem in book.problems()]
+    assert sorted(Path(path).name for path in strange) == ["new.npz", "other.npz"]
+    module = HERE / "test_flcm.py"
+    book.expected[module] = book.finished[module] = 2
+    assert "flcm: never compared or used: the whole file" in book.problems()
+    case = book.open("flcm")
+    assert "flcm: never compared or used: cls" in book.problems()
+    case.compare("cls", np.zeros(1))
+    assert len(book.problems()) == 2
+    book.partial.add(module)
+    case.compared.clear()
+    assert len(book.problems()) == 2, "a run of some tests only is not asked for every array"
+
+
+def test_known_files_are_those_of_the_shared_folder(shared):
+    assert {path.name for path in (shared / "parity").iterdir() if path.is_file()} == KNOWN
+    assert {path.name for path in (shared / "parity" / "sadtalker").iterdir() if path.is_file()} == KNOWN_TALKING
+
+
+def test_committed_data_hold_no_pixels_and_little_else():
+    files = sorted((HERE / "data").rglob("*.npz"))
+    assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
+    for path in files:
+        with np.load(path) as stored:
+            assert not [name for name in stored.files if re.search(extract.PIXELS, name)]
+
+
+def test_committed_data_are_what_the_script_extracts(shared, tmp_path):
+    extract.extract(shared / "parity", tmp_path)
+    committed = {path.relative_to(HERE / "data") for path in (HERE / "data").rglob("*.npz")}
+    assert committed == {path.relative_to(tmp_path) for path in tmp_path.rglob("*.npz")}
+    for name in committed:
+        with np.load(tmp_path / name) as fresh, np.load(HERE / "data" / name) as stored:
+            assert sorted(fresh.files) == sorted(stored.files)
+            assert all(np.array_equal(fresh[key], stored[key]) for key in fresh.files)
+
+
+@pytest.mark.slow
+def test_a_folder_with_another_seed_other_sizes_and_other_pictures(tmp_path):
+    """The command line as a user types it, on numbers of this very network."""
+    arrays = flcm_fixture(tmp_path, seed=7)
+    np.savez(tmp_path / "flcm.npz", **arrays)
+    good = run(tmp_path)
+    assert good.returncode == 0 and "flcm: 7 of 14 arrays compared" in good.stdout, good.stdout
+    np.savez(tmp_path / "flcm.npz", another=np.zeros(2), **arrays)
+    incomplete = run(tmp_path)
+    assert incomplete.returncode == 1 and "never compared or used: another" in incomplete.stdout, incomplete.stdout
+    np.savez(tmp_path / "flcm.npz", **arrays | {"seed": 8})
+    assert run(tmp_path).returncode == 1
+
+
+def flcm_fixture(folder, seed):
+    network = FLCM.from_state_dict(weights(seed))
+    shape, pixels = (3, 3, 120, 120), np.random.default_rng(seed).integers(0, 256, (90, 70, 3), np.uint8)
+    (folder / "photos").mkdir()
+    Image.fromarray(pixels).save(folder / "photos" / "b.png")
+    boxes = np.float32([[3, 4, 60, 80], [-5, 10, 33, 95]])
+    found = LandmarkConfidence(Ready(network)).judge([torch.from_numpy(pixels / np.float32(255))] * 2, boxes)
+    scores = np.array([one.score for one in found], np.float32)
+    return {
+        "seed": seed, "x_shape": shape, "x_range": (0.0, 200.0),
+        **dict(zip(("cls", "landmarks", "rp", "nose"), network(torch.from_numpy(recipe.array("flcm.x", shape, 0, 200, seed))))),
+        "photo_boxes": boxes, "photo_landmarks": np.stack([one.landmarks for one in found]), "photo_score": scores, "photo_cls": 1 - scores,
+        "photo_main_name": "b.png", "photo_main_shape": pixels.shape, "photo_main_crc32": zlib.crc32(pixels.tobytes()),
+    }  # fmt: skip
+
+
+def weights(seed):
+    return {name: torch.from_numpy(np.array(value)) for name, value in recipe.make(rows_of(FLCM.layout()), seed).items()}
+
+
+def run(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/parity/test_flcm.py",
+        "--fixtures",
+        str(folder),
+        "--photos",
+        str(folder / "photos"),
+    ]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+
+
+def test_every_known_file_is_declared_by_its_own_name():
+    names = set(declared(HERE.glob("test_*.py")))
+    assert names <= {Path(name).stem for name in KNOWN} | {f"sadtalker/{Path(name).stem}" for name in KNOWN_TALKING}
