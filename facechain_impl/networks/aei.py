@@ -71,9 +71,12 @@ class AEINet(Network):
 
     def deform(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """The template face with its jaw moved from the points `found` to those `wanted`."""
+        return F.grid_sample(face, self.grid(face, found, wanted), align_corners=False)
+
+    def grid(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Where `deform` looks pixels up, [N, 256, 256, 2]."""
         grid = self.dense_motion_network(face, found, wanted).movedim(-1, 1)
-        grid = F.interpolate(grid, face.shape[-2:], mode="bilinear", align_corners=False)
-        return F.grid_sample(face, grid.movedim(1, -1), align_corners=False)
+        return F.interpolate(grid, face.shape[-2:], mode="bilinear", align_corners=False).movedim(1, -1)
 
 
 class SpectralConv2d(nn.Conv2d):

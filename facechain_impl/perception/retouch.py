@@ -81,7 +81,7 @@ class SkinRetouch:
         if self.blemishes:
             for region in regions:
                 region.copy_(self.blemishes.remove(region))
-        for region, layer in zip(regions, self._blend_layers(regions)):
+        for region, layer in zip(regions, self.blend_layers(regions)):
             region.copy_(soft_light(region, layer))
         if self.skin_mask and self.settings.whitening:
             for image, result, found in zip(images, results, squares):
@@ -89,7 +89,7 @@ class SkinRetouch:
                     result.copy_(whiten(result, self._skin(image), self.settings.whitening, _is_large(found, image.shape[0])))
         return results
 
-    def _blend_layers(self, regions: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def blend_layers(self, regions: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Per region [h, w, 3] the layer [h, w, 3] that smooths it, 0.5 at the borders."""
         for start in range(0, len(regions), BATCH):
             chunk = regions[start : start + BATCH]
@@ -120,11 +120,11 @@ class BlemishRemoval:
     def remove(self, region: torch.Tensor) -> torch.Tensor:
         """Face [h, w, 3] -> the same face without spots."""
         image = _planes(region) * 2 - 1
-        keep = self._keep(image)
+        keep = self.keep(image)
         clean = torch.cat([self._inpaint(*tile) for tile in zip(_tiles(image), _tiles(keep))])
         return (_join(clean, image.shape[-2:])[0].permute(1, 2, 0) + 1) / 2
 
-    def _keep(self, image: torch.Tensor) -> torch.Tensor:
+    def keep(self, image: torch.Tensor) -> torch.Tensor:
         """[1, 3, h, w] -> [1, 1, h, w]: 1 where nothing is wrong, 0 on a spot, between where it is doubtful."""
         small = F.interpolate(image, (DETECTION_SIZE, DETECTION_SIZE), mode="bilinear", align_corners=True)
         network = self.detection.load()

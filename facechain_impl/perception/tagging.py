@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,51 +10,36 @@ from PIL import Image
 
 from ..errors import WeightsError
 from ..host.memory import Resident
-from ..weights import load
-from .models import open_network
 
-NAME = "deepdanbooru"
 SIZE = 512
 BATCH = 4
-THRESHOLD = 0.5
-RATING = "rating:"  # tags about how fit a picture is for whom, not about what it shows
-
-
-def open_tagger() -> Tagger:
-    """The tagger with its published network, whose file holds the list of tags. Raises MissingWeights or WeightsError."""
-    return Tagger(open_network(NAME), load.tags(load.find(NAME)))
 
 
 class Tagger:
-    """resident: DeepDanbooru. tags: the names of its outputs. Raises WeightsError when their numbers differ."""
+    """resident: DeepDanbooru. names: what its outputs stand for, in their order."""
 
-    def __init__(self, resident: Resident, tags: Sequence[str]):
-        self.resident, self.names = resident, list(tags)
+    def __init__(self, resident: Resident, names: Sequence[str]):
+        self.resident, self.names = resident, list(names)
 
-    def tags(self, images: Sequence[torch.Tensor], threshold: float = THRESHOLD) -> list[dict[str, float]]:
-        """Per picture [H, W, 3] its tags with a probability of at least `threshold`, alphabetically, without ratings."""
+    def tags(self, images: Sequence[torch.Tensor], threshold: float) -> list[dict[str, float]]:
+        """Per picture [H, W, 3] its tags with a probability of at least `threshold`, ratings among them, in the network's order.
+
+        Raises WeightsError when the network has another number of outputs than there are names."""
         found = []
         for start in range(0, len(images), BATCH):
-            batch = torch.stack([letterbox(image) for image in images[start : start + BATCH]])
-            network = self.resident.load()
-            probabilities = torch.sigmoid(network(batch.to(self.resident.device))).cpu()
-            found += [select(self.names, row.tolist(), threshold) for row in probabilities]
+            for row in self._probabilities(images[start : start + BATCH]).tolist():
+                found.append({name: value for name, value in zip(self.names, row) if value >= threshold})
         return found
 
-
-def select(names: Sequence[str], probabilities: Sequence[float], threshold: float = THRESHOLD) -> dict[str, float]:
-    """Name -> probability of at least `threshold`, alphabetically, without ratings."""
-    if len(names) != len(probabilities):
-        raise WeightsError(
-            f"The tagger answers {len(probabilities)} tags, but its file names {len(names)}. Delete the file and get it again."
-        )
-    rows = sorted(zip(names, probabilities))
-    return {name: value for name, value in rows if value >= threshold and not name.startswith(RATING)}
-
-
-def text(tags: Iterable[str] | Mapping[str, float]) -> str:
-    r"""Tags as a prompt: comma-separated, with \, ( and ) escaped so that they do not weigh words."""
-    return ", ".join(re.sub(r"([\\()])", r"\\\1", tag) for tag in tags)
+    def _probabilities(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        batch = torch.stack([letterbox(image) for image in images])
+        probabilities = torch.sigmoid(self.resident.load()(batch.to(self.resident.device))).cpu()
+        if probabilities.shape[1] != len(self.names):
+            raise WeightsError(
+                f"The tagger answers {probabilities.shape[1]} tags, but its file names {len(self.names)}. "
+                "Delete the file deepdanbooru and get it again, see the node Check Models."
+            )
+        return probabilities
 
 
 def letterbox(image: torch.Tensor) -> torch.Tensor:

@@ -50,13 +50,13 @@ def read_alpha(path) -> torch.Tensor:
     return torch.from_numpy(cv2.resize(alpha, (ALPHA_SIZE, ALPHA_SIZE)))
 
 
-def enhancement_mask() -> torch.Tensor:
-    """[1024, 1024], 1 in the middle of the crop and close to 0 at its edge."""
+def enhancement_mask(size: int = ENHANCE_SIZE) -> torch.Tensor:
+    """[size, size], 1 in the middle of the crop and close to 0 at its edge."""
     mask = np.zeros((512, 512), np.float32)
     mask[INSET : 512 - INSET + 1, INSET : 512 - INSET + 1] = 1
     for _ in range(2):
         mask = cv2.GaussianBlur(mask, (FEATHER, FEATHER), SIGMA)
-    return torch.from_numpy(cv2.resize(mask, (ENHANCE_SIZE, ENHANCE_SIZE)))
+    return torch.from_numpy(cv2.resize(mask, (size, size)))
 
 
 def soften(face: torch.Tensor, side: float) -> torch.Tensor:
