@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import check, lora, person, rank, train
+    from .nodes import check, inpaint, lora, person, rank, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -27,6 +27,7 @@ async def comfy_entrypoint() -> ComfyExtension:
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [
                 check.ModelCheck,
+                inpaint.TwoStageInpaint,
                 lora.LoRAEntry,
                 lora.LoRAMerge,
                 person.LoadPerson,
