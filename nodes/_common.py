@@ -52,3 +52,11 @@ def require_equal(first: str, first_count: int, second: str, second_count: int) 
             f"{first} has {first_count} and {second} has {second_count} entries; they belong together one by one. "
             "Connect lists of the same length."
         )
+
+
+def picture_names(names: list[str], pictures: list[torch.Tensor]) -> list[str]:
+    """`names` of the pictures, or their numbers where none are connected. Raises BadInput for another number of names."""
+    if not names:
+        return [f"picture {number}" for number in range(1, len(pictures) + 1)]
+    require_equal("names", len(names), "images", len(pictures))
+    return list(names)

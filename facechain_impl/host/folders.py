@@ -52,6 +52,16 @@ def input_folder() -> Path:
     return Path(folder_paths.get_input_directory())
 
 
+def input_subfolders() -> list[str]:
+    """Folders below the input folder, as paths relative to it with forward slashes."""
+    return folder_paths.get_input_subfolders()
+
+
+def is_inside(folder: Path, target: Path) -> bool:
+    """Whether `target`, with links followed, lies in `folder`."""
+    return folder_paths.is_within_directory(str(folder), str(target))
+
+
 def output_folder() -> Path:
     return Path(folder_paths.get_output_directory())
 

@@ -32,7 +32,7 @@ MESH_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))
 class Detector(ABC):
     """Finds faces. `name` is told to the user, `origin_names` are the networks that run on stand-in weights.
 
-    `looks_twice`: whether a photo turned upright is looked at again, or its face taken from where it was before.
+    `looks_twice`: whether a photo is looked at again after it was turned. Else the faces of the photo as it came are turned with it.
     """
 
     name: str
@@ -51,6 +51,18 @@ def open_detector(choice: str) -> Detector:
     if choice == DAMOFD:
         return DamoFDDetector(open_network("damofd"))
     raise BadInput(f"There is no face detector {choice!r} here; choose {BUILT_IN!r} or {DAMOFD!r}.")
+
+
+def choose_detector(choice: str, landmarks: list[dict], images: list[torch.Tensor]) -> Detector:
+    """Like `open_detector`, with the faces that the host's MediaPipe node found in `images` as a third choice. Raises BadInput."""
+    if choice != MEDIAPIPE:
+        return open_detector(choice)
+    if not landmarks:
+        raise BadInput(
+            f"The detector is set to {MEDIAPIPE!r}, but nothing is connected to landmarks. Connect the host's node Detect Face Landmarks "
+            f"(MediaPipe), fed with the same pictures, or choose {BUILT_IN!r}."
+        )
+    return from_landmarks(landmarks, images)
 
 
 class BuiltInDetector(Detector):

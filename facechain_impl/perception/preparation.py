@@ -15,12 +15,12 @@ from ..errors import FaceNotFound
 from ..host.memory import to_output
 from ..host.progress import Progress
 from ..photos import crop
-from ..photos.align import WHITE, invert, warp_smooth
+from ..photos.align import WHITE, invert, resizing, warp_smooth
 from ..photos.masks import head_mask
 from ..photos.pixels import check_all, on_white
 from ..types import Face, Faces, NoFace, Picture, Report, digest_of
 from .detection import Detector
-from .faces import MAIN_FACE_RATIO, largest
+from .faces import MAIN_FACE_RATIO, find_faces, largest
 from .geometry import moved
 from .landmark_confidence import LandmarkConfidence
 from .models import open_network, open_session, stand_ins
@@ -147,6 +147,8 @@ class Preparation:
 
     def _find(self, photos: list[Photo], known: Faces | None) -> None:
         """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""
+        if not self._detector.looks_twice:
+            known = find_faces([photo.image for photo in photos], self._detector, known)
         pictures = [known.of(photo.image) if known else None for photo in photos]
         for photo, picture in zip(photos, pictures):
             if picture:
@@ -191,7 +193,7 @@ class Preparation:
         scales = [LOOK_AGAIN_SIDE / square.side for square in squares]
         size = (LOOK_AGAIN_SIDE, LOOK_AGAIN_SIDE)
         images = [
-            warp_smooth(photo.turned, scaling(scale) @ square.matrix, size, WHITE) for photo, square, scale in zip(photos, squares, scales)
+            warp_smooth(photo.turned, resizing(scale) @ square.matrix, size, WHITE) for photo, square, scale in zip(photos, squares, scales)
         ]
         faces = []
         for photo, scale, found in zip(photos, scales, self._detector.detect(images)):
@@ -273,11 +275,6 @@ def quarter_matrix(size: tuple[int, int], quarters: int) -> np.ndarray:
         matrix = np.array([[0, -1, height - 1], [1, 0, 0], [0, 0, 1.0]]) @ matrix
         height, width = width, height
     return matrix
-
-
-def scaling(scale: float) -> np.ndarray:
-    """A picture -> the same picture `scale` times as large [3, 3]."""
-    return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
 
 
 def _reasons(photos: list[Photo]) -> str:

@@ -56,6 +56,15 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(points, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
 
 
+def resizing(scale: float) -> np.ndarray:
+    """A picture -> the same picture `scale` times as large [3, 3]."""
+    return _scaling(scale, (scale - 1) / 2, (scale - 1) / 2)
+
+
+def shift(x: float, y: float) -> np.ndarray:
+    return _scaling(1, x, y)
+
+
 def shrink_of(matrix: np.ndarray) -> float:
     """How many pixels of the picture fall on one of the crop, along one side."""
     return 1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
@@ -70,7 +79,7 @@ def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border:
     if right <= left or bottom <= top:
         return torch.full((*size, *image.shape[2:]), border)
     window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
-    return _sample(window, square(matrix) @ _scaling(1, left, top), size, border)
+    return _sample(window, square(matrix) @ shift(left, top), size, border)
 
 
 def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float = BLACK) -> torch.Tensor:

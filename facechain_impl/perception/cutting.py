@@ -1,0 +1,96 @@
+"""All faces of a list of pictures cut out as one batch, and the batch put back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..host.memory import to_output
+from ..photos.crop import cut
+from ..photos.stitch import Patch, face_matrix, is_unedited, stitch
+from ..types import Face, Faces, Picture, Report, digest_of
+from .geometry import moved
+
+# How much of the crop the longer side of the face takes in FaceChain's inpainting.
+FACE_SHARE = 0.45
+
+
+def cut_faces(images: list[torch.Tensor], faces: Faces, size: int, share: float, upright: bool) -> tuple[list[torch.Tensor], Faces]:
+    """One crop [size, size, 3] per face, picture after picture, and the same faces with their crop_transform.
+
+    Raises FaceNotFound when there is no face at all, BadInput when `faces` are not of these `images`.
+    """
+    pictures, crops, known = [], [], []
+    for picture, image in zip(pictures_of(images, faces), images):
+        chosen = [
+            replace(face, crop_transform=face_matrix(face.box, face.points, share, size, upright), masks=dict(face.masks))
+            for face in picture.faces
+        ]
+        pictures.append(replace(picture, faces=chosen))
+        for face in chosen:
+            crops.append(to_output(cut(image, face.crop_transform, size)))
+            known.append(Picture([moved(face, face.crop_transform)], (size, size), digest_of(crops[-1]), picture.name, picture.detector))
+    if not crops:
+        raise FaceNotFound(f"There is no face to cut out of {len(images)} pictures. Connect faces that were found in them.")
+    return crops, Faces(pictures, faces.stand_ins, known)
+
+
+def put_back(
+    images: list[torch.Tensor], crops: list[torch.Tensor], faces: Faces, masks: list[torch.Tensor], feather: float, report: Report
+) -> list[torch.Tensor]:
+    """`images` with the edited `crops` [S, S, 3] of `cut_faces` in them, one row of `report` per picture.
+
+    masks: none, one for all or one per crop, [S, S], 1 where a crop may replace the picture. Raises BadInput when counts differ.
+    """
+    _check([face for picture in faces.pictures for face in picture.faces], crops, masks)
+    masks = masks * len(crops) if len(masks) == 1 else masks or [None] * len(crops)
+    edited = iter(zip(crops, masks))
+    size = faces.crops[0].size[0]
+    patches = {
+        id(picture): [Patch(crop, face.crop_transform, size, mask) for face, (crop, mask) in zip(picture.faces, edited)]
+        for picture in faces.pictures
+    }
+    results = []
+    for number, (picture, image) in enumerate(zip(pictures_of(images, faces), images), 1):
+        own = patches[id(picture)]
+        results.append(to_output(stitch(image, own, feather)))
+        edits = sum(not is_unedited(image, patch) for patch in own)
+        report.add(picture.name or f"picture {number}", "stitched" if edits else "unchanged", faces=len(own), edited=edits)
+    return results
+
+
+def pictures_of(images: list[torch.Tensor], faces: Faces) -> list[Picture]:
+    """What `faces` know about each of `images`, by its pixels; of equal pictures each gets its own. Raises BadInput for a stranger."""
+    found = []
+    for index, image in enumerate(images):
+        beside = faces.pictures[index] if index < len(faces.pictures) else None
+        picture = beside if beside is not None and beside.digest == digest_of(image) else faces.of(image)
+        if picture is None:
+            raise BadInput(f"Picture {index + 1} is not one of those in which the connected faces were found. Connect the same pictures.")
+        found.append(picture)
+    return found
+
+
+def _check(faces: list[Face], crops: list[torch.Tensor], masks: list[torch.Tensor]) -> None:
+    if any(face.crop_transform is None for face in faces):
+        raise BadInput("These faces were not cut out yet. Connect the faces that Crop Faces puts out.")
+    if len(crops) != len(faces):
+        raise BadInput(f"{len(crops)} crops came back for {len(faces)} faces. Each face needs its own crop, in the order of Crop Faces.")
+    if len(masks) not in (0, 1, len(crops)):
+        raise BadInput(f"{len(masks)} masks for {len(crops)} crops. Connect one mask for all, or one for each.")
+    shapes = {tuple(picture.shape[:2]) for picture in (*crops, *masks)}
+    if any(height != width for height, width in shapes):
+        raise BadInput(f"Crops and masks must be square; these are {', '.join(f'{w}x{h}' for h, w in sorted(shapes))}.")
+
+
+def boxes_of(faces: Faces) -> list[list[dict]]:
+    """BOUNDING_BOX of the host: per picture a list of boxes."""
+    return [[_box(face.box, face.score) for face in picture.faces] for picture in faces.pictures]
+
+
+def _box(box: np.ndarray, score: float) -> dict:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "label": "face", "score": score}

@@ -1,0 +1,95 @@
+"""Some of the faces of a picture: by place, size, or likeness to somebody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ..errors import BadInput, FaceNotFound
+from ..types import Face, Faces, NoFace, Picture, Report
+from .recognition import FaceRecognition, embed_faces, similarity
+
+LEFT, RIGHT, TOP, LARGE, SURE, LIKE = (
+    "Left to right", "Right to left", "Top to bottom", "Largest first", "Surest first", "Most like the reference",
+)  # fmt: skip
+ORDERS = {
+    LEFT: lambda face: float(face.box[0] + face.box[2]),
+    RIGHT: lambda face: -float(face.box[0] + face.box[2]),
+    TOP: lambda face: float(face.box[1] + face.box[3]),
+    LARGE: lambda face: -face.area,
+    SURE: lambda face: -face.score,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """first: 1 for the first in that order. count: 0 for all from there. Sizes are of the face's longer side, 0 for no limit."""
+
+    order: str = LEFT
+    first: int = 1
+    count: int = 0
+    min_size: int = 0
+    max_size: int = 0
+    min_likeness: float = -1.0
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.order == LIKE or self.min_likeness > -1
+
+    def keeps(self, face: Face) -> bool:
+        longer = max(face.width, face.height)
+        return longer >= self.min_size and (not self.max_size or longer <= self.max_size)
+
+
+def embedded(faces: Faces, images: list[torch.Tensor], recognition: FaceRecognition) -> Faces:
+    """Copies of `faces` that all have embeddings, where they have five points. Raises BadInput when a picture they need is not there."""
+    pixels = {id(picture): image for image in images if (picture := faces.of(image)) is not None}
+    pictures = [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in faces.pictures]
+    for before, picture in zip(faces.pictures, pictures):
+        wanted = [face for face in picture.faces if face.embedding is None and face.points is not None]
+        if wanted and id(before) not in pixels:
+            raise BadInput(f"Likeness needs the pixels of {picture.name or 'a picture'}. Connect the pictures to images.")
+        embed_faces(recognition, [pixels[id(before)]] * len(wanted) if wanted else [], wanted)
+    return replace(faces, pictures=pictures)
+
+
+def pick(faces: Faces, choice: Choice, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
+    """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound after `policy`."""
+    if choice.needs_reference and reference is None:
+        raise BadInput("Likeness needs somebody to compare with. Connect a reference picture or a person, or choose another order.")
+    pictures = [replace(picture, faces=_picked(picture, choice, reference, report)) for picture in faces.pictures]
+    bare = [picture.name for picture in pictures if not picture.faces]
+    if bare and policy is NoFace.STOP:
+        raise FaceNotFound(f"No face is left in: {', '.join(bare)}.\n{report.text()}\nLoosen the limits, or set no_face to Skip.")
+    return replace(faces, pictures=pictures)
+
+
+def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, report: Report) -> list[Face]:
+    likeness = {id(face): _likeness(face, reference) for face in picture.faces}
+    order = ORDERS.get(choice.order, lambda face: -likeness[id(face)])
+    ranked = sorted(picture.faces, key=order)
+    fitting = [face for face in ranked if choice.keeps(face) and (not choice.needs_reference or likeness[id(face)] >= choice.min_likeness)]
+    last = choice.first - 1 + choice.count if choice.count else None
+    kept = fitting[choice.first - 1 : last]
+    for face in ranked:
+        status = "picked" if any(face is other for other in kept) else "left out"
+        values = {"size": round(max(face.width, face.height)), "x": round(float(face.box[0])), "y": round(float(face.box[1]))}
+        if reference is not None:
+            values["likeness"] = likeness[id(face)]
+        report.add(picture.name, status, "" if status == "picked" else _why(face, choice, likeness[id(face)]), **values)
+    return kept
+
+
+def _likeness(face: Face, reference: np.ndarray | None) -> float:
+    """The cosine with `reference`, -1 for a face without an embedding."""
+    return similarity(face.embedding, reference) if reference is not None and face.embedding is not None else -1.0
+
+
+def _why(face: Face, choice: Choice, likeness: float) -> str:
+    if not choice.keeps(face):
+        return "its size is outside the limits"
+    if choice.needs_reference and likeness < choice.min_likeness:
+        return f"likeness below {choice.min_likeness:g}"
+    return "not among the first"

@@ -1,0 +1,63 @@
+"""Where photographs come from: the pack's sample, or files below the host's input folder and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import BadInput
+from ..host import folders
+from .load import PICTURES, natural, picture_files
+
+SAMPLE, FOLDER, FILES = "Sample photo", "Folder", "Files"
+SOURCES = (SAMPLE, FOLDER, FILES)
+TOP = "."
+SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "sample"
+
+
+def folder_choices() -> list[str]:
+    """The input folder itself and every folder below it."""
+    return [TOP, *sorted(folders.input_subfolders(), key=natural)]
+
+
+def file_choices() -> list[str]:
+    """Pictures that lie directly in the input folder."""
+    return [file.name for file in picture_files(folders.input_folder())]
+
+
+def chosen_files(source: str, folder: str, files: list[str] | str) -> list[Path]:
+    """The files of a source; `files` is a list or has one name per line.
+
+    Raises BadInput for names outside the input folder, and where nothing is there."""
+    if source == SAMPLE:
+        return _some(picture_files(SAMPLE_FOLDER), f"The pack's sample photo is missing from {SAMPLE_FOLDER}. Install the pack again.")
+    if source == FOLDER:
+        place = _inside(folder)
+        endings = " ".join(sorted(PICTURES))
+        return _some(picture_files(place), f"The folder {place} holds no picture ({endings}). Choose another folder or put photos there.")
+    if source != FILES:
+        raise BadInput(f"There is no source {source!r}; choose one of: {', '.join(SOURCES)}.")
+    names = files.splitlines() if isinstance(files, str) else files
+    chosen = [_inside(name) for name in names if name]
+    gone = [path.name for path in chosen if not path.is_file()]
+    if gone:
+        raise BadInput(f"Not in the input folder {folders.input_folder()}: {', '.join(gone)}. Upload them again or take them off the list.")
+    return _some(chosen, "No file is chosen. Upload photos with the button on the node, or choose another source.")
+
+
+def fingerprint(files: list[Path]) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of `files`: another list whenever a file was added, removed or written."""
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _some(files: list[Path], otherwise: str) -> list[Path]:
+    if not files:
+        raise BadInput(otherwise)
+    return files
+
+
+def _inside(name: str) -> Path:
+    top = folders.input_folder()
+    path = top / name
+    if Path(name).is_absolute() or "\0" in name or not folders.is_inside(top, path):
+        raise BadInput(f"{name!r} is not inside the input folder {top}. Copy the photos into it and give the path from there.")
+    return path

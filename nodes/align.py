@@ -1,0 +1,72 @@
+"""From photographs to aligned crops."""
+
+from __future__ import annotations
+
+import torch
+
+from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
+from ..facechain_impl.perception.preparation import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
+from ..facechain_impl.types import NoFace, Report
+from ._api import FaceChainFaces, FaceLandmarks, io
+from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+
+
+class FaceAlign(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_FaceAlign",
+            display_name="Align Faces",
+            category="FaceChain/photos",
+            description="Cuts the main face of each photo out, upright and in the proportion that FaceChain trains on.",
+            search_aliases=["face crop", "align", "training crops", "prepare photos", "DamoFD", "head mask"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Photos of one person: a list, a batch or both, of any sizes."),
+                io.Combo.Input(
+                    "detector", options=list(CHOICES), default=BUILT_IN,
+                    tooltip="What finds the faces. Built-in needs no download, DamoFD is FaceChain's own and finds more, "
+                    "MediaPipe landmarks come from the host's node Detect Face Landmarks.",
+                ),
+                io.Boolean.Input("rotate_photo", default=False, tooltip="Turn photos that lie on their side first (needs rot_bgr)."),
+                io.Boolean.Input("retouch", default=False, tooltip="Smooth the skin of the crops (needs the ABPN and RetinaFace files)."),
+                io.Boolean.Input("white_background", default=False, tooltip="Keep the head alone, on white (needs M2FP)."),
+                io.Boolean.Input(
+                    "confidence_filter", default=False, tooltip="Leave out crops whose face is hidden or unclear (needs FLCM)."
+                ),
+                io.Float.Input(
+                    "min_confidence", default=MIN_CONFIDENCE, min=0.0, max=1.0, step=0.005,
+                    tooltip="The filter leaves out crops below this. FaceChain's value is 0.855.",
+                ),
+                io.Float.Input(
+                    "main_face_ratio", default=4.0, min=1.0, max=100.0, step=0.5,
+                    tooltip="Of several faces in a photo, use the largest only when it is this many times as large as the next; 1: always.",
+                ),
+                no_face_input(),
+                io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos, for the report."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces in these photos."),
+                FaceLandmarks.Input("landmarks", optional=True, tooltip="What Detect Face Landmarks (MediaPipe) found in these photos."),
+            ],
+            outputs=[
+                io.Image.Output("crops", tooltip="One batch of 512 x 512 crops."),
+                FaceChainFaces.Output("faces", tooltip="Everything found, in the photos and in the crops."),
+                io.String.Output("report", tooltip="What became of each photo."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, images, detector, rotate_photo, retouch, white_background, confidence_filter, min_confidence, main_face_ratio, no_face,
+        names=(), faces=(), landmarks=(),
+    ) -> io.NodeOutput:  # fmt: skip
+        switches = (rotate_photo, retouch, white_background, confidence_filter, min_confidence, main_face_ratio)
+        stages, policy = Stages(*map(single, switches)), NoFace(single(no_face))
+        pictures = flatten_images(images)
+        chosen = choose_detector(single(detector), list(landmarks), pictures)
+        preparation = Preparation(chosen, stages, open_networks(stages))
+        prepared = preparation.run(pictures, picture_names(names, pictures), single(faces), policy)
+        report = Report(f"{len(prepared.crops)} of {len(pictures)} photos aligned")
+        fill(report, prepared, policy)
+        if landmarks and single(detector) != MEDIAPIPE:
+            report.notes.append(f"The landmarks were not used: the detector is set to {single(detector)}.")
+        return io.NodeOutput(torch.stack(prepared.crops), prepared.faces, report.text(), ui=report_ui(report))

@@ -1,0 +1,190 @@
+"""Find, pick, cut out and put back the faces of pictures with any number of people."""
+
+from __future__ import annotations
+
+import torch
+
+from ..facechain_impl.errors import BadInput, FaceNotFound
+from ..facechain_impl.identity.ranking import open_ranker
+from ..facechain_impl.perception import cutting, picking
+from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, choose_detector
+from ..facechain_impl.perception.faces import find_faces
+from ..facechain_impl.photos.pixels import check_all
+from ..facechain_impl.types import NoFace, Report
+from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
+from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+
+FACES_TIP = "The faces, from Find Faces, Pick Faces or Align Faces."
+
+
+class FindFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_FindFaces",
+            display_name="Find Faces",
+            category="FaceChain/faces",
+            description="Finds every face in every picture, once for all nodes behind it.",
+            search_aliases=["face detection", "detect faces", "bounding box", "DamoFD", "people"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures with any number of people: a list, a batch or both, of any sizes."),
+                io.Combo.Input(
+                    "detector", options=list(CHOICES), default=BUILT_IN,
+                    tooltip="Built-in needs no download, DamoFD finds more, MediaPipe landmarks come from the host's node.",
+                ),
+                no_face_input(),
+                io.String.Input("names", optional=True, force_input=True, tooltip="Names of the pictures, for reports."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known; only other pictures are looked at."),
+                FaceLandmarks.Input("landmarks", optional=True, tooltip="What Detect Face Landmarks (MediaPipe) found in these pictures."),
+            ],
+            outputs=[
+                FaceChainFaces.Output("faces", tooltip="The faces of each picture, the surest first."),
+                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for the host's nodes."),
+                io.Int.Output("count", tooltip="How many faces there are in all."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, images, detector, no_face, names=(), faces=(), landmarks=()) -> io.NodeOutput:
+        pictures = flatten_images(images)
+        names = picture_names(names, pictures)
+        check_all(pictures, names)
+        found = find_faces(pictures, choose_detector(single(detector), list(landmarks), pictures), single(faces), names)
+        report = Report("Faces found", stand_ins=found.stand_ins)
+        for picture in found.pictures:
+            report.add(picture.name, "found" if picture.faces else "no face", faces=len(picture.faces))
+        bare = [picture.name for picture in found.pictures if not picture.faces]
+        if bare and single(no_face) == NoFace.STOP.value:
+            raise FaceNotFound(f"No face was found in: {', '.join(bare)}. Try another detector, or set no_face to Skip.")
+        count = sum(len(picture.faces) for picture in found.pictures)
+        return io.NodeOutput(found, cutting.boxes_of(found), count, ui=report_ui(report))
+
+
+class PickFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_PickFaces",
+            display_name="Pick Faces",
+            category="FaceChain/faces",
+            description="Keeps some of the faces of each picture: by place, size, or likeness to somebody.",
+            search_aliases=["select face", "choose person", "filter faces", "face index", "similarity"],
+            is_input_list=True,
+            inputs=[
+                FaceChainFaces.Input("faces", tooltip=FACES_TIP),
+                io.Combo.Input(
+                    "order", options=[*picking.ORDERS, picking.LIKE], default=picking.LEFT, tooltip="How the faces of a picture are counted."
+                ),
+                io.Int.Input("first", default=1, min=1, max=1000, tooltip="The first face to keep, in that order."),
+                io.Int.Input("count", default=1, min=0, max=1000, tooltip="How many to keep from there; 0 keeps all."),
+                io.Int.Input("min_size", default=0, min=0, max=16384, tooltip="Smallest face, longer side in pixels."),
+                io.Int.Input("max_size", default=0, min=0, max=16384, tooltip="Largest face, longer side in pixels; 0 is no limit."),
+                io.Float.Input(
+                    "min_likeness", default=-1.0, min=-1.0, max=1.0, step=0.01,
+                    tooltip="Leave out faces less like the reference than this (needs RTS); -1 compares nothing.",
+                ),
+                io.Combo.Input("detector", options=[BUILT_IN, DAMOFD], default=BUILT_IN, tooltip="What finds the face of the reference."),
+                no_face_input(),
+                io.Image.Input("images", optional=True, tooltip="The pictures themselves, where likeness is asked for."),
+                io.Image.Input("reference", optional=True, tooltip="A picture of the person to look for."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person to look for."),
+            ],
+            outputs=[
+                FaceChainFaces.Output("faces", tooltip="The faces kept, in the chosen order."),
+                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for the host's nodes."),
+                io.Int.Output("count", tooltip="How many faces were kept in all."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, faces, order, first, count, min_size, max_size, min_likeness, detector, no_face, images=(), reference=(), person=()
+    ) -> io.NodeOutput:
+        choice = picking.Choice(*map(single, (order, first, count, min_size, max_size, min_likeness)))
+        known, target = single(faces), None
+        report = Report("Faces picked", stand_ins=known.stand_ins)
+        if choice.needs_reference:
+            ranker = open_ranker(single(detector), by_quality=False)
+            target = _target(ranker, flatten_images(reference), single(person))
+            known = picking.embedded(known, flatten_images(images), ranker.recognition)
+            report.stand_ins = tuple(sorted({*known.stand_ins, *ranker.stand_ins}))
+        picked = picking.pick(known, choice, target, NoFace(single(no_face)), report)
+        kept = sum(len(picture.faces) for picture in picked.pictures)
+        return io.NodeOutput(picked, cutting.boxes_of(picked), kept, ui=report_ui(report))
+
+
+def _target(ranker, images, person):
+    """The embedding of the reference picture or person."""
+    if bool(images) == (person is not None):
+        raise BadInput("Likeness is to one person. Connect either a reference picture or a person.")
+    return (ranker.reference(images, None) if images else ranker.person(person)).vector
+
+
+class CropFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_CropFaces",
+            display_name="Crop Faces",
+            category="FaceChain/faces",
+            description="Cuts every face out as one batch, to be edited by any nodes and put back by Stitch Faces.",
+            search_aliases=["face crop", "detailer", "crop and stitch", "inpaint face"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures in which the faces were found."),
+                FaceChainFaces.Input("faces", tooltip=FACES_TIP),
+                io.Int.Input("size", default=512, min=64, max=2048, step=8, tooltip="Side of each crop in pixels."),
+                io.Float.Input(
+                    "face_share", default=cutting.FACE_SHARE, min=0.1, max=1.0, step=0.01,
+                    tooltip="How much of the crop the face's longer side takes. FaceChain's inpainting uses 0.45.",
+                ),
+                io.Boolean.Input("upright", default=False, tooltip="Turn every face straight; Stitch Faces turns it back."),
+            ],
+            outputs=[
+                io.Image.Output("crops", tooltip="One batch, the faces of the first picture first. White where there is no picture."),
+                FaceChainFaces.Output("faces", tooltip="The faces and how they were cut, for Stitch Faces."),
+                io.BoundingBox.Output("bboxes", tooltip="The boxes of the faces in the pictures."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, images, faces, size, face_share, upright) -> io.NodeOutput:
+        pictures = flatten_images(images)
+        crops, cut = cutting.cut_faces(pictures, single(faces), single(size), single(face_share), single(upright))
+        report = Report(f"{len(crops)} faces cut out of {len(pictures)} pictures", stand_ins=cut.stand_ins)
+        for picture in cut.pictures:
+            report.add(picture.name, "cut", faces=len(picture.faces))
+        return io.NodeOutput(torch.stack(crops), cut, cutting.boxes_of(cut), ui=report_ui(report))
+
+
+class StitchFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_StitchFaces",
+            display_name="Stitch Faces",
+            category="FaceChain/faces",
+            description="Puts all edited crops back at once. Pixels that no crop reaches stay exactly as they were.",
+            search_aliases=["paste face", "detailer", "crop and stitch", "uncrop", "put back"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures that Crop Faces got."),
+                io.Image.Input("crops", tooltip="The edited crops, one per face, in their order. Their size may have changed."),
+                FaceChainFaces.Input("faces", tooltip="The faces that Crop Faces put out."),
+                io.Float.Input(
+                    "feather", default=0.15, min=0.0, max=0.5, step=0.01, tooltip="Width of the soft edge, as a share of the crop's side."
+                ),
+                io.Mask.Input("masks", optional=True, tooltip="Where the crops may change the picture: one for all, or one per crop."),
+            ],
+            outputs=[io.Image.Output("images", is_output_list=True, tooltip="The pictures with the edited faces, in their order.")],
+        )
+
+    @classmethod
+    def execute(cls, images, crops, faces, feather, masks=()) -> io.NodeOutput:
+        report = Report("Faces put back", stand_ins=single(faces).stand_ins)
+        limits = [mask for batch in masks for mask in batch]
+        results = cutting.put_back(flatten_images(images), flatten_images(crops), single(faces), limits, single(feather), report)
+        if not results:
+            raise BadInput("No picture arrived. Connect the pictures that Crop Faces got.")
+        return io.NodeOutput([result[None] for result in results], ui=report_ui(report))
