@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import check, inpaint, lora, person, rank, train
+    from .nodes import align, check, faces, inpaint, lora, person, photos, rank, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -26,12 +26,18 @@ async def comfy_entrypoint() -> ComfyExtension:
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [
+                align.FaceAlign,
                 check.ModelCheck,
+                faces.CropFaces,
+                faces.FindFaces,
+                faces.PickFaces,
+                faces.StitchFaces,
                 inpaint.TwoStageInpaint,
                 lora.LoRAEntry,
                 lora.LoRAMerge,
                 person.LoadPerson,
                 person.SavePerson,
+                photos.LoadPhotos,
                 rank.RTSRank,
                 train.TrainFaceLoRA,
             ]

@@ -74,7 +74,8 @@ class PickFaces(io.ComfyNode):
             inputs=[
                 FaceChainFaces.Input("faces", tooltip=FACES_TIP),
                 io.Combo.Input(
-                    "order", options=[*picking.ORDERS, picking.LIKE], default=picking.LEFT, tooltip="How the faces of a picture are counted."
+                    "order", options=[*picking.ORDERS, picking.LIKE], default=picking.LEFT,
+                    tooltip="How the faces of a picture are counted.",
                 ),
                 io.Int.Input("first", default=1, min=1, max=1000, tooltip="The first face to keep, in that order."),
                 io.Int.Input("count", default=1, min=0, max=1000, tooltip="How many to keep from there; 0 keeps all."),
