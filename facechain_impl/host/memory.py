@@ -59,3 +59,17 @@ def resident(key: Hashable, build: Callable[[], Resident]) -> Resident:
 def to_output(tensor: torch.Tensor) -> torch.Tensor:
     """`tensor` where, and in the precision in which, the host passes intermediate results between nodes."""
     return tensor.to(device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return comfy.model_management.is_oom(error)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What is free on `device` for work, after the networks that the host holds there."""
+    return int(comfy.model_management.get_free_memory(device))
+
+
+def release() -> None:
+    """Give unused memory of the device back after a failed attempt."""
+    comfy.model_management.soft_empty_cache()

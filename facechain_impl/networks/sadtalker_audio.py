@@ -107,13 +107,16 @@ class PoseVAE(Network):
             "styles": tensors["netG.decoder.classbias"].shape[0],
         }
 
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+        """See Network. What only training needs has to be there, and is then forgotten."""
+        network = super().from_state_dict(tensors)
+        del network.netD_motion, network.netG.encoder
+        return network
+
     @property
     def styles(self) -> int:
         return self.netG.decoder.classbias.shape[0]
-
-    def drop_training(self) -> None:
-        """Forget what only training needs."""
-        del self.netD_motion, self.netG.encoder
 
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
         """[N, 1, 80, 16] -> [N, 512]."""

@@ -73,6 +73,14 @@ class Generator(Network):
             "hidden": tensors["decoder.up_0.norm_0.mlp_shared.0.weight"].shape[0],
         }
 
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor], fold: bool = True):
+        """See Network. `fold` divides the spectrally normalised weights once; frames stay bit-identical."""
+        network = super().from_state_dict(tensors)
+        if fold:
+            network.fold_norms()
+        return network
+
     def encode(self, picture: torch.Tensor, points: torch.Tensor) -> Source:
         """The source of a clip from a picture [1, 3, S, S] in 0..1, S a multiple of 128, and its key points [1, 15, 3]."""
         x = self.first(picture)
@@ -88,7 +96,6 @@ class Generator(Network):
         return self.decoder(self.fourth(self.third(warped)) * occlusion)
 
     def fold_norms(self) -> None:
-        """Divide the spectrally normalised weights once instead of at every frame; the result is bit-identical."""
         for block in self.decoder.modules():
             for name, layer in block.named_children():
                 if isinstance(layer, SpectralConv):

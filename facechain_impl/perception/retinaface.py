@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import torch
@@ -15,10 +17,21 @@ from .pictures import as_bytes, batches
 
 MEAN = np.array([104, 117, 123], np.float32)
 LIMIT, REDUCED = 1500, 1000
-MIN_SCORE = 0.9
 BEST, KEEP = 5000, 750
 OVERLAP = 0.4
 BATCH_PIXELS = 1 << 21
+
+
+class Rules(NamedTuple):
+    """limit: the longest side that is not reduced to 1000 pixels. border: added to the sides of boxes before they are compared."""
+
+    min_score: float = 0.9
+    limit: float = LIMIT
+    border: float = 1.0
+
+
+# facexlib, whose weights and rules the talking head uses
+FACEXLIB = Rules(min_score=0.97, limit=float("inf"), border=0.0)
 
 
 class RetinaFace(Detector):
@@ -30,8 +43,8 @@ class RetinaFace(Detector):
 
     name = "RetinaFace"
 
-    def __init__(self, resident: Resident, bgr: bool = False):
-        self._resident, self._bgr = resident, bgr
+    def __init__(self, resident: Resident, bgr: bool = False, rules: Rules = Rules()):
+        self._resident, self._bgr, self._rules = resident, bgr, rules
         self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
 
     def detect(self, images):
@@ -44,26 +57,28 @@ class RetinaFace(Detector):
             boxes, scores, points = (part.cpu() for part in raw)
             for row, index in enumerate(indices):
                 picture, scale = pictures[index]
-                found[index] = faces_of(boxes[row], scores[row, :, 1], points[row], tuple(picture.shape[1:]), scale)
+                found[index] = faces_of(boxes[row], scores[row, :, 1], points[row], tuple(picture.shape[1:]), scale, self._rules)
         return [found[index] for index in range(len(images))]
 
     def prepare(self, image: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Picture [H, W, 3] in 0..1 -> (network input [3, h, w], its scale). Sides over 1500 pixels are brought to 1000."""
+        """Picture [H, W, 3] in 0..1 -> (network input [3, h, w], its scale). Longer sides than the rules allow are reduced."""
         pixels = as_bytes(image).astype(np.float32)
         longest = max(pixels.shape[:2])
-        scale = REDUCED / longest if longest > LIMIT else 1.0
+        scale = REDUCED / longest if longest > self._rules.limit else 1.0
         if scale != 1:
             pixels = cv2.resize(pixels, None, fx=scale, fy=scale)
         return torch.from_numpy((pixels[:, :, ::-1] if self._bgr else pixels) - MEAN).permute(2, 0, 1), scale
 
 
-def faces_of(boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor, size: tuple[int, int], scale: float) -> list[Face]:
+def faces_of(
+    boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor, size: tuple[int, int], scale: float, rules: Rules = Rules()
+) -> list[Face]:
     """Raw boxes [A, 4], face probabilities [A] and raw points [A, 10] of a network input of `size` -> faces, best first."""
-    sure = (scores > MIN_SCORE).nonzero()[:, 0]
+    sure = (scores > rules.min_score).nonzero()[:, 0]
     sure = sure[scores[sure].argsort(descending=True, stable=True)[:BEST]]
     places = anchors(*size)[sure]
     sides = np.array([size[1], size[0]], np.float32) / np.float32(scale)
     corners = decode_boxes(boxes[sure], places).numpy() * np.tile(sides, 2)
     five = decode_points(points[sure], places).numpy() * sides
-    kept = nms(corners * scale, scores[sure].numpy(), OVERLAP, border=1.0)[:KEEP]
+    kept = nms(corners * scale, scores[sure].numpy(), OVERLAP, border=rules.border)[:KEEP]
     return [Face(corners[index], float(scores[sure[index]]), five[index]) for index in kept]

@@ -19,7 +19,7 @@ from . import recipe
 
 HERE = Path(__file__).parent
 TALKING = "sadtalker"
-TALKING_TESTED = False
+TALKING_TESTED = True
 """Whether a talking-head fixture without a test fails the run. True once all of them have one."""
 
 MAIN = """

@@ -1,0 +1,86 @@
+"""98 facial landmarks inside a face box, and the 68 of the older scheme that are made from them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from ..types import Face
+
+INPUT = 256
+
+# 68 from 98: each landmark is one point, or the mean of two
+OUTLINE = [(2 * i,) for i in range(17)]
+LEFT_BROW = [(33,), (34, 41), (35, 40), (36, 39), (37, 38)]
+RIGHT_BROW = [(42, 50), (43, 49), (44, 48), (45, 47), (46,)]
+NOSE = [(i,) for i in range(51, 60)]
+EYES = [(i,) for i in (60, 61, 63, 64, 65, 67, 68, 69, 71, 72, 73, 75)]
+MOUTH = [(i,) for i in range(76, 96)]
+TABLE = [*OUTLINE, *LEFT_BROW, *RIGHT_BROW, *NOSE, *EYES, *MOUTH]
+FIRST = np.array([entry[0] for entry in TABLE])
+SECOND = np.array([entry[-1] for entry in TABLE])
+
+
+class Landmarks98:
+    """The landmark network in the Resident `resident`."""
+
+    def __init__(self, resident):
+        self.resident = resident
+
+    @property
+    def origin(self):
+        return self.resident.origin
+
+    def find(self, image: torch.Tensor, face: Face, upstream_exact: bool = False) -> np.ndarray:
+        """Landmarks float64 [98, 2] of `face` in pixels of `image`, float RGB [H, W, 3] in 0..1."""
+        left, top, right, bottom = cut_box(face.box, image.shape[:2])
+        pixels = (image[top:bottom, left:right] * 255).round().to(torch.uint8).cpu().numpy()
+        maps = self.maps(pixels)
+        cells = points_of(maps, upstream_exact)[0]
+        return cells * [(right - left) / maps.shape[-1], (bottom - top) / maps.shape[-2]] + [left, top]
+
+    def maps(self, pixels: np.ndarray) -> np.ndarray:
+        """Heat maps [1, 98, 64, 64] of a cut face, RGB uint8."""
+        network = self.resident.load()
+        picture = network_input(pixels).to(self.resident.device)
+        return network(picture)[-1][:, :-1].float().cpu().numpy()
+
+
+def cut_box(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """`box` in whole pixels inside a picture of `size` (height, width), at least one pixel wide and high."""
+    height, width = size
+    left, top = min(max(int(box[0]), 0), width - 1), min(max(int(box[1]), 0), height - 1)
+    return left, top, min(max(int(box[2]), left + 1), width), min(max(int(box[3]), top + 1), height)
+
+
+def network_input(pixels: np.ndarray) -> torch.Tensor:
+    """RGB uint8 [H, W, 3] -> BGR float [1, 3, 256, 256] in 0..1."""
+    small = cv2.resize(pixels, (INPUT, INPUT))[..., ::-1]
+    return torch.from_numpy(small.transpose(2, 0, 1).copy())[None].float() / 255
+
+
+def points_of(maps: np.ndarray, upstream_exact: bool = False) -> np.ndarray:
+    """The peaks of heat maps [N, K, H, W], float64 [N, K, 2] in cells, moved a quarter cell towards the higher neighbour.
+
+    upstream_exact: the neighbours above and below are the corners of the map for all points as soon as one point is at its edge."""
+    height, width = maps.shape[-2:]
+    flat = maps.reshape(*maps.shape[:2], -1)
+    peaks = flat.argmax(2)
+    if upstream_exact:
+        last = height * width - 1
+        right, left = (peaks + 1).clip(0, last), peaks - 1
+        below = np.full_like(peaks, last) if (peaks + width > last).any() else peaks + width
+        above = np.zeros_like(peaks) if (peaks - width <= 0).any() else peaks - width
+    else:
+        rows, columns = peaks // width, peaks % width
+        right, left = rows * width + (columns + 1).clip(max=width - 1), rows * width + (columns - 1).clip(min=0)
+        below, above = (rows + 1).clip(max=height - 1) * width + columns, (rows - 1).clip(min=0) * width + columns
+    near = [np.take_along_axis(flat, index[..., None], 2)[..., 0].astype(np.float64) for index in (right, left, below, above)]
+    slope = np.sign(np.stack([near[0] - near[1], near[2] - near[3]], -1))
+    return np.stack([peaks % width, peaks // width], -1) + slope * 0.25 + 0.5
+
+
+def to_68(points: np.ndarray) -> np.ndarray:
+    """Landmarks [98, 2] as float32 [68, 2]."""
+    return ((points[FIRST] + points[SECOND]) / 2).astype(np.float32)

@@ -1,0 +1,64 @@
+"""What a renderer of talking faces has to offer, so that another one can be added without touching a node."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .audio import Speech
+from .crop import Cut
+from .faces import Portrait
+from .motion import Motion, MotionPlan
+
+Step = Callable[[], None]
+
+
+@dataclass
+class Subject:
+    """A face that is ready to be animated. cut: where in the picture it is. state: what the driver keeps about it."""
+
+    portrait: Portrait
+    cut: Cut
+    state: object = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Driver(ABC):
+    """prepare once, plan the whole clip, then draw it piece by piece.
+
+    name: shown to the user. space: of its motion plans, see MotionPlan. sizes: sides of the squares it draws. device: where it
+    draws. weights: manifest names of its files.
+    """
+
+    name: str
+    space: str
+    sizes: tuple[int, ...]
+    weights: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def stand_ins(self) -> tuple[str, ...]:
+        """Networks that ran on stand-in weights so far."""
+
+    @abstractmethod
+    def prepare(self, portrait: Portrait) -> Subject:
+        """Cut the face out and keep what does not change over the clip."""
+
+    @abstractmethod
+    def steps(self, speech: Speech) -> int:
+        """How often `plan` calls `step`."""
+
+    @abstractmethod
+    def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step) -> MotionPlan:
+        """The motion of the whole clip, in memory that is small per frame."""
+
+    @abstractmethod
+    def automatic_batch(self) -> int:
+        """Frames at a time that fit into free memory."""
+
+    @abstractmethod
+    def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
+        """The animated square, RGB uint8 [up to batch, S, S, 3], in order. Raises BadInput for a plan of another space."""

@@ -1,0 +1,197 @@
+"""What the face does over the clip: expression, head pose and blinking, planned for the whole clip before anything is drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.signal import savgol_filter
+
+from ..errors import BadInput
+from ..networks.sadtalker_audio import EXPRESSION, LATENT, POSE, SEQUENCE
+from .audio import FPS, Speech
+
+SPACE = "sadtalker.bfm70"
+BATCH = 100  # frames per call of the audio encoders
+BLINK = (0.5, 0.9, 1.0, 0.9, 0.5)
+SHORTEST_GAP, LONGEST_GAP = 10, 70  # frames between two blinks
+SMOOTHING = 13  # frames, second-order polynomial
+STYLES = 46
+AXES = ("yaw", "pitch", "roll")
+
+
+@dataclass
+class MotionPlan:
+    """FACECHAIN_MOTION: one row of coefficients per frame, small enough to edit.
+
+    coefficients: float32 [T, 70], expression 0:64, angles 64:67, translation 67:70. angles: axis -> degrees float32 [T], which
+    replace the angle of that axis in the picture. space names what the numbers mean, so that a renderer refuses foreign ones.
+    """
+
+    coefficients: torch.Tensor
+    angles: dict[str, torch.Tensor] = field(default_factory=dict)
+    fps: int = FPS
+    space: str = SPACE
+    stand_ins: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.coefficients)
+
+    @property
+    def expression(self) -> torch.Tensor:
+        return self.coefficients[:, :EXPRESSION]
+
+    @property
+    def pose(self) -> torch.Tensor:
+        return self.coefficients[:, EXPRESSION:]
+
+
+@dataclass
+class Motion:
+    """What the user asks of the motion. reference: float32 [F, 70] of another video at 25 frames a second."""
+
+    style: int = 0
+    seed: int = 0
+    expression_scale: float = 1.0
+    pose_amplitude: float = 1.0
+    still: bool = False
+    blink_rate: float = 1.0
+    blink_strength: float = 1.0
+    yaw: tuple[float, ...] = ()
+    pitch: tuple[float, ...] = ()
+    roll: tuple[float, ...] = ()
+    reference: torch.Tensor | None = None
+    reference_pose: bool = False
+    reference_blink: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.style < STYLES:
+            raise BadInput(f"Pose style {self.style} does not exist; the styles are 0 to {STYLES - 1}.")
+
+
+class Planner:
+    """Plans a clip with the networks of SadTalker; `expression` and `pose` are Residents, `step` is told of every batch."""
+
+    def __init__(self, expression, pose, step: Callable[[], None] = lambda: None):
+        self.expression, self.pose, self.step = expression, pose, step
+
+    def plan(self, speech: Speech, source: torch.Tensor, motion: Motion) -> MotionPlan:
+        """source: float32 [70], the coefficients of the picture."""
+        blinks = torch.from_numpy(blink_curve(speech.frames, motion.seed, motion.blink_rate, motion.blink_strength))
+        reference = source[None, :EXPRESSION]
+        if motion.reference_blink:
+            reference, blinks = looped(motion.reference[:, :EXPRESSION], speech.frames), torch.zeros_like(blinks)
+        expression = self.expressions(speech, reference, blinks) * motion.expression_scale
+        pose = source[EXPRESSION:].expand(speech.frames, -1)
+        if not motion.still:
+            pose = self.poses(speech, source[EXPRESSION:], motion)
+        curves = {axis: getattr(motion, axis) for axis in AXES}
+        angles = {axis: angle_curve(degrees, speech.frames) for axis, degrees in curves.items() if degrees}
+        return MotionPlan(torch.cat([expression, pose], 1), angles)
+
+    def expressions(self, speech: Speech, reference: torch.Tensor, blinks: torch.Tensor) -> torch.Tensor:
+        """reference: [T or 1, 64]; blinks: [T] -> expression [T, 64]."""
+        reference, parts = reference.expand(speech.frames, -1), []
+        for start, windows in self._windows(speech, 0, speech.frames):
+            part = slice(start, start + len(windows))
+            device = self.expression.device
+            found = self.expression.load()(windows.to(device), reference[part].to(device), blinks[part, None].to(device))
+            parts.append(found.cpu())
+        return torch.cat(parts)
+
+    def poses(self, speech: Speech, source: torch.Tensor, motion: Motion) -> torch.Tensor:
+        """Head pose [T, 6] around that of the picture, float32 [6]."""
+        latents = torch.randn(chunks(speech.frames), LATENT, generator=torch.Generator().manual_seed(motion.seed))
+        changes = self.pose_changes(speech, source, latents, motion.style) * motion.pose_amplitude
+        pose = smoothed(source + changes)
+        if motion.reference_pose:
+            driven = looped(motion.reference[:, EXPRESSION:], speech.frames)
+            pose = pose + driven - driven[:1]
+        return pose
+
+    def pose_changes(self, speech: Speech, source: torch.Tensor, latents: torch.Tensor, style: int) -> torch.Tensor:
+        """What PoseVAE adds to the pose `source`, [T, 6]; frame 0 is the picture itself. latents: one row per chunk of 32 frames,
+        whole chunks first; what is left over is the end of a chunk that ends with the clip."""
+        parts, moving = [torch.zeros(1, POSE)], speech.frames - 1
+        for index, latent in enumerate(latents):
+            rest = moving - index * SEQUENCE
+            start = 1 + index * SEQUENCE if rest >= SEQUENCE else max(1, speech.frames - SEQUENCE)
+            decoded = self._decode(speech, start, min(start + SEQUENCE, speech.frames), source, latent, style)
+            parts.append(decoded[-min(rest, SEQUENCE) :])
+        return torch.cat(parts)
+
+    def _decode(self, speech: Speech, start: int, stop: int, source: torch.Tensor, latent: torch.Tensor, style: int) -> torch.Tensor:
+        network, device = self.pose.load(), self.pose.device
+        sound = network.embed(speech.windows(start, stop).to(device))
+        sound = torch.cat([sound[:1].expand(SEQUENCE - len(sound), -1), sound])
+        self.step()
+        return network(sound[None], source[None].to(device), latent[None].to(device), torch.tensor([style], device=device))[0].cpu()
+
+    def _windows(self, speech: Speech, start: int, stop: int):
+        for first in range(start, stop, BATCH):
+            yield first, speech.windows(first, min(first + BATCH, stop))
+            self.step()
+
+
+def chunks(frames: int) -> int:
+    """How many latents a clip needs."""
+    return -(-(frames - 1) // SEQUENCE)
+
+
+def steps(frames: int) -> int:
+    """How often the planner calls `step` for a clip."""
+    return -(-frames // BATCH) + chunks(frames)
+
+
+def blink_curve(frames: int, seed: int, rate: float = 1.0, strength: float = 1.0) -> np.ndarray:
+    """How far the eyes are closed, float32 [T]. Rate 1 is 33 blinks a minute on average; clips of up to 20 frames have none."""
+    curve, dice = np.zeros(frames, np.float32), random.Random(seed)
+    if frames <= 2 * SHORTEST_GAP or rate <= 0:
+        return curve
+    gaps = gap_range(frames)
+    frame = round(dice.choice(gaps) / rate)
+    while frame + len(BLINK) < frames:
+        curve[frame : frame + len(BLINK)] = np.array(BLINK) * strength
+        frame += len(BLINK) + max(1, round(dice.choice(gaps) / rate))
+    return curve
+
+
+def gap_range(frames: int) -> range:
+    """The gaps between blinks that a clip chooses from."""
+    return range(SHORTEST_GAP, max(min(frames // 2, LONGEST_GAP), SHORTEST_GAP + 1))
+
+
+def smoothed(pose: torch.Tensor) -> torch.Tensor:
+    """`pose` [T, 6] without jitter; clips of one or two frames have none."""
+    window = min(SMOOTHING, len(pose) - 1 + len(pose) % 2)
+    if window < 3:
+        return pose
+    return torch.from_numpy(savgol_filter(pose.double().numpy(), window, 2, axis=0).astype(np.float32))
+
+
+def looped(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """The first `count` rows of `rows` repeated over and over."""
+    return rows[torch.arange(count) % len(rows)]
+
+
+def angle_curve(degrees: tuple[float, ...], frames: int, upstream_exact: bool = False) -> torch.Tensor:
+    """The angle in every frame, float32 [T], on the way through all `degrees` at constant speed; one value is held.
+
+    upstream_exact: upstream's way, which begins anew at every one of `degrees`, never quite reaches the last, and divides by zero
+    where two neighbours are equal."""
+    if upstream_exact and len(degrees) > 1:
+        return _upstream_curve(degrees, frames)
+    travelled = np.cumsum(np.abs(np.diff(degrees, prepend=degrees[0])))
+    curve = np.interp(np.linspace(0, travelled[-1], frames), travelled, degrees) if travelled[-1] else np.full(frames, degrees[0])
+    return torch.from_numpy(curve.astype(np.float32))
+
+
+def _upstream_curve(degrees: tuple[float, ...], frames: int) -> torch.Tensor:
+    speed = np.abs(np.diff(degrees)).sum() / (frames - 1)
+    legs = [np.arange(a, b, speed * abs(b - a) / (b - a)) for a, b in zip(degrees, degrees[1:])]
+    curve = np.concatenate(legs)[:frames]
+    return torch.from_numpy(np.pad(curve, (0, frames - len(curve)), mode="edge").astype(np.float32))

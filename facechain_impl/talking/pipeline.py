@@ -1,0 +1,94 @@
+"""A talking clip from beginning to end: nothing in it grows with the length of the clip, except frames that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..host import folders
+from ..host.progress import Progress
+from . import enhance
+from .audio import Speech
+from .driver import Driver, Subject
+from .motion import MotionPlan
+from .paste import PoissonPaste
+from .renderer import finished_size, resized
+from .video import VideoWriter
+
+Finish = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Clip:
+    """A finished file. frames: RGB float32 [T, H, W, 3] where they were asked for. size: (width, height)."""
+
+    path: Path
+    size: tuple[int, int]
+    count: int
+    notes: list[str]
+    frames: torch.Tensor | None = None
+
+
+@dataclass
+class Stage:
+    """What happens to the animated square before it is written. size: (width, height) of what comes out."""
+
+    finish: Finish
+    size: tuple[int, int]
+
+    def enhanced(self, enhancer: Finish | None) -> Stage:
+        if enhancer is None:
+            return self
+        finish, (width, height) = self.finish, self.size
+        return Stage(lambda faces: enhancer(finish(faces)), (width * enhance.SCALE, height * enhance.SCALE))
+
+
+def stage(subject: Subject, side: int, device: torch.device) -> Stage:
+    """Puts the square back into the whole picture, or brings it to the shape of what was cut."""
+    if subject.cut.mode.pastes:
+        return Stage(PoissonPaste(subject.portrait.pixels, subject.cut.box, device), subject.portrait.size)
+    size = finished_size(subject.cut.aspect, side)
+    return Stage(lambda faces: resized(faces, size), size)
+
+
+def render(
+    driver: Driver,
+    subject: Subject,
+    plan: MotionPlan,
+    speech: Speech,
+    enhancer: Finish | None,
+    batch: int,
+    keep: bool,
+    progress: Progress,
+) -> Clip:
+    """The clip of a plan. batch: frames at a time, 0 for as many as fit. keep: also return the frames, in memory."""
+    batch = batch or driver.automatic_batch()
+    work = stage(subject, driver.size, driver.renderer.generator.device).enhanced(enhancer)
+    finished = (work.finish(faces) for faces in driver.frames(subject, plan, batch))
+    return write(finished, work.size, len(plan), speech, keep, progress)
+
+
+def unchanged(pixels: np.ndarray, speech: Speech, keep: bool, progress: Progress) -> Clip:
+    """The picture itself, uint8 [H, W, 3], for as long as the sound lasts."""
+    pictures = (pixels[None] for _ in range(speech.frames))
+    return write(pictures, pixels.shape[1::-1], speech.frames, speech, keep, progress)
+
+
+def write(
+    batches: Iterable[np.ndarray] | Iterator[np.ndarray], size: tuple[int, int], count: int, speech: Speech, keep: bool, progress: Progress
+) -> Clip:
+    """One encode, while the frames are drawn. An interruption or an error leaves no file behind."""
+    writer = VideoWriter(folders.temp_folder(), size, speech.channels, speech.rate, count)
+    kept = []
+    with writer:
+        for frames in batches:
+            writer.write(frames)
+            progress.step(preview=torch.from_numpy(frames[-1]).float() / 255, count=len(frames))
+            if keep:
+                kept.append(frames)
+    frames = torch.from_numpy(np.concatenate(kept)).float() / 255 if keep else None
+    return Clip(writer.path, size, count, writer.notes, frames)

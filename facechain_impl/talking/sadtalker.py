@@ -1,0 +1,123 @@
+"""SadTalker as a driver: its networks, opened when they are needed, and what they know about one face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import BadInput
+from ..networks.sadtalker_generator import Source
+from ..perception.models import open_network
+from ..types import Origin
+from . import keypoints, motion, renderer
+from .align3d import FaceCoefficients
+from .audio import Speech
+from .crop import Mode, cut
+from .driver import Driver, Step, Subject
+from .faces import FaceFinder, Portrait
+from .keypoints import PointPlanner
+from .motion import Motion, MotionPlan, Planner
+from .renderer import FaceRenderer
+from .video import frames_at
+
+REFERENCE_SIDE = 256
+
+
+@dataclass
+class FaceState:
+    """coefficients: float32 [73]. canonical: key points [1, 15, 3]. source: see the generator."""
+
+    coefficients: torch.Tensor
+    canonical: torch.Tensor
+    source: Source
+
+
+class SadTalker(Driver):
+    """The published networks for squares of `size` pixels, 256 or 512. The mapping network depends on the mode."""
+
+    name, space, sizes = "SadTalker", motion.SPACE, (256, 512)
+
+    def __init__(self, size: int, mode: Mode):
+        if size not in self.sizes:
+            raise BadInput(f"SadTalker draws squares of {' or '.join(map(str, self.sizes))} pixels, not of {size}.")
+        self.size, self.mode = size, mode
+        self.bundle = f"sadtalker_{size}"
+        self.mapping_name = "sadtalker_mapping_full" if mode.pastes else "sadtalker_mapping_crop"
+        self.weights = (self.bundle, self.mapping_name)
+        self._opened: dict[str, object] = {}
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        return tuple(name for name, resident in self._opened.items() if resident.origin is Origin.STAND_IN)
+
+    def _resident(self, name: str):
+        if name not in self._opened:
+            self._opened[name] = open_network(name)
+        return self._opened[name]
+
+    @cached_property
+    def coefficients(self) -> FaceCoefficients:
+        return FaceCoefficients(self._resident(f"{self.bundle}.reconstruction"))
+
+    @cached_property
+    def renderer(self) -> FaceRenderer:
+        return FaceRenderer(self._resident(f"{self.bundle}.keypoints"), self._resident(f"{self.bundle}.generator"))
+
+    def prepare(self, portrait: Portrait) -> Subject:
+        place = cut(portrait.landmarks, portrait.size, self.mode)
+        square = place.square(portrait.pixels, self.size)
+        coefficients = self.coefficients.read(square, place.to_square(portrait.landmarks, self.size).astype(np.float32))
+        canonical = self.renderer.canonical(square)
+        points = PointPlanner(self._resident(self.mapping_name)).source(coefficients, canonical)
+        return Subject(portrait, place, FaceState(coefficients, canonical, self.renderer.source(square, points)))
+
+    def steps(self, speech: Speech) -> int:
+        return motion.steps(speech.frames)
+
+    def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step = lambda: None) -> MotionPlan:
+        planner = Planner(self._resident(f"{self.bundle}.expression"), self._resident(f"{self.bundle}.pose"), step)
+        return planner.plan(speech, subject.state.coefficients[:70], motion)
+
+    def automatic_batch(self) -> int:
+        return renderer.automatic_batch(self.renderer.generator.device, self.size)
+
+    def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
+        state = subject.state
+        points = PointPlanner(self._resident(self.mapping_name)).driving(plan, state.coefficients, state.canonical)
+        return self.renderer.frames(state.source, points, batch)
+
+    def reference(self, source, finder: FaceFinder, count: int, step: Step = lambda: None) -> torch.Tensor:
+        """Coefficients [up to count, 70] of the first frames of another video, taken at 25 frames a second. The face is cut where
+        it is in the first frame; a frame without a face repeats the one before. Raises BadInput when the first frame has none."""
+        place, rows = None, []
+        for index, pixels in enumerate(frames_at(source)):
+            if index == count:
+                break
+            if place is None:
+                place = self._reference_place(pixels, finder)
+            square = cv2.resize(place.framed(pixels), (REFERENCE_SIDE, REFERENCE_SIDE))
+            portrait = finder.portrait(torch.from_numpy(square).float() / 255)
+            if portrait or not rows:
+                rows.append(self.coefficients.read(square, portrait.landmarks if portrait else None)[:70])
+            else:
+                rows.append(rows[-1])
+            step()
+        return torch.stack(rows)
+
+    def _reference_place(self, pixels: np.ndarray, finder: FaceFinder):
+        portrait = finder.portrait(torch.from_numpy(pixels).float() / 255)
+        if portrait is None:
+            raise BadInput(
+                "No face was found in the first frame of the reference video. Let it begin with a face that looks at the camera."
+            )
+        return cut(portrait.landmarks, portrait.size, Mode.CROP)
+
+
+def plan_steps(frames: int) -> int:
+    """Steps of the key points, which `frames` plans before the first picture."""
+    return keypoints.steps(frames)
