@@ -38,6 +38,10 @@ def read(path, count: int) -> dict[str, torch.Tensor]:
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise WeightsError(f"{path} is not BFM_model_front.mat: it has no {', '.join(missing)}. Put the converted model of 2009 there.")
+    vertices = arrays["meanshape"].size // 3
+    last = int(arrays["keypoints"].max())
+    if last > vertices:
+        raise WeightsError(f"{path} names vertex {last}, but it has {vertices}. Put the converted model of 2009 there.")
     return select(*(arrays[name] for name in ARRAYS), count)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import torch
@@ -22,9 +24,23 @@ Tensors = dict[str, torch.Tensor]
 
 CONTAINER_NAMES = 40
 WRAPPERS = ("module.", "model.")
+
+
+def _scalar(kind: np.dtype, value: bytes) -> np.generic:
+    return np.frombuffer(value, kind)[0]
+
+
+def _named(function, module: str):
+    """`function` under the name by which pickles of one numpy version call for it."""
+    alias = FunctionType(function.__code__, function.__globals__, "scalar")
+    alias.__module__, alias.__qualname__ = module, "scalar"
+    return alias
+
+
+# Numbers that training leaves beside the weights; building them runs nothing else.
 NUMBERS = [
-    (np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np.dtype, "numpy.dtype"),
+    *(_named(_scalar, f"numpy.{core}.multiarray") for core in ("core", "_core")),
+    np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
 ]
 
@@ -78,8 +94,8 @@ def unpickle(source: Path):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{source} holds program code beside weights, or is no PyTorch file, and was not opened: {_first_line(error)} "
-            "Expected the published file. Delete it and get it again."
+            f"{source} holds more than weights{_called_for(error)}, or is no PyTorch file, and was not opened. "
+            "Delete it and get the published file."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{source} is damaged: {_first_line(error)} Delete it and get it again.") from error
@@ -108,6 +124,12 @@ def _unwrapped(tensors: Tensors) -> Tensors:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
     return tensors
+
+
+def _called_for(error: pickle.UnpicklingError) -> str:
+    """What a pickle wanted to run, as far as the error tells."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" (it calls for {found[1]})" if found else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -118,8 +118,8 @@ TALKING = (
           licence=RETINAFACE, network="retinaface:RetinaFace", megabytes=109.4, **TALK_REPO),
     Entry("sadtalker_fan", "Talking head, 98 landmarks", path="gfpgan/weights/alignment_WFLW_4HG.pth", licence=FAN,
           network="fan:FAN", key="state_dict", megabytes=193, **TALK_REPO),
-    Entry("gfpgan", "Talking head, enhancer GFPGAN v1.4", path="gfpgan/weights/GFPGANv1.4.pth", licence=GFPGAN,
-          network="gfpgan:GFPGAN", key="params_ema", megabytes=348.6, **TALK_REPO),
+    Entry("gfpgan", "Talking head, enhancer GFPGAN v1.4", path="gfpgan/weights/GFPGANv1.4.pth", licence=GFPGAN, folder="upscale_models",
+          megabytes=348.6, **TALK_REPO),
     Entry("parsenet", "Talking head, face parts for the enhancer", path="gfpgan/weights/parsing_parsenet.pth", licence=PARSENET,
           network="parsenet:ParseNet", megabytes=85.3, **TALK_REPO),
 )  # fmt: skip
@@ -186,4 +186,6 @@ def get(name: str) -> Entry:
     if entry is None:
         near = get_close_matches(base, _BY_NAME, n=3) or sorted(_BY_NAME)
         raise BadInput(f"There is no published file called {name!r}. Did you mean {', '.join(near)}?")
+    if part and part not in {one.name for one in entry.parts}:
+        raise BadInput(f"{base} has no part {part!r}; it has {', '.join(one.name for one in entry.parts) or 'none'}.")
     return entry.part(part) if part else entry

@@ -26,7 +26,7 @@ GAIN = 1.4
 TAGS = 9176
 RANK = 4
 TEXT_WIDTH = 768
-FIXED = ("integral.project", ".kernel", "down.weight", COUNTER)
+FIXED = ("integral.project", ".kernel", COUNTER)
 STANDARD = re.compile(r"classbias$|noises\.noise\d+$|constant_input\.weight$")
 TABLE = re.compile(r"(level_embed|query_feat|query_embed)(\.weight)?$|(^|\.)(pos_embed|latents|mask_token|input\.input)$")
 SCALES = (
@@ -95,9 +95,9 @@ def make(shapes: Layout, seed: int) -> Tensors:
 
 
 def _value(name: str, shape: tuple, dtype: torch.dtype, shapes: Layout, equalised: bool, seed: int) -> torch.Tensor:
-    if name.endswith(FIXED):
+    if name.endswith(FIXED) or _is_blur(name, shape):
         return _fixed(name, shape, dtype)
-    generator = torch.Generator().manual_seed(seed * 0x100000000 + zlib.crc32(name.encode()))
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     value = _random(name, shape, shapes, equalised, generator)
     for pattern, factor in SCALES:
         if not equalised and re.search(pattern, name):
@@ -132,13 +132,17 @@ def _random(name: str, shape: tuple, shapes: Layout, equalised: bool, generator:
     return normal(0.05)
 
 
+def _is_blur(name: str, shape: tuple) -> bool:
+    return name.endswith("down.weight") and len(shape) == 4 and shape[1] == 1
+
+
 def _fixed(name: str, shape: tuple, dtype: torch.dtype) -> torch.Tensor:
     """Buffers whose published values are known: blur kernels, bin numbers, counters."""
     if name.endswith(".kernel"):
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
         gain = 4 if "upsample" in name or "convs." in name else 1  # blurs behind a doubling restore the mean
         return torch.outer(taps, taps) / 64 * gain
-    if name.endswith("down.weight") and len(shape) == 4 and shape[1] == 1:
+    if _is_blur(name, shape):
         distance = torch.arange(shape[-1]) - (shape[-1] - 1) / 2
         bell = torch.exp(-(distance**2) / 4.5)
         bell = torch.outer(bell, bell)

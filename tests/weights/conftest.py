@@ -1,0 +1,52 @@
+"""Model folders of their own, small published files made of random numbers, and a hub that serves a folder over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facechain_impl.weights import manifest, stand_ins
+from facechain_impl.weights.entry import Entry
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch) -> Path:
+    """The host's models folder, empty."""
+    folder_paths = pytest.importorskip("folder_paths", reason="set COMFYUI_PATH to the folder of ComfyUI")
+    from facechain_impl.host import folders
+
+    base = tmp_path / "models"
+    monkeypatch.setattr(folder_paths, "models_dir", str(base))
+    categories = ("loras", "checkpoints", "controlnet", "diffusers", "upscale_models")
+    paths = {name: ([str(base / name)], {".safetensors"}) for name in categories}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", paths)
+    folders.register()
+    for category in paths:
+        (base / category).mkdir(parents=True, exist_ok=True)
+    return base
+
+
+@pytest.fixture
+def published(models):
+    """Writes the file of a name as it is published, from random numbers: published("flcm", half=True)."""
+
+    def write(name: str, folder: Path | None = None, **changes) -> Path:
+        entry = manifest.get(name)
+        path = (folder / entry.repo if folder else models / "facechain" / entry.repo.split("/")[1]) / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".onnx", ".jpg", ".mat"):
+            stand_ins.OTHER_FILES[name](path, 1)
+        else:
+            torch.save(container(entry, **changes), path, _use_new_zipfile_serialization=not changes.get("legacy"))
+        return path
+
+    return write
+
+
+def container(entry: Entry, half: bool = False, prefix: str = "", seed: int = 1, legacy: bool = False, **extra) -> dict:
+    """What the published pickle of `entry` holds."""
+    tensors = stand_ins.make(entry.layout(), seed)
+    tensors = {prefix + name: value.half() if half and value.is_floating_point() else value for name, value in tensors.items()}
+    return ({entry.key: tensors} if entry.key else tensors) | extra
