@@ -13,7 +13,7 @@ from ..errors import BadInput
 
 _TEMPLATE = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 ARCFACE_112 = np.array(_TEMPLATE, np.float32).astype(np.float64)  # rounded as the networks were trained
-FUSION_256 = (ARCFACE_112 * 256 / 112 - 128) * 0.85 + 128
+FUSION_256 = (np.array(_TEMPLATE) * 256 / 112 - 128) * 0.85 + 128
 ENHANCE_1024 = (ARCFACE_112 + 28) * 1024 / 168  # a quarter of 112 pixels of room on every side
 WHITE, BLACK = 1.0, 0.0
 

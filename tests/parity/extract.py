@@ -16,6 +16,17 @@ import numpy as np
 PIXELS = re.compile(r"bgr|rgb|crop_|photo_")
 PARTS = ("sample", "stride", "shape", "stats")
 ARRAYS: dict[str, str] = {
+    "align": (
+        "points reference matrices fusion256_matrices fusion256_inverse enhance1024_matrices enhance1024_inverse enhance1024_reference"
+    ),
+    "damofd": (
+        "x_shape x_range cls_stride8 cls_stride16 cls_stride32 reg_stride8/5 reg_stride16/3 reg_stride32 kps_stride8/11 kps_stride16/5 "
+        "kps_stride32/3"
+    ),
+    "geometry": (
+        "angle_points angle_radians angle_transform angle_regular_branch head_ellipses head_labels head_scores head_mask_bits "
+        "head_mask_sum head_mask_unique"
+    ),
     "deepdanbooru": "x_shape logits probabilities",
     "fact": (
         "x_shape tokens/7 global_unused projected/3 projected_null/3 block_hidden_shape block_one/2 block_one_images_scale "
