@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ..errors import BadInput
-from ..host import lora
+from ..host import lora, models
 from ..types import LoraEntry, Report
+from ..weights.files import model_stand_ins
 from . import lora_files
 
 # A LoRA for another variant of a model shares most keys with it; a few extra ones are common in sound files.
@@ -38,7 +39,7 @@ def tensors_of(entry: LoraEntry) -> dict[str, torch.Tensor]:
 
 def apply(model, clip, entries: list[LoraEntry]) -> tuple[object, object, Report]:
     """MODEL and CLIP with all LoRAs on top. A strength of 0 changes nothing, and neither does an empty list."""
-    report = Report("LoRA merge")
+    report = Report("LoRA merge", stand_ins=model_stand_ins(models.model_file(model)))
     for entry in entries:
         found = match(model, clip, entry)
         model, clip = lora.patched(model, clip, found, entry.strength_model, entry.strength_clip)

@@ -16,6 +16,7 @@ from ..errors import BadInput, FaceChainError
 from ..host import live, lora, models
 from ..host.progress import Progress, check_interrupt
 from ..types import Person, Report
+from ..weights.files import model_stand_ins
 from . import persons
 from .persons import IfExists
 from .train_adapters import Adapters, target_modules, tensors_for_file
@@ -65,6 +66,7 @@ class _Base:
     name: str
     digest: str
     identity: list[str] = field(default_factory=list)
+    stand_ins: tuple[str, ...] = ()
 
 
 def train_face_lora(request: TrainRequest) -> TrainResult:
@@ -101,7 +103,8 @@ def _base(request: TrainRequest) -> _Base:
     path = models.model_file(request.model)
     digest = models.file_hash(path) if path else models.layout_hash(request.model.model)
     patchers = (request.model, request.clip.patcher, request.vae.patcher)
-    return _Base(path.name if path else "unknown", digest, [digest, *(models.weights_digest(patcher) for patcher in patchers)])
+    identity = [digest, *(models.weights_digest(patcher) for patcher in patchers)]
+    return _Base(path.name if path else "unknown", digest, identity, model_stand_ins(path))
 
 
 def _finished(name: str, run: str) -> TrainResult | None:
@@ -126,7 +129,7 @@ def _train(request: TrainRequest, base: _Base, run: str, store: StateStore) -> T
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
-        stand_ins = _start(adapters[0], names, settings)
+        stand_ins = base.stand_ins + _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
         _require_space(store, adapters)

@@ -75,6 +75,13 @@ def weight_file(entry: Entry, name: str, path: Path) -> WeightFile:
     return WeightFile(name, path, origin(entry, path), (name, str(path), *_fingerprint(path)))
 
 
+def model_stand_ins(path: Path | None) -> tuple[str, ...]:
+    """For reports: the name of a model file of the host that is marked as a stand-in. Of any other file nothing can be said."""
+    if path is None or path.suffix != ".safetensors":
+        return ()
+    return (path.name,) if headers.read(path).metadata.get(MARK) == STAND_IN else ()
+
+
 def origin(entry: Entry, path: Path) -> Origin:
     """Published only where the download recorded it at the manifest's revision, or its hash is the documented one."""
     metadata = headers.read(path).metadata
