@@ -52,19 +52,19 @@ class AEINet(Network):
     @classmethod
     def layout(cls) -> Layout:
         with torch.device("meta"):
-            return _published(cls())
+            return published(cls())
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
         try:
             with torch.device("meta"):
-                expected = _published(cls(**cls.sizes(tensors)))
+                expected = published(cls(**cls.sizes(tensors)))
         except KeyError as missing:
             raise KeyMismatch(f"This is not a {cls.__name__}: it has no {missing.args[0]!r}. {describe(tensors)}") from missing
         problems = differences(expected, layout_of(tensors))
         if problems:
             raise KeyMismatch(f"The file does not fit {cls.__name__}. " + " ".join(problems))
-        return super().from_state_dict(_fold(tensors))
+        return super().from_state_dict(folded(tensors))
 
     def forward(self, face: torch.Tensor, identity: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return self.generator(self.encoder(self.deform(face, found, wanted)), identity)
@@ -83,7 +83,8 @@ class SpectralConv2d(nn.Conv2d):
     """Published with spectral normalisation around it; the normalised weight is computed once, at load."""
 
 
-def _published(network: nn.Module) -> Layout:
+def published(network: nn.Module) -> Layout:
+    """The layout of `network` as its file has it, with the three parts of every spectrally normalised weight."""
     layout = layout_of(network.state_dict())
     for name, module in network.named_modules():
         if isinstance(module, SpectralConv2d):
@@ -96,17 +97,17 @@ def _published(network: nn.Module) -> Layout:
     return layout
 
 
-def _fold(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def folded(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as `weight_bar / (u . W v)` with the stored u and v, without a further power step."""
-    folded = {}
+    result = {}
     for name, tensor in tensors.items():
         base, _, last = name.rpartition(".module.")
         if last == "weight_bar":
             u, v = (tensors[f"{base}.module.weight_{side}"].float() for side in "uv")
-            folded[f"{base}.weight"] = tensor.float() / torch.dot(u, tensor.float().flatten(1) @ v)
+            result[f"{base}.weight"] = tensor.float() / torch.dot(u, tensor.float().flatten(1) @ v)
         elif not last.startswith("weight_"):
-            folded[name.replace(".module.", ".")] = tensor
-    return folded
+            result[name.replace(".module.", ".")] = tensor
+    return result
 
 
 class AttributeEncoder(nn.Module):

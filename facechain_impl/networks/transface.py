@@ -39,13 +39,13 @@ class TransFace(Network):
 
     @classmethod
     def layout(cls) -> Layout:
-        return super().layout() | _unused()
+        return super().layout() | unused_heads()
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
         if "pos_embed" in tensors:
             _, count, width = tensors["pos_embed"].shape
-            problems = differences(_unused(width, count), layout_of(_select(tensors, unused=True)))
+            problems = differences(unused_heads(width, count), layout_of(_select(tensors, unused=True)))
             if problems:
                 raise KeyMismatch(f"The file does not fit {cls.__name__}. " + " ".join(problems))
         return super().from_state_dict(_select(tensors, unused=False))
@@ -59,7 +59,8 @@ def _select(tensors: Mapping[str, torch.Tensor], unused: bool) -> dict[str, torc
     return {name: tensor for name, tensor in tensors.items() if name.startswith(UNUSED) == unused}
 
 
-def _unused(width: int = 512, tokens: int = 144) -> Layout:
+def unused_heads(width: int = 512, tokens: int = 144) -> Layout:
+    """What the file holds beside the encoder."""
     flat = width * tokens
     with torch.device("meta"):
         heads = nn.Module()
