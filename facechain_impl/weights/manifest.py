@@ -92,7 +92,7 @@ FUSION = (
     Entry("fusion_gpen1024", "Face fusion, enhancement GPEN-1024", path="faceEnhance/GPEN-BFR-1024.pth", licence=GPEN,
           network="gpen:GPEN", megabytes=284.8, **FUSION_REPO),
     Entry("fusion_bfm", "Face fusion, Basel Face Model", path="BFM/BFM_model_front.mat", licence=BFM,
-          note="only the vertices of the 68 landmarks are read", **FUSION_REPO),
+          note="only the 17 vertices of the jaw are read, and kept beside it", **FUSION_REPO),
     Entry("fusion_alpha", "Face fusion, blending mask", path="alpha.jpg", licence=CARD, **FUSION_REPO),
 )  # fmt: skip
 
