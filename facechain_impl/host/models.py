@@ -154,9 +154,12 @@ def training_model(model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]
         if compute_dtype != patcher.model.get_dtype_inference():
             patcher.set_model_compute_dtype(compute_dtype)
         opened = TrainingModel(patcher)
+        hooks = [] if family(model) != "other" else _guard_norms(opened.module)
         try:
             yield opened
         finally:
+            for hook in hooks:
+                hook.remove()
             opened.close()
             management.unload_model_and_clones(patcher)
             management.soft_empty_cache()
@@ -169,8 +172,7 @@ def training_clip(clip) -> Iterator:
     opened = clip.clone()
     opened.patcher = private_copy(clip.patcher)
     opened.cond_stage_model = opened.patcher.model
-    norms = [module for module in opened.cond_stage_model.modules() if type(module).__name__.endswith("Norm")]
-    hooks = [norm.register_forward_pre_hook(_own_input) for norm in norms]
+    hooks = _guard_norms(opened.cond_stage_model)
     try:
         yield opened
     finally:
@@ -179,9 +181,10 @@ def training_clip(clip) -> Iterator:
         management.unload_model_and_clones(opened.patcher)
 
 
-def _own_input(module, inputs):
-    """The host adds to the residual stream in place, which would change what a norm keeps for the way back."""
-    return (inputs[0].clone(), *inputs[1:])
+def _guard_norms(module: torch.nn.Module) -> list:
+    """The host's transformers add to the residual stream in place, which would change what a norm keeps for the way back."""
+    norms = [child for child in module.modules() if type(child).__name__.endswith("Norm")]
+    return [norm.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:])) for norm in norms]
 
 
 @contextlib.contextmanager

@@ -38,9 +38,18 @@ def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
     """Trade time for memory while this lasts: every block keeps its input alone."""
     chosen = blocks(module) if wanted else []
     for block in chosen:
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = functools.partial(checkpoint, functools.partial(_on_copies, block.forward), use_reentrant=False)
     try:
         yield
     finally:
         for block in chosen:
             del block.forward
+
+
+def _on_copies(forward, *positional, **named):
+    """Blocks of the host may change their input in place, which they read a second time on the way back."""
+    return forward(*(_copied(value) for value in positional), **{key: _copied(value) for key, value in named.items()})
+
+
+def _copied(value):
+    return value.clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -54,6 +54,34 @@ def sdxl_model(seed: int = 2):
     return patcher(model)
 
 
+def flux_model(seed: int = 5):
+    """A MODEL of Flux's structure: one double and two single blocks of width 64, latents of 16 channels, rectified flow."""
+    base, supported = comfy("model_base"), comfy("supported_models")
+    unet = {
+        "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 48, "context_in_dim": 64, "hidden_size": 64,
+        "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2,
+        "qkv_bias": True, "guidance_embed": True, "txt_ids_dims": [], "dtype": torch.float32,
+    }  # fmt: skip
+    model = base.Flux(supported.Flux(unet), device=torch.device("cpu"))
+    randomise(model.diffusion_model, seed)
+    return patcher(model)
+
+
+class FixedClip:
+    """Stands in for text encoders that are large: a caption decides a random text of width 64 and a pooled one of 48."""
+
+    def __init__(self):
+        self.patcher = patcher(torch.nn.Linear(1, 1))
+        self.cond_stage_model = self.patcher.model
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens: str, show_pbar=True) -> list:
+        generator = torch.Generator().manual_seed(sum(tokens.encode()))
+        return [[torch.randn(1, 12, 64, generator=generator), {"pooled_output": torch.randn(1, 48, generator=generator)}]]
+
+
 class SmallClip:
     """CLIP of the host whose text encoders are small. Cached by pytest, never changed."""
 
@@ -78,16 +106,17 @@ class SmallClip:
 
 
 class SmallVae:
-    """Stands in for the host's VAE where its arithmetic does not matter: eight-fold averages, four channels."""
+    """Stands in for the host's VAE where its arithmetic does not matter: eight-fold averages, repeated over the channels."""
 
-    def __init__(self):
+    def __init__(self, channels: int = 4):
+        self.channels = channels
         self.patcher = patcher(torch.nn.Linear(1, 1))
         self.encodings = 0
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         self.encodings += len(pixels)
         small = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8) * 4 - 2
-        return torch.cat([small, small.mean(1, keepdim=True)], 1)
+        return torch.cat([small, small.mean(1, keepdim=True)], 1).repeat(1, self.channels // 4, 1, 1)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.interpolate((latents[:, :3] + 2) / 4, scale_factor=8).movedim(1, -1).clamp(0, 1)
@@ -114,6 +143,11 @@ def sd15():
 @pytest.fixture
 def sdxl():
     return SimpleNamespace(model=sdxl_model(), clip=SmallClip.sdxl(), vae=SmallVae())
+
+
+@pytest.fixture
+def flux():
+    return SimpleNamespace(model=flux_model(), clip=FixedClip(), vae=SmallVae(16))
 
 
 @pytest.fixture
