@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import align, check, faces, inpaint, lora, person, photos, rank, tagger, train
+    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, rank, tagger, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -32,6 +32,7 @@ async def comfy_entrypoint() -> ComfyExtension:
                 faces.FindFaces,
                 faces.PickFaces,
                 faces.StitchFaces,
+                fusion.FaceFusion,
                 inpaint.TwoStageInpaint,
                 lora.LoRAEntry,
                 lora.LoRAMerge,
