@@ -143,7 +143,7 @@ class CropFaces(io.ComfyNode):
                 io.Boolean.Input("upright", default=False, tooltip="Turn every face straight; Stitch Faces turns it back."),
             ],
             outputs=[
-                io.Image.Output("crops", tooltip="One batch, the faces of the first picture first. White where there is no picture."),
+                io.Image.Output("crops", tooltip="One batch, the faces of the first picture first. Edges are repeated outwards."),
                 FaceChainFaces.Output("faces", tooltip="The faces and how they were cut, for Stitch Faces."),
                 io.BoundingBox.Output("bboxes", tooltip="The boxes of the faces in the pictures."),
             ],

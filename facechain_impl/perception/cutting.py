@@ -9,8 +9,7 @@ import torch
 
 from ..errors import BadInput, FaceNotFound
 from ..host.memory import to_output
-from ..photos.crop import cut
-from ..photos.stitch import Patch, face_matrix, is_unedited, stitch
+from ..photos.stitch import Patch, cut_out, face_matrix, is_unedited, stitch
 from ..types import Face, Faces, Picture, Report, digest_of
 from .geometry import moved
 
@@ -31,7 +30,7 @@ def cut_faces(images: list[torch.Tensor], faces: Faces, size: int, share: float,
         ]
         pictures.append(replace(picture, faces=chosen))
         for face in chosen:
-            crops.append(to_output(cut(image, face.crop_transform, size)))
+            crops.append(to_output(cut_out(image, face.crop_transform, size)))
             known.append(Picture([moved(face, face.crop_transform)], (size, size), digest_of(crops[-1]), picture.name, picture.detector))
     if not crops:
         raise FaceNotFound(f"There is no face to cut out of {len(images)} pictures. Connect faces that were found in them.")

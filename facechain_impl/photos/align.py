@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..errors import BadInput
 
@@ -70,31 +71,28 @@ def shrink_of(matrix: np.ndarray) -> float:
     return 1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
 
 
-def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float = BLACK) -> torch.Tensor:
-    """`image` float [H, W, C] or [H, W] moved by a picture -> crop `matrix`: float32 on the CPU, bilinear, `border` outside the picture.
+def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None = BLACK) -> torch.Tensor:
+    """`image` float [H, W, C] or [H, W] moved by a picture -> crop `matrix`: float32 on the CPU, bilinear.
 
-    size is (height, width). Nothing is averaged when shrinking, see `warp_smooth`.
+    size is (height, width). Outside the picture lies `border`, or its repeated edge for None. Nothing is averaged when shrinking,
+    see `warp_smooth`.
     """
     left, top, right, bottom = _source_window(matrix, size, 2, image.shape)
-    if right <= left or bottom <= top:
-        return torch.full((*size, *image.shape[2:]), border)
     window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
     return _sample(window, square(matrix) @ shift(left, top), size, border)
 
 
-def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float = BLACK) -> torch.Tensor:
+def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None = BLACK) -> torch.Tensor:
     """Like `warp`, but a picture at least twice as fine as the crop is averaged first, so that fine detail does not alias."""
-    factor = int(shrink_of(matrix))
-    left, top, right, bottom = _source_window(matrix, size, 2 * factor, image.shape)
-    if factor < 2 or right <= left or bottom <= top:
+    factor = int(shrink_of(matrix) + 1e-6)
+    if factor < 2:
         return warp(image, matrix, size, border)
-    window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
-    fill = (0, 0) * (window.ndim - 2) + (0, -(right - left) % factor, 0, -(bottom - top) % factor)
-    window = torch.nn.functional.pad(window, fill, value=border)
-    blocks = window.unflatten(1, (-1, factor)).unflatten(0, (-1, factor))
+    left, top, right, bottom = _source_window(matrix, size, 2 * factor, image.shape)
+    window = _whole_blocks(image.detach()[top:bottom, left:right].to("cpu", torch.float32), factor, border)
+    blocks = window.unflatten(1, (-1, factor)).unflatten(0, (-1, factor)).mean((1, 3))
     # the centre of a block lies half a block less half a pixel after its first pixel
     offset = (factor - 1) / 2
-    return _sample(blocks.mean((1, 3)), square(matrix) @ _scaling(factor, left + offset, top + offset), size, border)
+    return _sample(blocks, square(matrix) @ _scaling(factor, left + offset, top + offset), size, border)
 
 
 def align112(image: torch.Tensor, points: np.ndarray) -> torch.Tensor:
@@ -106,22 +104,33 @@ def _scaling(factor: float, x: float, y: float) -> np.ndarray:
     return np.array([[factor, 0.0, x], [0.0, factor, y], [0.0, 0.0, 1.0]])
 
 
-def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float) -> torch.Tensor:
+def _whole_blocks(window: torch.Tensor, factor: int, border: float | None) -> torch.Tensor:
+    """`window` [h, w, ...] continued below and to the right to multiples of `factor`."""
+    height, width = window.shape[:2]
+    below, beside = -height % factor, -width % factor
+    if border is not None:
+        return F.pad(window, (0, 0) * (window.ndim - 2) + (0, beside, 0, below), value=border)
+    rows, columns = torch.arange(height + below).clamp(max=height - 1), torch.arange(width + beside).clamp(max=width - 1)
+    return window[rows][:, columns]
+
+
+def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None) -> torch.Tensor:
     """Bilinear sampling at exact positions: OpenCV 4 rounds them to 1/32 of a pixel, which costs up to three levels of 255."""
     back, (height, width) = invert(matrix), window.shape[:2]
     columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
     places = transform(np.stack([columns, rows], -1).reshape(-1, 2), back)
-    grid = (2 * places + 1) / [width, height] - 1
-    grid = torch.from_numpy(grid.astype(np.float32)).view(1, *size, 2)
-    planes = (window.reshape(height, width, -1) - border).permute(2, 0, 1)[None]
-    crop = torch.nn.functional.grid_sample(planes, grid, padding_mode="zeros", align_corners=False)
-    return (crop[0].permute(1, 2, 0) + border).reshape(*size, *window.shape[2:]).contiguous()
+    grid = torch.from_numpy(((2 * places + 1) / [width, height] - 1).astype(np.float32)).view(1, *size, 2)
+    mode, ground = ("border", 0.0) if border is None else ("zeros", border)
+    planes = (window.reshape(height, width, -1) - ground).permute(2, 0, 1)[None]
+    crop = F.grid_sample(planes, grid, padding_mode=mode, align_corners=False)
+    return (crop[0].permute(1, 2, 0) + ground).reshape(*size, *window.shape[2:]).contiguous()
 
 
 def _source_window(matrix: np.ndarray, size: tuple[int, int], margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The part x0 y0 x1 y1 of a picture of `shape` that the crop can see, `margin` pixels wider."""
+    """The part x0 y0 x1 y1 of a picture of `shape` that the crop can see, `margin` pixels wider, at least one pixel."""
     height, width = size
     corners = transform(np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - 0.5, invert(matrix))
-    low = np.floor(corners.min(0)).astype(int) - margin
-    high = np.ceil(corners.max(0)).astype(int) + margin + 1
-    return max(low[0], 0), max(low[1], 0), min(high[0], shape[1]), min(high[1], shape[0])
+    last = np.array([shape[1], shape[0]]) - 1
+    low = np.clip(np.floor(corners.min(0)) - margin, 0, last).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + margin, low, last).astype(int) + 1
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

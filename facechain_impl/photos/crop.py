@@ -71,9 +71,9 @@ def window_of(box: np.ndarray) -> Window:
     return Window(int((x0 + x1) / 2 - 0.5 * side), int((y0 + y1) / 2 - FACE_HEIGHT * side), side)
 
 
-def cut(image: torch.Tensor, matrix: np.ndarray, size: int = CROP_SIZE) -> torch.Tensor:
-    """The crop [size, size, 3] that `matrix` [3, 3] makes of `image` [H, W, 3], white where there is no picture."""
-    return warp_smooth(image, square(matrix), (size, size), WHITE).clamp(0, 1)
+def cut(image: torch.Tensor, matrix: np.ndarray, size: int = CROP_SIZE, border: float | None = WHITE) -> torch.Tensor:
+    """The crop [size, size, 3] that `matrix` [3, 3] makes of `image` [H, W, 3]; `border` outside, or its repeated edge for None."""
+    return warp_smooth(image, square(matrix), (size, size), border).clamp(0, 1)
 
 
 def contain(size: tuple[int, int], target: int = CROP_SIZE) -> np.ndarray:

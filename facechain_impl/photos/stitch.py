@@ -45,6 +45,11 @@ def face_matrix(box: np.ndarray, points: np.ndarray | None, share: float, size: 
     return np.vstack([np.column_stack([turn, (size - 1) / 2 - turn @ centre]), [0, 0, 1]])
 
 
+def cut_out(image: torch.Tensor, matrix: np.ndarray, size: int) -> torch.Tensor:
+    """The crop [size, size, 3] to edit. Edges are repeated outwards, so that no frame is painted into the picture on the way back."""
+    return cut(image, matrix, size, border=None)
+
+
 def feathered(size: int, feather: float) -> torch.Tensor:
     """Weights [size, size]: 1 inside, falling smoothly to 0 at the edge over the share `feather` of the side."""
     edge = torch.arange(size, dtype=torch.float32)
@@ -84,7 +89,7 @@ def is_unedited(image: torch.Tensor, patch: Patch) -> bool:
     """Whether the crop is still what was cut out of `image`."""
     if patch.crop.shape[0] != patch.size:
         return False
-    return torch.equal(cut(image, patch.matrix, patch.size).to(patch.crop), patch.crop)
+    return torch.equal(cut_out(image, patch.matrix, patch.size).to(patch.crop), patch.crop)
 
 
 def _placed(patch: Patch, feather: float, left: int, top: int, window: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +98,7 @@ def _placed(patch: Patch, feather: float, left: int, top: int, window: tuple[int
     weights = feathered(patch.crop.shape[0], feather)
     if patch.mask is not None:
         weights = weights * _fitted(patch.mask, patch.crop.shape[0])
-    return warp_smooth(weights, back, window).clamp(0, 1), warp_smooth(patch.crop, back, window)
+    return warp_smooth(weights, back, window).clamp(0, 1), warp_smooth(patch.crop, back, window, None)
 
 
 def _fitted(mask: torch.Tensor, size: int) -> torch.Tensor:
