@@ -10,7 +10,7 @@ from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.portrait.two_stage import Nets, Settings
 from ..facechain_impl.types import NoFace
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 
 MAX_PERSONS = 100
 
@@ -194,6 +194,7 @@ def _knowledge() -> list[io.Input]:
         io.Image.Input(
             "face_image", optional=True, tooltip="A photo of the person in the model, for the fusion where no persons are connected."
         ),
+        io.String.Input("names", optional=True, force_input=True, tooltip="Names of the pictures, for the report."),
     ]
 
 
@@ -204,8 +205,10 @@ def _material(lists: dict, values: dict) -> Material:
     def masks(name: str):
         return [mask for batch in lists.get(name) or [] for mask in batch.reshape(-1, *batch.shape[-2:])]
 
+    images = pictures("image")
     return Material(
-        pictures("image"),
+        images,
+        picture_names(lists.get("names") or [], images),
         values.get("faces"),
         masks("face_mask"),
         masks("human_mask"),

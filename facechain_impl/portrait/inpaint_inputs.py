@@ -13,6 +13,7 @@ from ..perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
 from ..perception.faces import find_faces
 from ..perception.parsing import HumanParser
 from ..perception.recognition import FaceRecognition, embed_faces
+from ..photos import pixels
 from ..types import Face, Faces, Person
 from . import fusion
 from .group_inpaint import Template
@@ -33,6 +34,7 @@ class Material:
     """
 
     images: Sequence[torch.Tensor]
+    names: Sequence[str]
     faces: Faces | None = None
     face_masks: Sequence[torch.Tensor] = ()
     human_masks: Sequence[torch.Tensor] = ()
@@ -41,12 +43,18 @@ class Material:
     drawings: Sequence[torch.Tensor] = ()
     generated: Sequence[torch.Tensor] = ()
 
-    def templates(self, faces: list[list[Face]]) -> list[Template]:
+    def check(self) -> None:
+        """Raises BadInput for pictures that cannot be used, and for lists that belong to another number of them."""
+        pixels.check_all(list(self.images), list(self.names))
+        for number, image in enumerate(self.generated, 1):
+            pixels.check(image, f"stage-1 picture {number}")
         lists = {"face_mask": self.face_masks, "human_mask": self.human_masks, "skin_mask": self.neck_masks}
         lists |= {"pose_keypoint": self.poses, "pose_image": self.drawings}
         for name, values in lists.items():
             if len(values) not in (0, 1, len(self.images)):
                 raise BadInput(f"{name} has {len(values)} entries for {len(self.images)} pictures. Connect one, or one for each picture.")
+
+    def templates(self, faces: list[list[Face]]) -> list[Template]:
         return [self._template(index, found) for index, found in enumerate(faces)]
 
     def _template(self, index: int, faces: list[Face]) -> Template:
@@ -55,7 +63,7 @@ class Material:
 
         given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
         pose = Pose(of(self.poses), of(self.drawings))
-        return Template(f"picture {index + 1}", self.images[index], faces, given, pose, self.generated)
+        return Template(self.names[index], self.images[index], faces, given, pose, self.generated)
 
     def all_masks(self, neck: bool) -> bool:
         """Whether every mask that is needed is connected, so that nothing has to be parsed."""
@@ -73,7 +81,11 @@ class Looking:
 
 
 def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: bool, enhance: bool) -> Looking:
-    """Open what is needed to look at the pictures. `face_model` is the host's FACE_DETECTION_MODEL or None. Raises WeightsError."""
+    """Check the pictures and open what is needed to look at them. `face_model` is the host's FACE_DETECTION_MODEL or None.
+
+    Raises BadInput, WeightsError.
+    """
+    material.check()
     detector = _detector(choice, face_model)
     stand_ins = set(detector.origin_names)
     parser = None
@@ -92,7 +104,7 @@ def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: 
 
 def find_known(material: Material, detector: Detector, persons: Sequence[Person], how: Assign, looking: Looking) -> list[list[Face]]:
     """The faces of every picture from left to right, with embeddings where they decide who is who."""
-    found = find_faces(list(material.images), detector, material.faces)
+    found = find_faces(list(material.images), detector, material.faces, list(material.names))
     looking.stand_ins.update(found.stand_ins)
     faces = [[replace(face) for face in left_to_right(picture.faces)] for picture in found.pictures]
     if how in (Assign.AUTO, Assign.LIKENESS) and any(person.embedding is not None for person in persons):
