@@ -20,6 +20,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+SETTLE_MS = 1500
 VIEW = {"width": 1600, "height": 900}
 
 READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types.FaceChain_ModelCheck"
@@ -86,7 +87,10 @@ async (workflow) => {
 }
 """
 
-SETTINGS = {"Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.TutorialCompleted": True}
+SETTINGS = {
+    "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False, "Comfy.TutorialCompleted": True,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+}  # fmt: skip
 
 
 def identity(title: str) -> str:
@@ -98,7 +102,7 @@ def open_editor(page: Page, server: str) -> None:
     page.request.post(f"{server}/settings", data=SETTINGS)
     page.goto(server)
     page.wait_for_function(READY)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(SETTLE_MS)
     page.keyboard.press("Escape")
 
 
@@ -108,7 +112,7 @@ def build(page: Page, title: str, extras: dict) -> None:
     (HERE / f"{title}.json").write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     page.evaluate(SHOW, saved)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=HERE / f"{title}.jpg", type="jpeg", quality=80)
 
 

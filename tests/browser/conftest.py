@@ -1,0 +1,33 @@
+"""The graph editor in headless Chromium, as a user has it in front of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from launcher.testing import in_ci
+from workflows import build
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("FACECHAIN_CHROMIUM")
+    if not chromium:
+        (pytest.fail if in_ci() else pytest.skip)("FACECHAIN_CHROMIUM names no browser; `python run.py test` finds one")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=build.FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server) -> Iterator[Page]:
+    """The editor, loaded, with nothing lying over the canvas."""
+    opened = browser.new_page(viewport=build.VIEW)
+    opened.set_default_timeout(30_000)
+    build.open_editor(opened, server.client.url)
+    yield opened
+    opened.close()

@@ -1,0 +1,71 @@
+"""What a newcomer does in the editor: pick the template, choose a checkpoint, run it, read what the nodes say, come back later."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
+
+TITLE = "Train My Portrait"
+SMALL = {"steps": 2, "resolution": 64, "variants": 1, "preview_every": 0}
+
+SET_WIDGETS = """
+([title, values]) => {
+  const node = app.graph.nodes.find((candidate) => candidate.title === title);
+  for (const [name, value] of Object.entries(values)) node.widgets.find((widget) => widget.name === name).value = value;
+}
+"""
+
+WIDGET_PLACE = """
+([title, name]) => {
+  const node = app.graph.nodes.find((candidate) => candidate.title === title);
+  const widget = node.widgets.find((candidate) => candidate.name === name);
+  app.canvas.centerOnNode(node);
+  app.canvas.draw(true, true);
+  const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.y + 10]);
+  const box = app.canvas.canvas.getBoundingClientRect();
+  return [box.left + x, box.top + y];
+}
+"""
+
+REPORTS = "() => [...document.querySelectorAll('.facechain-report')].map((report) => report.innerText)"
+RUNS = "async () => Object.values(await (await fetch('/history')).json()).map((entry) => entry.status.status_str)"
+
+
+def pick_template(page: Page) -> None:
+    page.locator("button[aria-label^='Templates']").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("facechain-studio", exact=True).first.click()
+    dialog.get_by_text(TITLE).first.click()
+    page.wait_for_function("(title) => app.graph.nodes.some((node) => node.title === title)", arg="Train")
+
+
+def choose(page: Page, title: str, widget: str, value: str) -> None:
+    """Click a list on a node and then one of its entries."""
+    page.mouse.click(*page.evaluate(WIDGET_PLACE, [title, widget]))
+    page.locator(".litemenu-entry", has_text=value).first.click()
+
+
+def wait_for_reports(page: Page) -> str:
+    page.wait_for_function(f"() => ({REPORTS})().some((text) => text.includes('aligned'))", timeout=180_000)
+    return "\n".join(page.evaluate(REPORTS))
+
+
+def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, client):
+    pick_template(page)
+    choose(page, "Choose a checkpoint", "ckpt_name", checkpoint)
+    page.evaluate(SET_WIDGETS, ["Train", SMALL])
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    page.wait_for_function(f"async () => (await ({RUNS})()).length > 0", timeout=240_000)
+    assert page.evaluate(RUNS)[-1] == "success"
+    shown = wait_for_reports(page)
+    assert "1 of 1 photos aligned" in shown
+    assert "eileen_collins" in shown
+    assert "STAND-IN" in shown
+    page.wait_for_timeout(2000)
+    page.reload()
+    page.wait_for_function("() => window.app?.graph?.nodes.length > 5")
+    again = wait_for_reports(page)
+    assert "1 of 1 photos aligned (earlier run)" in again
+    expect(page.locator(".facechain-report p.stand-in").first).to_be_attached()
