@@ -52,7 +52,8 @@ def target(picture: int, face: Face) -> Target:
 
 
 def open_fusion(enhance: bool = True) -> FaceFusion:
-    """The fusion with its published networks. Raises MissingWeights or WeightsError."""
+    """The fusion with its published networks. Raises MissingWeights that names every missing file, or WeightsError."""
+    models.require(*_files(enhance))
     jaw = bfm.FaceShape.from_state_dict(basel.jaw(load.find("fusion_bfm")))
     alpha = paste.read_alpha(load.find("fusion_alpha").path)
     generator, identity, reconstruction = (models.open_network(name) for name in NETWORKS[:3])
@@ -62,7 +63,11 @@ def open_fusion(enhance: bool = True) -> FaceFusion:
 
 def stand_ins(enhance: bool = True) -> tuple[str, ...]:
     """Names of the files of the fusion that are stand-ins on this machine."""
-    return models.stand_ins(*NETWORKS, *((ENHANCER,) if enhance else ()))
+    return models.stand_ins(*_files(enhance))
+
+
+def _files(enhance: bool) -> tuple[str, ...]:
+    return (*NETWORKS, ENHANCER) if enhance else NETWORKS
 
 
 class FaceFusion:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.errors import BadInput, FaceNotFound
+from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
 from facechain_impl.networks.bfm import JAW, FaceShape
 from facechain_impl.portrait import fusion as fusion_module
 from facechain_impl.portrait import fusion_faces
@@ -200,6 +200,16 @@ def test_face_images_must_be_one_or_as_many_as_pictures(run):
     user = (picture(seed=5), [(150, 100)])
     with pytest.raises(BadInput, match="2 face images for 3 pictures"):
         run([(picture(seed=i), PLACES) for i in range(3)], [user, user])
+
+
+def test_all_missing_files_are_named_at_once(monkeypatch):
+    monkeypatch.setattr(fusion_module.models.files, "published", lambda entry: None)
+    monkeypatch.setattr(fusion_module.models.files, "stand_in", lambda entry: None)
+    with pytest.raises(MissingWeights) as missing:
+        fusion_module.open_fusion(enhance=False)
+    lines = str(missing.value).splitlines()
+    assert len(lines) == 5 and all("python run.py models get fusion_" in line for line in lines)
+    assert not any("gpen" in line for line in lines)
 
 
 def test_the_progress_counts_every_face_twice_with_enhancement(run, monkeypatch):
