@@ -20,8 +20,8 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
     picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
     """
     names = names or [f"picture {number}" for number in range(1, len(images) + 1)]
-    pictures = [known.of(image) if known else None for image in images]
-    stand_ins = known.stand_ins if known else ()
+    pictures = [known.of(image) if known is not None else None for image in images]
+    stand_ins = known.stand_ins if known is not None else ()
     missing = [index for index, picture in enumerate(pictures) if picture is None]
     if missing:
         detector = open_detector(detector) if isinstance(detector, str) else detector

@@ -149,7 +149,7 @@ class Preparation:
         """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""
         if not self._detector.looks_twice:
             known = find_faces([photo.image for photo in photos], self._detector, known)
-        pictures = [known.of(photo.image) if known else None for photo in photos]
+        pictures = [known.of(photo.image) if known is not None else None for photo in photos]
         for photo, picture in zip(photos, pictures):
             if picture:
                 photo.faces = [moved(face, photo.to_turned) for face in picture.faces]
@@ -239,7 +239,7 @@ class Preparation:
         for photo in kept:
             shown = photo.crop if photo.is_good else crop.cut(photo.image, crop.contain(photo.image.shape[:2]))
             photo.crop = to_output(shown)
-        names = dict.fromkeys((*(known.stand_ins if known else ()), *self._detector.origin_names, *self._networks.stand_ins))
+        names = dict.fromkeys((*(known.stand_ins if known is not None else ()), *self._detector.origin_names, *self._networks.stand_ins))
         pictures = [_picture(photo, self._detector.name) for photo in photos]
         return Prepared([photo.crop for photo in kept], Faces(pictures, tuple(names), [_crop_picture(photo) for photo in kept]), photos)
 
