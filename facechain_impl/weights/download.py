@@ -47,16 +47,9 @@ def announcement(entry: Entry) -> list[str]:
 
 def fetch(entry: Entry, companions: bool = False) -> Path:
     """The file in a folder of its own, where an interrupted download goes on. Raises WeightsError."""
-    work = work_folder(entry)
     patterns = [f"{entry.path}*" if entry.is_folder else entry.path, *(COMPANIONS if companions else [])]
-    whole_repository = entry.path == "./"
-    try:
-        snapshot_download(entry.repo, revision=entry.revision, local_dir=str(work), allow_patterns=None if whole_repository else patterns)
-    except (HubError, OSError) as error:
-        raise WeightsError(
-            f"{entry.repo} {entry.revision} could not be downloaded: {error} Check the connection and run the command again; "
-            "it goes on where it stopped."
-        ) from error
+    work = work_folder(entry)
+    snapshot(entry.repo, entry.revision, None if entry.path == "./" else patterns, work)
     found = work / entry.path
     if not found.exists():
         raise WeightsError(
@@ -65,12 +58,24 @@ def fetch(entry: Entry, companions: bool = False) -> Path:
     return found
 
 
-def listing(entry: Entry) -> list[dict]:
-    """Path and size of every file that the repository has at the pinned revision. Raises WeightsError."""
+def snapshot(repo: str, revision: str, patterns: list[str] | None, folder: Path) -> None:
+    """The files of a repository that match one of `patterns`, below `folder`. Raises WeightsError."""
     try:
-        return HubApi().get_model_files(entry.repo, revision=entry.revision, recursive=True)
+        snapshot_download(repo, revision=revision, local_dir=str(folder), allow_patterns=patterns)
     except (HubError, OSError) as error:
-        raise WeightsError(f"{entry.repo} {entry.revision} could not be listed: {error}") from error
+        raise WeightsError(
+            f"{repo} {revision} could not be downloaded: {_first_line(error)}. Check the connection and run the command again; "
+            "it goes on where it stopped."
+        ) from error
+
+
+def listing(repo: str, revision: str) -> dict[str, int]:
+    """Path and size in bytes of every file that a repository has. Raises WeightsError."""
+    try:
+        rows = HubApi().get_model_files(repo, revision=revision, recursive=True)
+    except (HubError, OSError) as error:
+        raise WeightsError(f"{repo} {revision} could not be listed: {_first_line(error)}.") from error
+    return {row["Path"]: int(row["Size"] or 0) for row in rows}
 
 
 def work_folder(entry: Entry) -> Path:
@@ -134,3 +139,7 @@ def _move(source: Path, target: Path) -> None:
         os.replace(source, target)
     except OSError as error:
         raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

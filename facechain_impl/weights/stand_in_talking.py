@@ -1,4 +1,4 @@
-"""The layouts of narrow talking-head networks: an eighth of the published widths draws a frame in a fraction of a second."""
+"""The layouts of narrow talking-head networks, which draw a frame in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from ..networks.base import Layout, layout_of
 from . import manifest
 from .entry import Entry
 
+POINTS = 3
 AUDIO = (8, 16, 32, 64, 128)
 SIZES = {
-    "sadtalker_keypoints:KeyPoints": {"down_widths": (8, 16, 32, 64, 128), "up_widths": (64, 32, 16, 8, 8)},
+    "sadtalker_keypoints:KeyPoints": {"down_widths": (8, 8, 16, 16, 32), "up_widths": (32, 16, 8, 8, 4), "points": POINTS},
     "sadtalker_generator:Generator": {
-        "widths": (8, 16, 32),
-        "volume": 8,
+        "widths": (8, 8, 16),
+        "volume": 2,
         "volume_blocks": 1,
-        "hourglass": ((16, 16, 32, 64, 64), (64, 32, 16, 16, 8)),
-        "decoder": (32, 16, 8),
-        "hidden": 16,
+        "compressed": 1,
+        "points": POINTS,
+        "hourglass": ((4, 8, 16, 16, 16), (16, 16, 8, 4, 4)),
+        "decoder": (16, 8, 8),
+        "hidden": 8,
     },
     "sadtalker_audio:ExpNet": {"audio_widths": AUDIO},
     "sadtalker_audio:PoseVAE": {"audio_widths": AUDIO, "widths": (8, 16, 32, 64), "discriminator": (16, 32, 64)},
     "recon:FaceReconstruction": {"width": 8},
-    "sadtalker_mapping:MappingNet": {"width": 64},
-    "sadtalker_mapping:MappingNetFull": {"width": 64},
+    "sadtalker_mapping:MappingNet": {"width": 64, "points": POINTS},
+    "sadtalker_mapping:MappingNetFull": {"width": 64, "points": POINTS},
     "fan:FAN": {"width": 64},
 }
 NAMES = ("sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full", "sadtalker_fan")

@@ -27,27 +27,27 @@ TAGS = 9176
 RANK = 4
 TEXT_WIDTH = 768
 FIXED = ("integral.project", ".kernel", COUNTER)
-STANDARD = re.compile(r"classbias$|noises\.noise\d+$|constant_input\.weight$")
+STANDARD = re.compile(r"classbias$")
 TABLE = re.compile(r"(level_embed|query_feat|query_embed)(\.weight)?$|(^|\.)(pos_embed|latents|mask_token|input\.input)$")
 SCALES = (
-    # last norm or projection of a residual branch, so that depth does not multiply the signal
-    (r"(res_layer\.4|layer\d\.\d+\.bn[23]|res\d\.\d+\.conv3\.norm|body\.\d+\.conv2\.norm\.norm)\.weight$", 0.4),
-    (r"(^|\.)(bn[123]|downsample\.0|bn_end\d)\.weight$|audio_encoder\.\d+\.conv_block\.1\.weight$", 0.6),
-    (r"^n_Conv_\d+\.weight$", 0.7),
-    (r"conv_body_(down|up)\.\d\.(conv2|skip)\.weight$|resblocks_3d\.3dr\d\.conv2\.weight$|^generator\.second\.weight$", 0.4),
-    (r"(modulation|modulated_conv|style_conv1|style_convs\.\d+|condition_(scale|shift)\.\d\.2)\.weight$", 0.3),
+    # last norm of a residual branch, so that depth does not multiply the signal
+    (r"(res_layer\.4|layer\d\.\d+\.bn[23]|res\d\.\d+\.conv3\.norm|conv2\.norm\.norm|resblocks_3d\.3dr\d\.norm2)\.weight$", 0.4),
+    (r"(^|\.)(bn[123]|downsample\.0|bn_end\d)\.weight$|audio_encoder\.\d+\.conv_block\.1\.weight$", 0.4),
+    (r"^n_Conv_\d+\.weight$|^generator\.second\.weight$", 0.7),
     (r"predictor\.transformer_.*(out_proj|linear2)\.weight$", 0.1),
     (r"predictor\.(query_feat|class_embed)\.weight$", 4.0),
     # first layers that read pictures in 0..255
     (r"^(body\.conv1|landmark_net\.conv_pre\.0)\.weight$", 0.012),
-    # heads
+    # last layers
     (r"^bbox_head\.stride_(reg|cls)\.0\.weight$|^(outc|dc_images_6|out|final)\b.*weight$|kp\.weight$|mapping1\.weight$", 0.5),
+    (r"to_rgb\w*(\.\d)?\.conv\.weight$|^(out_img_conv|out_mask_conv)\.conv2d\.weight$", 0.3),
     (r"^(ClassHead|BboxHead|LandmarkHead)\..*weight$|(^|\.)(fc|final_layers\.\d)\.weight$|^fc_(t|exp)\.weight$", 0.02),
+    (r"^(cls_net|landmark_net)\.(fc\w*|out\w*)\.weight$", 0.2),
 )
 SHIFTS = (
     (r"^bbox_head\.stride_reg\.0\.bias$", 2.0),
     (r"^bbox_head\.stride_cls\.0\.bias$", -1.9),
-    (r"(modulation|condition_scale\.\d\.2)\.bias$", 1.0),
+    (r"modulation\.bias$", 1.0),
 )
 
 
@@ -100,7 +100,7 @@ def _value(name: str, shape: tuple, dtype: torch.dtype, shapes: Layout, equalise
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     value = _random(name, shape, shapes, equalised, generator)
     for pattern, factor in SCALES:
-        if not equalised and re.search(pattern, name):
+        if re.search(pattern, name):
             value = value * factor
     for pattern, offset in SHIFTS:
         if re.search(pattern, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from facechain_impl.weights import manifest, stand_ins
 from facechain_impl.weights.entry import Entry
+
+from .hub import Hub, serving
 
 
 @pytest.fixture
@@ -50,3 +53,20 @@ def container(entry: Entry, half: bool = False, prefix: str = "", seed: int = 1,
     tensors = stand_ins.make(entry.layout(), seed)
     tensors = {prefix + name: value.half() if half and value.is_floating_point() else value for name, value in tensors.items()}
     return ({entry.key: tensors} if entry.key else tensors) | extra
+
+
+@pytest.fixture(scope="session")
+def _hub(tmp_path_factory) -> Iterator[Hub]:
+    """One for the whole session: the client reads the address once."""
+    with serving(tmp_path_factory.mktemp("hub")) as (server, address), pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MODELSCOPE_ENDPOINT", address)
+        environment.setenv("MODELSCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield server
+
+
+@pytest.fixture
+def hub(_hub, tmp_path, models) -> Hub:
+    """A hub on this machine, and the client pointed at it. `hub.folder` is what it serves."""
+    _hub.reset(tmp_path / "hub")
+    return _hub
