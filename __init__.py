@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, rank, tagger, train
+    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, rank, tagger, talking, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -41,6 +41,10 @@ async def comfy_entrypoint() -> ComfyExtension:
                 photos.LoadPhotos,
                 rank.RTSRank,
                 tagger.Tagger,
+                talking.EditMotion,
+                talking.MotionFromAudio,
+                talking.RenderMotion,
+                talking.SadTalkerNode,
                 train.TrainFaceLoRA,
             ]
 

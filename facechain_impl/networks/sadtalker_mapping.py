@@ -28,7 +28,7 @@ class HeadMotion:
 class MappingNet(Network):
     """forward(windows [N, coefficients, 27]) -> HeadMotion. 70 coefficients for crops, 73 for whole pictures."""
 
-    def __init__(self, coefficients: int = 70, width: int = 1024):
+    def __init__(self, coefficients: int = 70, width: int = 1024, points: int = POINTS):
         super().__init__()
         self.coefficients = coefficients
         self.first = nn.Sequential(nn.Conv1d(coefficients, width, 7))
@@ -38,12 +38,12 @@ class MappingNet(Network):
         self.fc_pitch = nn.Linear(width, BINS)
         self.fc_roll = nn.Linear(width, BINS)
         self.fc_t = nn.Linear(width, 3)
-        self.fc_exp = nn.Linear(width, 3 * POINTS)
+        self.fc_exp = nn.Linear(width, 3 * points)
 
     @classmethod
     def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
         width, coefficients, _ = tensors["first.0.weight"].shape
-        return {"coefficients": coefficients, "width": width}
+        return {"coefficients": coefficients, "width": width, "points": tensors["fc_exp.weight"].shape[0] // 3}
 
     def forward(self, windows: torch.Tensor) -> HeadMotion:
         x = self.first(windows)
@@ -56,5 +56,5 @@ class MappingNet(Network):
 class MappingNetFull(MappingNet):
     """The one for whole pictures: it also sees scale and place of the face."""
 
-    def __init__(self, coefficients: int = 73, width: int = 1024):
-        super().__init__(coefficients, width)
+    def __init__(self, coefficients: int = 73, width: int = 1024, points: int = POINTS):
+        super().__init__(coefficients, width, points)

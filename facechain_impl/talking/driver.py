@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from .audio import Speech
 from .crop import Cut
-from .faces import Portrait
+from .faces import FaceFinder, Portrait
 from .motion import Motion, MotionPlan
 
 Step = Callable[[], None]
@@ -22,21 +23,26 @@ class Subject:
 
     portrait: Portrait
     cut: Cut
-    state: object = None
-    notes: list[str] = field(default_factory=list)
+    state: object
 
 
 class Driver(ABC):
     """prepare once, plan the whole clip, then draw it piece by piece.
 
-    name: shown to the user. space: of its motion plans, see MotionPlan. sizes: sides of the squares it draws. device: where it
-    draws. weights: manifest names of its files.
+    name: shown to the user. space: of its motion plans, see MotionPlan. sizes: sides of the squares that it can draw, size: of
+    those that this one draws. weights: manifest names of its files.
     """
 
     name: str
     space: str
     sizes: tuple[int, ...]
+    size: int
     weights: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it draws."""
 
     @property
     @abstractmethod
@@ -58,6 +64,10 @@ class Driver(ABC):
     @abstractmethod
     def automatic_batch(self) -> int:
         """Frames at a time that fit into free memory."""
+
+    @abstractmethod
+    def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:
+        """The motion of the face in the first `count` frames of another video, a path or a stream. Raises BadInput."""
 
     @abstractmethod
     def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:

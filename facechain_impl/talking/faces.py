@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from ..perception.detection import Detector
-from ..perception.faces import find_faces
+from ..perception import detection
+from ..perception.detection import Detector, open_detector
 from ..perception.landmarks98 import Landmarks98, to_68
-from ..types import Face, Faces, Origin
-from .landmarks import from_five, landmarks_68
+from ..perception.models import open_network
+from ..perception.retinaface import FACEXLIB, RetinaFace
+from ..types import Faces, Origin, Picture, digest_of
+from .landmarks import FIVE_POINTS, from_five, landmarks_68
 
-FIVE_NOTE = "its five points were spread over a schematic face of 68 landmarks"
+RETINAFACE = "RetinaFace"
+DETECTORS = (RETINAFACE, detection.BUILT_IN, detection.DAMOFD)
+NETWORK = "98-point network"
+LANDMARKS = (NETWORK, FIVE_POINTS)
 
 
 class Order(str, Enum):
@@ -23,6 +29,9 @@ class Order(str, Enum):
     LARGEST = "Largest first"
     SCORE = "Surest first"
     LEFT = "From the left"
+
+
+KEYS = {Order.LARGEST: lambda face: -face.area, Order.SCORE: lambda face: -face.score, Order.LEFT: lambda face: face.box[0]}
 
 
 @dataclass
@@ -40,66 +49,63 @@ class Portrait:
 
 
 class FaceFinder:
-    """Finds the face to animate.
+    """Finds the face to animate. Networks are opened when a picture needs them.
 
-    detector: or its choice as a word. landmarks: the 98-point network, or None to spread the detector's five points over a
-    schematic face. known: faces that replace both for the pictures in which they were found.
+    detector, landmarks: one of DETECTORS and of LANDMARKS; with FIVE_POINTS the detector's points are spread over a schematic face.
+    known: faces that replace both for the pictures in which they were found.
     """
 
-    def __init__(
-        self,
-        detector: Detector | str,
-        landmarks: Landmarks98 | None = None,
-        known: Faces | None = None,
-        order: Order = Order.LARGEST,
-        number: int = 1,
-    ):
-        self.detector, self.landmarks, self.known = detector, landmarks, known
+    def __init__(self, detector: str, landmarks: str, known: Faces | None = None, order: Order = Order.LARGEST, number: int = 1):
+        self.choice, self.landmarks, self.known = detector, landmarks, known
         self.order, self.number = order, number
-        self.stand_ins: tuple[str, ...] = ()
+        self._stand_ins: tuple[str, ...] = known.stand_ins if known else ()
+
+    @cached_property
+    def detector(self) -> Detector:
+        if self.choice != RETINAFACE:
+            return open_detector(self.choice)
+        return RetinaFace(open_network("sadtalker_retinaface"), bgr=True, rules=FACEXLIB)
+
+    @cached_property
+    def network(self) -> Landmarks98:
+        return Landmarks98(open_network("sadtalker_fan"))
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """Networks that ran on stand-in weights so far."""
+        opened = vars(self)
+        names = opened["detector"].origin_names if "detector" in opened else ()
+        fan = ("sadtalker_fan",) if "network" in opened and self.network.origin is Origin.STAND_IN else ()
+        return tuple(dict.fromkeys((*self._stand_ins, *names, *fan)))
 
     def portrait(self, image: torch.Tensor) -> Portrait | None:
         """The face of `image`, float RGB [H, W, 3] in 0..1, or None where it has not as many faces. Raises BadInput, WeightsError."""
-        reused = self.known.of(image) if self.known else None
-        faces = self.faces(image)
+        known = self.known.of(image) if self.known else None
+        faces = known.faces if known else self.detector.detect([image])[0]
         if len(faces) < self.number:
             return None
-        face = ordered(faces, self.order)[self.number - 1]
-        if reused is None and self.landmarks:
-            landmarks, source = self._found(image, face), "98-point network"
-        elif reused is None:
-            landmarks, source = from_five(face.points), "five points"
-        else:
-            landmarks, source = landmarks_68(face)
-        return Portrait(levels(image), landmarks, source)
-
-    def faces(self, image: torch.Tensor) -> list[Face]:
-        found = find_faces([image], self.detector, self.known)
-        self._note(*found.stand_ins)
-        return found.pictures[0].faces
+        face = sorted(faces, key=KEYS[self.order])[self.number - 1]
+        if known:
+            return Portrait(levels(image), *landmarks_68(face))
+        if self.landmarks == NETWORK:
+            return Portrait(levels(image), to_68(self.network.find(image, face)), NETWORK)
+        return Portrait(levels(image), from_five(face.points), FIVE_POINTS)
 
     def points(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Five points [5, 2] of every face in RGB uint8 [H, W, 3], without what is known of other pictures."""
-        found = find_faces([torch.from_numpy(pixels).float() / 255], self.detector)
-        self._note(*found.stand_ins)
-        return [np.asarray(face.points, np.float64) for face in found.pictures[0].faces]
+        """Five points [5, 2] of every face in RGB uint8 [H, W, 3]."""
+        faces = self.detector.detect([torch.from_numpy(pixels).float() / 255])[0]
+        return [np.asarray(face.points, np.float64) for face in faces]
 
-    def anonymous(self) -> FaceFinder:
-        """The same for other pictures, in which the largest face is meant."""
-        return FaceFinder(self.detector, self.landmarks)
-
-    def _found(self, image: torch.Tensor, face: Face) -> np.ndarray:
-        if self.landmarks.origin is Origin.STAND_IN:
-            self._note("sadtalker_fan")
-        return to_68(self.landmarks.find(image, face))
-
-    def _note(self, *names: str) -> None:
-        self.stand_ins = tuple(dict.fromkeys((*self.stand_ins, *names)))
+    def of_other_pictures(self) -> FaceFinder:
+        """The same for pictures about which nothing is known; the largest face is meant."""
+        return FaceFinder(self.choice, self.landmarks)
 
 
-def ordered(faces: list[Face], order: Order) -> list[Face]:
-    keys = {Order.LARGEST: lambda face: -face.area, Order.SCORE: lambda face: -face.score, Order.LEFT: lambda face: face.box[0]}
-    return sorted(faces, key=keys[order])
+def from_face_landmarks(face_landmarks, image: torch.Tensor) -> Faces:
+    """What the host's MediaPipe node found in `image`. Raises BadInput when it looked at another picture."""
+    detector = detection.from_landmarks(face_landmarks, [image])
+    faces = detector.detect([image])[0]
+    return Faces([Picture(faces, tuple(image.shape[:2]), digest_of(image), detector=detector.name)])
 
 
 def levels(image: torch.Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from ..perception.landmarks98 import to_68
 from ..photos.align import similarity, transform
 from ..types import Face
 
+GIVEN, FIVE_POINTS = "given landmarks", "five points"
 MESH = 468  # points of MediaPipe's mesh; ten more are irises
 
 # dlib's scheme in MediaPipe's mesh
@@ -41,15 +42,15 @@ _NEAREST = {"left eye": 0, "left brow": 0, "right eye": 1, "right brow": 1, "nos
 
 
 def landmarks_68(face: Face) -> tuple[np.ndarray, str]:
-    """float32 [68, 2] and a word for where they come from: "landmarks" where the face has them, "five points" otherwise."""
+    """float32 [68, 2] and where they come from: GIVEN where the face has them, else FIVE_POINTS."""
     count = 0 if face.landmarks is None else len(face.landmarks)
     if count == 68:
-        return np.asarray(face.landmarks, np.float32), "landmarks"
+        return np.asarray(face.landmarks, np.float32), GIVEN
     if count == 98:
-        return to_68(np.asarray(face.landmarks, np.float64)), "landmarks"
+        return to_68(np.asarray(face.landmarks, np.float64)), GIVEN
     if count >= MESH:
-        return np.asarray(face.landmarks, np.float32)[MESH_68], "landmarks"
-    return from_five(face.points), "five points"
+        return np.asarray(face.landmarks, np.float32)[MESH_68], GIVEN
+    return from_five(face.points), FIVE_POINTS
 
 
 def from_five(points: np.ndarray) -> np.ndarray:

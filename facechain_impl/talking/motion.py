@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -36,10 +36,15 @@ class MotionPlan:
     fps: int = FPS
     space: str = SPACE
     stand_ins: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.coefficients)
+
+    def edited(self, expression_scale: float, pose_scale: float, curves: dict[str, tuple[float, ...]]) -> MotionPlan:
+        """A plan with the expression scaled, the pose scaled around that of its first frame, and `curves` of angles laid over it."""
+        pose = self.pose[:1] + (self.pose - self.pose[:1]) * pose_scale
+        laid = {axis: angle_curve(degrees, len(self)) for axis, degrees in curves.items() if degrees}
+        return replace(self, coefficients=torch.cat([self.expression * expression_scale, pose], 1), angles=self.angles | laid)
 
     @property
     def expression(self) -> torch.Tensor:

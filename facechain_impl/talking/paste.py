@@ -45,7 +45,8 @@ class PoissonPaste:
         solved = sine_transform(sine_transform(divergence(source, self.mask) + self.constant) / self.eigenvalues)
         rows, columns = self.inside
         pictures = np.repeat(self.plate[None], len(faces), 0)
-        pictures[:, rows.start + 1 : rows.stop - 1, columns.start + 1 : columns.stop - 1] = solved.clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
+        inner = pictures[:, rows.start + 1 : rows.stop - 1, columns.start + 1 : columns.stop - 1]
+        inner[:] = solved.clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
         return pictures
 
     def _planes(self, pixels: np.ndarray) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,29 +47,23 @@ class Stage:
         return Stage(lambda faces: enhancer(finish(faces)), (width * enhance.SCALE, height * enhance.SCALE))
 
 
-def stage(subject: Subject, side: int, device: torch.device) -> Stage:
-    """Puts the square back into the whole picture, or brings it to the shape of what was cut."""
+def stage(subject: Subject, driver: Driver, enhancer: Finish | None) -> Stage:
+    """Puts the square back into the whole picture, or brings it to the shape of what was cut, then enhances it."""
     if subject.cut.mode.pastes:
-        return Stage(PoissonPaste(subject.portrait.pixels, subject.cut.box, device), subject.portrait.size)
-    size = finished_size(subject.cut.aspect, side)
-    return Stage(lambda faces: resized(faces, size), size)
+        work = Stage(PoissonPaste(subject.portrait.pixels, subject.cut.box, driver.device), subject.portrait.size)
+    else:
+        size = finished_size(subject.cut.aspect, driver.size)
+        work = Stage(lambda faces: resized(faces, size), size)
+    return work.enhanced(enhancer)
 
 
 def render(
-    driver: Driver,
-    subject: Subject,
-    plan: MotionPlan,
-    speech: Speech,
-    enhancer: Finish | None,
-    batch: int,
-    keep: bool,
-    progress: Progress,
+    driver: Driver, subject: Subject, plan: MotionPlan, speech: Speech, enhancer: Finish | None, batch: int, keep: bool, progress: Progress
 ) -> Clip:
     """The clip of a plan. batch: frames at a time, 0 for as many as fit. keep: also return the frames, in memory."""
-    batch = batch or driver.automatic_batch()
-    work = stage(subject, driver.size, driver.renderer.generator.device).enhanced(enhancer)
-    finished = (work.finish(faces) for faces in driver.frames(subject, plan, batch))
-    return write(finished, work.size, len(plan), speech, keep, progress)
+    work = stage(subject, driver, enhancer)
+    frames = driver.frames(subject, plan, batch or driver.automatic_batch())
+    return write(map(work.finish, frames), work.size, len(plan), speech, keep, progress)
 
 
 def unchanged(pixels: np.ndarray, speech: Speech, keep: bool, progress: Progress) -> Clip:
@@ -78,9 +72,7 @@ def unchanged(pixels: np.ndarray, speech: Speech, keep: bool, progress: Progress
     return write(pictures, pixels.shape[1::-1], speech.frames, speech, keep, progress)
 
 
-def write(
-    batches: Iterable[np.ndarray] | Iterator[np.ndarray], size: tuple[int, int], count: int, speech: Speech, keep: bool, progress: Progress
-) -> Clip:
+def write(batches: Iterable[np.ndarray], size: tuple[int, int], count: int, speech: Speech, keep: bool, progress: Progress) -> Clip:
     """One encode, while the frames are drawn. An interruption or an error leaves no file behind."""
     writer = VideoWriter(folders.temp_folder(), size, speech.channels, speech.rate, count)
     kept = []

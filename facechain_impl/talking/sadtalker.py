@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
+from ..host.progress import check_interrupt
 from ..networks.sadtalker_generator import Source
 from ..perception.models import open_network
 from ..types import Origin
-from . import keypoints, motion, renderer
+from . import motion, renderer
 from .align3d import FaceCoefficients
 from .audio import Speech
 from .crop import Mode, cut
@@ -52,6 +53,10 @@ class SadTalker(Driver):
         self._opened: dict[str, object] = {}
 
     @property
+    def device(self) -> torch.device:
+        return self.renderer.generator.device
+
+    @property
     def stand_ins(self) -> tuple[str, ...]:
         return tuple(name for name, resident in self._opened.items() if resident.origin is Origin.STAND_IN)
 
@@ -84,20 +89,21 @@ class SadTalker(Driver):
         return planner.plan(speech, subject.state.coefficients[:70], motion)
 
     def automatic_batch(self) -> int:
-        return renderer.automatic_batch(self.renderer.generator.device, self.size)
+        return renderer.automatic_batch(self.device, self.size)
 
     def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
         state = subject.state
         points = PointPlanner(self._resident(self.mapping_name)).driving(plan, state.coefficients, state.canonical)
         return self.renderer.frames(state.source, points, batch)
 
-    def reference(self, source, finder: FaceFinder, count: int, step: Step = lambda: None) -> torch.Tensor:
+    def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:
         """Coefficients [up to count, 70] of the first frames of another video, taken at 25 frames a second. The face is cut where
         it is in the first frame; a frame without a face repeats the one before. Raises BadInput when the first frame has none."""
         place, rows = None, []
         for index, pixels in enumerate(frames_at(source)):
             if index == count:
                 break
+            check_interrupt()
             if place is None:
                 place = self._reference_place(pixels, finder)
             square = cv2.resize(place.framed(pixels), (REFERENCE_SIDE, REFERENCE_SIDE))
@@ -106,7 +112,6 @@ class SadTalker(Driver):
                 rows.append(self.coefficients.read(square, portrait.landmarks if portrait else None)[:70])
             else:
                 rows.append(rows[-1])
-            step()
         return torch.stack(rows)
 
     def _reference_place(self, pixels: np.ndarray, finder: FaceFinder):
@@ -116,8 +121,3 @@ class SadTalker(Driver):
                 "No face was found in the first frame of the reference video. Let it begin with a face that looks at the camera."
             )
         return cut(portrait.landmarks, portrait.size, Mode.CROP)
-
-
-def plan_steps(frames: int) -> int:
-    """Steps of the key points, which `frames` plans before the first picture."""
-    return keypoints.steps(frames)

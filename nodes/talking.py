@@ -1,0 +1,266 @@
+"""The portrait talks: in one node, or planned and rendered by two."""
+
+from __future__ import annotations
+
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..facechain_impl.host.memory import to_output
+from ..facechain_impl.host.upscaling import UpscaleModel
+from ..facechain_impl.talking import talk
+from ..facechain_impl.talking.crop import Mode
+from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Order
+from ..facechain_impl.talking.motion import STYLES, Motion
+from ..facechain_impl.types import NoFace
+from ._api import FaceChainFaces, FaceLandmarks, InputImpl, io
+from ._common import flatten_images, no_face_input, report_ui
+
+FaceChainMotion = io.Custom("FACECHAIN_MOTION")
+NO_FRAMES = "The frames of the talking portrait were not kept. Switch 'frames' on, and expect them to need memory."
+BOTH, POSE, BLINK = "Pose and blinking", "Pose", "Blinking"
+
+
+def _subject_inputs() -> list:
+    return [
+        io.Combo.Input("size", options=["256", "512"], default="256", tooltip="Side of the animated square. 512 has weights of its own."),
+        io.Combo.Input(
+            "preprocess",
+            options=[mode.value for mode in Mode],
+            default=Mode.FULL.value,
+            tooltip="crop: the face alone. extcrop: with some surroundings. resize: the whole picture made square. "
+            "full, extfull: the face, or the face with surroundings, animated and put back into the whole picture.",
+        ),
+        io.Combo.Input(
+            "detector", options=list(DETECTORS), tooltip="Finds the face. Not asked when faces or face_landmarks are connected."
+        ),
+        io.Combo.Input(
+            "landmarks",
+            options=list(LANDMARKS),
+            tooltip="98-point network: exact, needs its weights. five points: those of the detector, spread over a schematic face.",
+        ),
+        io.Combo.Input("face_order", options=[order.value for order in Order], tooltip="How several faces are counted.", advanced=True),
+        io.Int.Input("face_number", default=1, min=1, max=99, tooltip="Which of several faces talks.", advanced=True),
+        no_face_input(),
+    ]
+
+
+def _motion_inputs() -> list:
+    return [
+        io.Int.Input("pose_style", default=0, min=0, max=STYLES - 1, tooltip="One of 46 ways to move the head."),
+        io.Float.Input("expression_scale", default=1.0, min=0.0, max=3.0, step=0.1, tooltip="How far mouth and face move."),
+        io.Boolean.Input("still", default=True, tooltip="The head stays as it is in the picture; only the expression moves."),
+        io.Float.Input(
+            "pose_amplitude",
+            default=1.0,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            tooltip="How far the head moves when it is not still.",
+            advanced=True,
+        ),
+        io.Float.Input(
+            "blink_rate", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="1 is 33 blinks a minute, 0 is none.", advanced=True
+        ),
+        io.Float.Input("blink_strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="How far the eyes close.", advanced=True),
+        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=True, tooltip="Head motion and blinking."),
+        *(
+            io.String.Input(
+                axis,
+                default="",
+                tooltip=f"Degrees of {axis} that the head goes through, such as '0, 20, -20'. Empty: as the sound moves it.",
+                advanced=True,
+            )
+            for axis in ("yaw", "pitch", "roll")
+        ),
+    ]
+
+
+def _output_inputs() -> list:
+    return [
+        io.Int.Input("frame_batch", default=0, min=0, max=64, tooltip="Frames drawn at a time; 0: as many as fit.", advanced=True),
+        io.Boolean.Input("frames", default=False, tooltip="Also hand the frames on as pictures. They all have to fit into memory."),
+    ]
+
+
+def _optional_inputs() -> list:
+    return [
+        FaceChainFaces.Input("faces", optional=True, tooltip="Faces found before; they replace detector and landmarks."),
+        FaceLandmarks.Input("face_landmarks", optional=True, tooltip="Landmarks of the host's MediaPipe node; they replace both, too."),
+    ]
+
+
+def _reference_inputs() -> list:
+    return [
+        io.Video.Input("reference", optional=True, tooltip="A video of a face whose head motion or blinking is taken over."),
+        io.Combo.Input("reference_use", options=[BOTH, POSE, BLINK], optional=True, tooltip="What is taken over.", advanced=True),
+    ]
+
+
+def _enhancer_input() -> io.Input:
+    return io.UpscaleModel.Input(
+        "enhancer", optional=True, tooltip="Doubles the size. GFPGAN restores the faces; other models enlarge the picture."
+    )
+
+
+def _scene(image, audio, options: dict) -> talk.Scene:
+    picture = flatten_images([image])
+    picture = picture[0] if len(picture) == 1 else image
+    known = talk.known_faces(picture, options.get("faces"), options.get("face_landmarks"))
+    order = Order(options["face_order"])
+    finder = FaceFinder(options["detector"], options["landmarks"], known, order, options["face_number"])
+    driver = talk.open_driver(options.get("driver", "SadTalker"), int(options["size"]), options["preprocess"])
+    return talk.Scene(picture, audio, driver, finder, NoFace(options["no_face"]))
+
+
+def _motion(options: dict) -> Motion:
+    names = ("expression_scale", "still", "pose_amplitude", "blink_rate", "blink_strength", "seed")
+    curves = {axis: talk.angles(options[axis], axis) for axis in ("yaw", "pitch", "roll")}
+    return Motion(style=options["pose_style"], **{name: options[name] for name in names}, **curves)
+
+
+def _reference(options: dict) -> talk.Reference | None:
+    video, use = options.get("reference"), options.get("reference_use") or BOTH
+    return talk.Reference(video.get_stream_source(), use in (BOTH, POSE), use in (BOTH, BLINK)) if video is not None else None
+
+
+def _output(options: dict) -> talk.Output:
+    model = options.get("enhancer")
+    return talk.Output(UpscaleModel(model) if model is not None else None, options["frame_batch"], options["frames"])
+
+
+def _video(clip: talk.Clip | None) -> tuple:
+    """VIDEO and IMAGE of a clip. The video is its file, so that saving it copies it without another encode."""
+    if clip is None:
+        return ExecutionBlocker(None), ExecutionBlocker(None)
+    frames = to_output(clip.frames) if clip.frames is not None else ExecutionBlocker(NO_FRAMES)
+    return InputImpl.VideoFromFile(str(clip.path)), frames
+
+
+class SadTalkerNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceChain_SadTalker",
+            display_name="Talking Portrait (SadTalker)",
+            category="FaceChain/talking",
+            description="A picture of a face and a recording become a video of the face saying it.",
+            search_aliases=["talking head", "lip sync", "sadtalker"],
+            inputs=[
+                io.Image.Input("image", tooltip="One picture with a face."),
+                io.Audio.Input("audio", tooltip="What is said. Any length, rate and number of channels."),
+                *_subject_inputs(),
+                *_motion_inputs(),
+                *_output_inputs(),
+                _enhancer_input(),
+                *_optional_inputs(),
+                *_reference_inputs(),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="25 frames a second, H.264 and AAC, at the recording's sample rate."),
+                io.Image.Output(display_name="frames", tooltip="Only when 'frames' is on."),
+                FaceChainMotion.Output(display_name="motion", tooltip="What the face does, for Render Motion."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, audio, **options) -> io.NodeOutput:
+        motion, output, reference = _motion(options), _output(options), _reference(options)
+        scene = _scene(image, audio, options)
+        if scene.portrait is None:
+            clip = scene.without_face(NoFace(options["no_face"]), output)
+            return io.NodeOutput(*_video(clip), ExecutionBlocker(None), ui=report_ui(scene.report))
+        progress = talk.progress_for(scene.driver, scene.speech)
+        subject = scene.subject()
+        plan = scene.plan(subject, motion, reference, progress)
+        clip = scene.clip(subject, plan, output, progress)
+        return io.NodeOutput(*_video(clip), plan, ui=report_ui(scene.report))
+
+
+class MotionFromAudio(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceChain_MotionFromAudio",
+            display_name="Motion From Audio",
+            category="FaceChain/talking",
+            description="Plans what a face does while it says a recording, without drawing it.",
+            inputs=[
+                io.Image.Input("image", tooltip="One picture with a face."),
+                io.Audio.Input("audio", tooltip="What is said."),
+                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="Whose motion it is. Render it with the same driver."),
+                *_subject_inputs(),
+                *_motion_inputs(),
+                *_optional_inputs(),
+                *_reference_inputs(),
+            ],
+            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="One row of 70 numbers per frame.")],
+        )
+
+    @classmethod
+    def execute(cls, image, audio, **options) -> io.NodeOutput:
+        motion, reference = _motion(options), _reference(options)
+        scene = _scene(image, audio, options)
+        if scene.portrait is None:
+            return io.NodeOutput(ExecutionBlocker(None), ui=report_ui(scene.skipped()))
+        plan = scene.plan(scene.subject(), motion, reference, talk.progress_for(scene.driver, scene.speech))
+        return io.NodeOutput(plan, ui=report_ui(scene.planned(plan)))
+
+
+class EditMotion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceChain_EditMotion",
+            display_name="Edit Motion",
+            category="FaceChain/talking",
+            description="Scales the expression and the head motion of a plan, or has the head go through given angles.",
+            inputs=[
+                FaceChainMotion.Input("motion", tooltip="From Motion From Audio or a talking portrait."),
+                io.Float.Input("expression_scale", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="How far mouth and face move."),
+                io.Float.Input(
+                    "pose_scale", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="How far the head moves from its first pose."
+                ),
+                *_motion_inputs()[-3:],
+            ],
+            outputs=[FaceChainMotion.Output(display_name="motion")],
+        )
+
+    @classmethod
+    def execute(cls, motion, expression_scale, pose_scale, yaw, pitch, roll) -> io.NodeOutput:
+        curves = {name: talk.angles(text, name) for name, text in (("yaw", yaw), ("pitch", pitch), ("roll", roll))}
+        return io.NodeOutput(motion.edited(expression_scale, pose_scale, curves))
+
+
+class RenderMotion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceChain_RenderMotion",
+            display_name="Render Motion",
+            category="FaceChain/talking",
+            description="Draws a planned motion as a video, with the recording from which it was planned.",
+            inputs=[
+                io.Image.Input("image", tooltip="One picture with a face."),
+                io.Audio.Input("audio", tooltip="The recording from which the motion was planned."),
+                FaceChainMotion.Input("motion", tooltip="What the face does."),
+                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="Has to be the one that planned the motion."),
+                *_subject_inputs(),
+                *_output_inputs(),
+                _enhancer_input(),
+                *_optional_inputs(),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="25 frames a second, H.264 and AAC, at the recording's sample rate."),
+                io.Image.Output(display_name="frames", tooltip="Only when 'frames' is on."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, audio, motion, **options) -> io.NodeOutput:
+        output = _output(options)
+        scene = _scene(image, audio, options)
+        if scene.portrait is None:
+            clip = scene.without_face(NoFace(options["no_face"]), output)
+        else:
+            clip = scene.clip(scene.subject(), motion, output, talk.Progress(len(motion)))
+        return io.NodeOutput(*_video(clip), ui=report_ui(scene.report))
+

@@ -1,0 +1,63 @@
+"""Narrow networks of the talking head, a face and a sound to try them on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from facechain_impl.talking.crop import Mode
+from facechain_impl.talking.faces import Portrait
+from facechain_impl.talking.landmarks import from_five
+from facechain_impl.talking.sadtalker import SadTalker
+from facechain_impl.types import Origin
+from facechain_impl.weights import manifest, stand_ins
+from facechain_impl.weights.stand_in_talking import NAMES, narrow_layout
+
+
+class Held:
+    """A Resident without a host."""
+
+    origin, device = Origin.STAND_IN, torch.device("cpu")
+
+    def __init__(self, name: str, network: torch.nn.Module):
+        self.name, self.network, self.loads = name, network, 0
+
+    def load(self) -> torch.nn.Module:
+        self.loads += 1
+        return self.network
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    """Opens the networks that the manifest names, narrow and random, through their strict loaders."""
+    tensors = {name: stand_ins.make(narrow_layout(manifest.get(name)), 1) for name in NAMES}
+
+    def open_network(name: str) -> Held:
+        entry = manifest.get(name)
+        found = {key.removeprefix(entry.prefix): value for key, value in tensors[entry.name].items() if key.startswith(entry.prefix)}
+        return Held(name, entry.network_class().from_state_dict(found))
+
+    return open_network
+
+
+@pytest.fixture
+def sadtalker(narrow, monkeypatch):
+    """A SadTalker of 256 pixels for a mode."""
+    monkeypatch.setattr("facechain_impl.talking.sadtalker.open_network", narrow)
+    return lambda mode=Mode.CROP, size=256: SadTalker(size, mode)
+
+
+def portrait_of(width: int, height: int, scale: float = 0.12) -> Portrait:
+    """A picture with a face whose eyes are 2 * `scale` of its width apart."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns * 255 // width, rows * 255 // height, (rows + columns) % 256], -1).astype(np.uint8)
+    five = np.array([(-1, 0), (1, 0), (0.1, 1.1), (-0.8, 2.0), (0.9, 1.95)]) * width * scale + [width / 2, height * 0.4]
+    return Portrait(pixels, from_five(five), "five points")
+
+
+def tone(seconds: float, rate: int = 16000, channels: int = 1) -> torch.Tensor:
+    """[1, channels, N]: a vowel-like sound that swells and falls."""
+    t = torch.arange(int(seconds * rate)) / rate
+    wave = 0.3 * (0.6 + 0.4 * torch.sin(2 * torch.pi * 3 * t)) * sum(torch.sin(2 * torch.pi * f * t) / f * 200 for f in (200, 700, 2300))
+    return wave.expand(1, channels, -1).clone()
