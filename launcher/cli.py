@@ -6,7 +6,7 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from . import environment, places, testing
+from . import demo, environment, places, server, testing
 from .console import Failure, say
 from .hosts import Host
 
@@ -43,6 +43,15 @@ def _parser() -> argparse.ArgumentParser:
         "COMFYUI_PATH (and COMFYUI_PYTHON) name a ComfyUI to use instead of an own one.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    show = commands.add_parser(
+        "demo", help="the main job on the sample photo, or on yours: crops, captions, LoRA, ranked portraits, a page"
+    )
+    demo.add_arguments(show)
+    show.set_defaults(run=demo.run)
+    serve = commands.add_parser("serve", help="the editor in a browser, with the pack; what follows -- goes to ComfyUI")
+    serve.add_argument("--port", type=int, default=8188, metavar="N", help="default: %(default)s")
+    serve.add_argument("--listen", metavar="ADDRESS", help="serve to other machines as well; nothing asks for a password then")
+    serve.set_defaults(run=_serve)
     test = commands.add_parser("test", help="run the whole test suite; what follows -- goes to pytest")
     test.set_defaults(run=lambda options: testing.run(options.rest, options.install))
     bench = commands.add_parser("bench", help="side-by-side measurements")
@@ -50,9 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
     for name, text in DELEGATED.items():
         commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
-    for command in (test, bench):
+    for command in (show, serve, test, bench):
         command.add_argument("--install", action="store_true", help="allow to install missing packages into the ComfyUI at COMFYUI_PATH")
     return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    return server.serve(environment.ready(install=options.install), options.port, options.listen, options.rest)
 
 
 def _delegate(options: argparse.Namespace) -> int:

@@ -71,9 +71,12 @@ class Client:
     def object_info(self, node: str = "") -> dict:
         return self.get(f"/object_info/{urllib.parse.quote(node)}" if node else "/object_info")
 
-    def queue(self, graph: dict) -> str:
-        """Queue a graph in API format. Raises HttpError with the server's `node_errors` when it is refused."""
-        return self.post("/prompt", {"prompt": graph, "client_id": self.client_id})["prompt_id"]
+    def queue(self, graph: dict, workflow: dict | None = None) -> str:
+        """Queue a graph in API format. `workflow`, its editor form, is written into the pictures that are saved.
+
+        Raises HttpError with the server's `node_errors` when the graph is refused."""
+        extra = {"extra_data": {"extra_pnginfo": {"workflow": workflow}}} if workflow else {}
+        return self.post("/prompt", {"prompt": graph, "client_id": self.client_id, **extra})["prompt_id"]
 
     def history(self, prompt_id: str) -> dict | None:
         return self.get(f"/history/{prompt_id}").get(prompt_id)
@@ -92,9 +95,9 @@ class Client:
             time.sleep(POLL_SECONDS)
         raise TimeoutError(f"the prompt did not end within {timeout:.0f} s")
 
-    def run(self, graph: dict, timeout: float = 600, each: Callable[[], None] | None = None) -> dict:
+    def run(self, graph: dict, timeout: float = 600, each: Callable[[], None] | None = None, workflow: dict | None = None) -> dict:
         """Queue a graph and wait for it. Returns its history: `entry["outputs"][node id]` holds what each node showed."""
-        return self.wait(self.queue(graph), timeout, each)
+        return self.wait(self.queue(graph, workflow), timeout, each)
 
     def running(self) -> list[str]:
         """The ids of the prompts that run at the moment."""

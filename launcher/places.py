@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +36,15 @@ def home() -> Path:
 
 
 def data_directory() -> Path:
-    """The lasting base directory: models, inputs, outputs and user data of the demo and of `serve`."""
+    """The lasting base directory: models, inputs, outputs and user data of `serve`."""
     base = home() / "base"
-    for name in DATA_FOLDERS:
-        (base / name).mkdir(parents=True, exist_ok=True)
+    for folder in data_folders().values():
+        folder.mkdir(parents=True, exist_ok=True)
     return base
+
+
+def data_folders() -> dict[str, Path]:
+    return {name: home() / "base" / name for name in DATA_FOLDERS}
 
 
 def link_folder(target: Path, link: Path) -> None:
@@ -93,13 +97,14 @@ def _is_junction(path: Path) -> bool:
 
 
 @contextmanager
-def temporary_base(data: Path | None) -> Iterator[Path]:
-    """A base directory that holds the pack and goes away afterwards; its data folders show those of `data`, when given."""
+def temporary_base(shown: Mapping[str, Path]) -> Iterator[Path]:
+    """A base directory that holds the pack and goes away afterwards. `shown`: a path inside it -> the folder that it shows."""
     base = Path(tempfile.mkdtemp(prefix="facechain-"))
-    links = [base / name for name in DATA_FOLDERS] if data else []
+    links = {base / place: folder for place, folder in shown.items()}
     try:
-        for link in links:
-            link_folder(data / link.name, link)
+        for link, folder in links.items():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link_folder(folder, link)
         add_pack(base)
         yield base
     finally:

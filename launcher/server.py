@@ -29,12 +29,17 @@ def free_port() -> int:
 
 
 class Server:
-    """Starts on entering a `with`, stops on leaving it. `log` receives everything that the server prints."""
+    """Starts on entering a `with`, stops on leaving it.
 
-    def __init__(self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, env: dict | None = None):
+    `base` holds custom_nodes and models; folders of models below each of `models` are shown as well, and those of the user's own
+    ComfyUI. `log` receives everything that the server prints."""
+
+    def __init__(
+        self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, models: Sequence[Path] = ()
+    ):
         self.host, self.base, self.log, self.port = host, base, log, port or free_port()
         self.client = Client(f"http://127.0.0.1:{self.port}")
-        self._arguments, self._env, self._process = list(arguments), env or {}, None
+        self._arguments, self._models, self._process = list(arguments), models, None
 
     def __enter__(self) -> Server:
         self.start()
@@ -45,8 +50,9 @@ class Server:
 
     def command(self) -> list[str]:
         own = ["--base-directory", self.base, "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--port", self.port]
-        if self.host.is_users:
-            own += ["--extra-model-paths-config", write_model_paths(self.base, self.host.path)]
+        roots = [*([self.host.path / "models"] if self.host.is_users else []), *self._models]
+        if roots:
+            own += ["--extra-model-paths-config", write_model_paths(self.base, roots)]
         return [str(word) for word in (self.host.python, "-u", self.host.path / "main.py", *own, *self._arguments)]
 
     def start(self) -> None:
@@ -54,7 +60,7 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.host.path, env=console.clean_env(**self._env), stdin=subprocess.DEVNULL, stdout=output,
+                self.command(), cwd=self.host.path, env=console.clean_env(), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
             )  # fmt: skip
         progress = console.Progress("starting ComfyUI")
@@ -94,12 +100,15 @@ class Server:
         return "\n    ".join(self.lines()[-console.TAIL_LINES :]) or "it printed nothing"
 
 
-def write_model_paths(base: Path, comfyui: Path) -> Path:
-    """A file that shows the models of the user's ComfyUI to a server with another base directory. Nothing is written over there."""
-    folders = sorted(path.name for path in (comfyui / "models").glob("*") if path.is_dir() and path.name not in NOT_MODELS)
-    lines = ["the_users_comfyui:", f"  base_path: {json.dumps(str(comfyui))}", *(f"  {name}: models/{name}" for name in folders)]
-    file = base / "users_model_paths.yaml"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write_model_paths(base: Path, roots: Sequence[Path]) -> Path:
+    """A file that shows the models below `roots` to a server with another base directory. Nothing is written over there."""
+    lines = []
+    for number, root in enumerate(roots):
+        folders = sorted(path.name for path in root.glob("*") if path.is_dir() and path.name not in NOT_MODELS)
+        if folders:
+            lines += [f"models_{number}:", f"  base_path: {json.dumps(str(root))}", *(f"  {name}: {name}" for name in folders)]
+    file = base / "shown_model_paths.yaml"
+    file.write_text("\n".join(lines or ["{}"]) + "\n", encoding="utf-8")
     return file
 
 
@@ -114,7 +123,7 @@ def serve(host: Host, port: int, listen: str | None, arguments: Sequence[str]) -
     options = [*device_arguments(host), *(["--listen", listen] if listen else []), *arguments]
     data = places.data_directory()
     if host.is_users:
-        with places.temporary_base(data) as base:
+        with places.temporary_base(places.data_folders()) as base:
             return _serve(host, base, port, options)
     places.add_pack(data)
     return _serve(host, data, port, options)

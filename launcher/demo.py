@@ -1,0 +1,257 @@
+"""`run.py demo`: photos in, a trained face LoRA and ranked portraits out, through a real ComfyUI over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import mimetypes
+import shutil
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import console, environment, page, places
+from .client import HttpError, PromptFailed
+from .console import Failure, say
+from .hosts import Host
+from .server import Server, device_arguments
+from .stamps import Stamps, Step, fingerprint
+from .workflows import Workflow
+
+NAME = "demo"
+PHOTOS = "photos"
+TRAIN, PORTRAIT = "Train My Portrait", "Portrait In A Style"
+OURS = (page.FILE_NAME, "crops", "portraits", "workflows", "captions.txt", "loss.png", "ranking.csv", "ranking.json", "reports.json")
+PROMPT = "<fcsks>, {}, upper body, solo, wearing a dark suit, studio portrait, soft light, high detail face, photorealistic, best quality"
+DAY = 24 * 3600
+STAND_IN_SOURCES = ("weights/stand_ins.py", "weights/stand_in_checkpoint.py", "host/checkpoints.py", "networks/rts.py")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work the demo does. steps: of the training, 0 for 200 a photo. size: of pictures, in pixels."""
+
+    steps: int
+    size: int
+    portraits: int
+    sampling_steps: int
+
+
+FOR_STAND_IN = Sizes(steps=12, size=128, portraits=3, sampling_steps=6)
+FOR_CHECKPOINT = Sizes(steps=0, size=512, portraits=4, sampling_steps=40)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="photos of one person (default: the sample photo)")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint of yours; without one random numbers stand in for it")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-output"), help="where the results go (default: %(default)s)")
+    parser.add_argument("--who", default="a person", metavar="WORDS", help="what the person is called in captions (default: %(default)s)")
+    for name, text in (("steps", "steps of the training"), ("size", "of the pictures, in pixels"), ("portraits", "how many portraits")):
+        parser.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    parser.add_argument("--sampling-steps", type=int, metavar="N", help="steps of each portrait")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit status; everything that went wrong is raised as Failure."""
+    photos, checkpoint = _photo_files(options.photos), _checkpoint(options.checkpoint)
+    out = _output_folder(options.out)
+    sizes = _sizes(options, FOR_CHECKPOINT if checkpoint else FOR_STAND_IN)
+    host = environment.ready(install=options.install)
+    start = time.monotonic()
+    with places.temporary_base({"models/facechain_stand_ins": _stand_in_folder()}) as base:
+        model = _prepare(host, base, checkpoint)
+        _copy_all(photos, base / "input" / PHOTOS)
+        models = [places.home() / "base" / "models"]
+        with Server(host, base, places.home() / "logs" / "demo.log", device_arguments(host), models=models) as server:
+            demo = Demo(server, out, sizes, options.who)
+            demo.train(model, bool(photos))
+            demo.portraits(model, bool(photos))
+            demo.write_page()
+    say(f"\nDone in {console.elapsed(time.monotonic() - start)}. Everything is in {out}")
+    for warning in demo.warnings():
+        say(f"NOTE: {warning}")
+    say(f"The page that shows it all: {out / page.FILE_NAME}")
+    return 0
+
+
+class Demo:
+    """The two workflows on a running server, and what they leave in `out`."""
+
+    def __init__(self, server: Server, out: Path, sizes: Sizes, who: str):
+        self.server, self.client, self.out, self.sizes, self.who = server, server.client, out, sizes, who
+        self.results = page.Results(sizes=vars(sizes))
+
+    def train(self, model: str, has_photos: bool) -> None:
+        workflow = Workflow(TRAIN)
+        workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
+        workflow.change("FaceChain_FaceAlign", no_face="Skip")
+        workflow.change("FaceChain_Tagger", own_words=self.who)
+        workflow.change("CheckpointLoaderSimple", ckpt_name=model)
+        settings = {"name": NAME, "steps": self.sizes.steps, "resolution": self.sizes.size}
+        workflow.change("FaceChain_TrainFaceLoRA", **settings)
+        outputs = self._run(workflow)
+        crops = _aligned_names(outputs[workflow.id_of("FaceChain_FaceAlign")])
+        self._save_crops(outputs[workflow.id_of("PreviewImage")]["images"], crops)
+        self._save_captions(outputs[workflow.id_of("FaceChain_Tagger")], crops)
+        (self.out / "loss.png").write_bytes(self.client.view(outputs[workflow.id_of("LossGraphNode")]["images"][0]))
+        lora = next((self.server.base / "models" / "facechain" / "persons").rglob("*.safetensors"))
+        self.results.lora = shutil.copy2(lora, self.out / lora.name)
+
+    def portraits(self, model: str, has_photos: bool) -> None:
+        workflow = Workflow(PORTRAIT)
+        workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
+        workflow.change("CheckpointLoaderSimple", ckpt_name=model)
+        workflow.change("FaceChain_LoRAMerge", face_lora=self._lora_name())
+        workflow.change("EmptyLatentImage", width=self.sizes.size, height=self.sizes.size, batch_size=self.sizes.portraits)
+        workflow.change("KSampler", steps=self.sizes.sampling_steps)
+        workflow.change("CLIPTextEncode", "What to show", text=PROMPT.format(self.who))
+        outputs = self._run(workflow)
+        rows = outputs[workflow.id_of("FaceChain_RTSRank")]["report"][0]["rows"]
+        self._save_portraits(outputs[workflow.id_of("SaveImage")]["images"], rows)
+
+    def write_page(self) -> None:
+        (self.out / "reports.json").write_text(json.dumps(self.results.reports, indent=2, ensure_ascii=False), encoding="utf-8")
+        page.write(self.out, self.results)
+
+    def warnings(self) -> list[str]:
+        return page.warnings(self.results)
+
+    def _run(self, workflow: Workflow) -> dict:
+        """The outputs of a workflow that ran well, by node."""
+        say(f"Running {workflow.title}")
+        progress = console.Progress(workflow.title)
+        folder = self.out / "workflows"
+        folder.mkdir(exist_ok=True)
+        self.results.workflows += workflow.save(folder)
+        try:
+            entry = self.client.run(workflow.api, DAY, lambda: progress.show(self.server.last_line()), workflow.editor)
+        except (PromptFailed, HttpError, OSError) as error:
+            raise _failure(workflow.title, error, self.server) from error
+        finally:
+            progress.close()
+        titles = {number: node["_meta"]["title"] for number, node in workflow.api.items()}
+        self.results.add_reports(workflow.title, {titles[number]: shown for number, shown in entry["outputs"].items()})
+        return entry["outputs"]
+
+    def _lora_name(self) -> str:
+        choices = self.client.object_info("FaceChain_LoRAMerge")["FaceChain_LoRAMerge"]["input"]["required"]["face_lora"][1]["options"]
+        return next(choice for choice in choices if Path(choice.replace("\\", "/")).name == Path(self.results.lora).name)
+
+    def _save_crops(self, images: list[dict], names: list[str]) -> None:
+        for image, name in zip(images, names, strict=True):
+            file = self.out / "crops" / f"{Path(name).stem}.png"
+            self._save(image, file)
+            self.results.crops.append(file)
+
+    def _save_captions(self, shown: dict, names: list[str]) -> None:
+        captions = [row["values"]["caption"] for row in shown["report"][0]["rows"]]
+        self.results.captions = captions
+        lines = [f"{name}\t{caption}\n" for name, caption in zip(names, captions, strict=True)]
+        (self.out / "captions.txt").write_text("".join(lines), encoding="utf-8")
+
+    def _save_portraits(self, images: list[dict], rows: list[dict]) -> None:
+        """The server saved them best first, in the order of the rows; rows of pictures that were left out come last."""
+        for place, image in enumerate(images, 1):
+            file = self.out / "portraits" / f"{place:02d}.png"
+            self._save(image, file)
+            self.results.portraits.append(file)
+        self.results.ranking = [
+            {"place": place, "file": f"portraits/{place:02d}.png", **row["values"], "status": row["status"], "reason": row["reason"]}
+            for place, row in enumerate(rows[: len(images)], 1)
+        ]
+        (self.out / "ranking.json").write_text(json.dumps(self.results.ranking, indent=2), encoding="utf-8")
+        with (self.out / "ranking.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.results.ranking[0]))
+            writer.writeheader()
+            writer.writerows(self.results.ranking)
+
+    def _save(self, image: dict, file: Path) -> None:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(self.client.view(image))
+
+
+def _failure(title: str, error: Exception, server: Server) -> Failure:
+    if not server.is_running():
+        return Failure(
+            title, f"ComfyUI ended:\n    {server.tail()}", f"The log is {server.log}. Out of memory is the usual cause: try --size 256."
+        )
+    return Failure(title, str(error), f"Mend what it names and run this again; ComfyUI's log is {server.log}.")
+
+
+def _photo_files(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    step = f"reading the photos in {folder}"
+    if not folder.is_dir():
+        raise Failure(step, "it is not a folder", "Give --photos a folder with photos of one person.")
+    files = sorted(file for file in folder.iterdir() if (mimetypes.guess_type(file.name)[0] or "").startswith("image/"))
+    if not files:
+        raise Failure(step, "there is no picture in it", "Give --photos a folder with photos of one person, as JPEG or PNG.")
+    return files
+
+
+def _checkpoint(file: Path | None) -> Path | None:
+    if file is None:
+        return None
+    if not file.is_file():
+        raise Failure(f"looking for the checkpoint {file}", "there is no such file", "Give --checkpoint the path of a .safetensors file.")
+    return file.resolve()
+
+
+def _output_folder(folder: Path) -> Path:
+    """An empty folder, or one of an earlier demo with that demo's files taken out."""
+    folder = folder.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / page.FILE_NAME).is_file():
+        step = f"preparing the output folder {folder}"
+        raise Failure(step, "it holds other files", "Name a new or empty folder with --out; nothing of yours is overwritten.")
+    for item in [*(folder / name for name in OURS), *folder.glob(f"{NAME}*.safetensors")]:
+        places.remove(item)
+    (folder / page.FILE_NAME).write_text("The demo has not finished yet.", encoding="utf-8")
+    return folder
+
+
+def _sizes(options: argparse.Namespace, defaults: Sizes) -> Sizes:
+    given = {name: getattr(options, name) for name in vars(defaults)}
+    return Sizes(**{name: value if given[name] is None else given[name] for name, value in vars(defaults).items()})
+
+
+def _stand_in_folder() -> Path:
+    folder = places.home() / "demo"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _prepare(host: Host, base: Path, checkpoint: Path | None) -> str:
+    """Stand-ins for what is not there; the checkpoint in the host's folder. Returns its name there."""
+    folder = _stand_in_folder()
+    words = ["rts"] if checkpoint else ["rts", "--checkpoint"]
+    log, env = places.home() / "logs" / "stand-ins.log", environment.task_env(host)
+    command = [host.python, places.ROOT / "launcher" / "tasks" / "stand_ins.py", folder, *words]
+    action = partial(console.call, command, "making stand-ins", "Run this again.", log, env)
+    sources = [places.ROOT / "facechain_impl" / source for source in STAND_IN_SOURCES]
+    Stamps(folder / "steps").run([Step("-".join(words), "Stand-ins for weights that are not here", fingerprint(*sources), action)])
+    source = checkpoint or next(folder.glob("stand-in-*.safetensors"))
+    target = base / "models" / "checkpoints" / source.name
+    target.parent.mkdir(parents=True)
+    try:
+        target.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target.name
+
+
+def _copy_all(files: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def _source(has_photos: bool) -> dict:
+    return {"source": "Folder", "folder": PHOTOS} if has_photos else {"source": "Sample photo"}
+
+
+def _aligned_names(shown: dict) -> list[str]:
+    return [row["name"] for row in shown["report"][0]["rows"] if row["status"] == "aligned"]
