@@ -17,7 +17,7 @@ CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 
 
 
 class GPEN(Network):
-    """Face [N, 3, S, S], aligned as `portrait.fusion_geometry` does, RGB in -1..1 -> the same face, sharper (not clamped)."""
+    """Face [N, 3, S, S], aligned to `photos.align.ENHANCE_1024`, RGB in -1..1 -> the same face, sharper (not clamped)."""
 
     def __init__(self, size: int = 1024):
         super().__init__()

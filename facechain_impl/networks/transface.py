@@ -20,7 +20,7 @@ class TransFace(Network):
     """Aligned face [N, 3, 112, 112], RGB in -1..1 -> tokens [N, 144, 512] after the final norm.
 
     Twelve patches of 9 pixels a side leave the last 4 rows and columns unread. The published file also holds a mask token and
-    the heads of the global embedding, which the adapter does not use; they are checked, then left out (150 of 347 MB).
+    the heads of the global embedding, which the adapter does not use; they are checked, then left out (194 of 347 MB).
     """
 
     def __init__(self, width: int = 512, blocks: int = 12, tokens: int = 144):
