@@ -14,7 +14,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GENDERS = ("Male", "Female")
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")
 RACES = 7
-BATCH = 16
+BATCH = 8
 
 
 class FaceAttributes:

@@ -26,7 +26,7 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 BEST = 100
 MIN_SCORE = 0.1
 SURE = 0.8
-BATCH_PIXELS = 1_500_000  # about 900 MB of activations
+BATCH_PIXELS = 1_200_000  # about 700 MB of activations
 
 
 class HumanParser:

@@ -20,6 +20,8 @@ LIMIT, REDUCED = 1500, 1000
 BEST, KEEP = 5000, 750
 OVERLAP = 0.4
 BATCH_PIXELS = 1 << 21
+# Layers whose output passes 32 MB cost a third more on a CPU: the C library asks for such memory anew each time.
+CPU_BATCH_PIXELS = 1 << 18
 
 
 class Rules(NamedTuple):
@@ -30,6 +32,7 @@ class Rules(NamedTuple):
     border: float = 1.0
 
 
+MODELSCOPE = Rules()
 # facexlib, whose weights and rules the talking head uses
 FACEXLIB = Rules(min_score=0.97, limit=float("inf"), border=0.0)
 
@@ -43,14 +46,15 @@ class RetinaFace(Detector):
 
     name = "RetinaFace"
 
-    def __init__(self, resident: Resident, bgr: bool = False, rules: Rules = Rules()):
+    def __init__(self, resident: Resident, bgr: bool = False, rules: Rules = MODELSCOPE):
         self._resident, self._bgr, self._rules = resident, bgr, rules
         self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
 
     def detect(self, images):
         pictures = [self.prepare(image) for image in images]
         found: dict[int, list[Face]] = {}
-        for indices in batches([picture.shape[1:] for picture, _ in pictures], BATCH_PIXELS):
+        most = CPU_BATCH_PIXELS if torch.device(self._resident.device).type == "cpu" else BATCH_PIXELS
+        for indices in batches([picture.shape[1:] for picture, _ in pictures], most):
             check_interrupt()
             network = self._resident.load()
             raw = network(torch.stack([pictures[index][0] for index in indices]).to(self._resident.device))
@@ -71,7 +75,7 @@ class RetinaFace(Detector):
 
 
 def faces_of(
-    boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor, size: tuple[int, int], scale: float, rules: Rules = Rules()
+    boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor, size: tuple[int, int], scale: float, rules: Rules = MODELSCOPE
 ) -> list[Face]:
     """Raw boxes [A, 4], face probabilities [A] and raw points [A, 10] of a network input of `size` -> faces, best first."""
     sure = (scores > rules.min_score).nonzero()[:, 0]
