@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.sync_api import Page, expect
+
+from launcher.client import Client
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
@@ -30,7 +34,7 @@ WIDGET_PLACE = """
 """
 
 REPORTS = "() => [...document.querySelectorAll('.facechain-report')].map((report) => report.innerText)"
-RUNS = "async () => Object.values(await (await fetch('/history')).json()).map((entry) => entry.status.status_str)"
+RUN_SECONDS = 300
 
 
 def pick_template(page: Page) -> None:
@@ -47,18 +51,28 @@ def choose(page: Page, title: str, widget: str, value: str) -> None:
     page.locator(".litemenu-entry", has_text=value).first.click()
 
 
+def wait_for_run(client: Client, before: set[str]) -> dict:
+    """The history of the first run that is not in `before`. Raises PromptFailed."""
+    end = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < end:
+        if new := [key for key in client.get("/history") if key not in before]:
+            return client.wait(new[0])
+        time.sleep(0.5)
+    raise TimeoutError("nothing that was queued in the editor has ended")
+
+
 def wait_for_reports(page: Page) -> str:
     page.wait_for_function(f"() => ({REPORTS})().some((text) => text.includes('aligned'))", timeout=180_000)
     return "\n".join(page.evaluate(REPORTS))
 
 
-def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, client):
+def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, client: Client):
+    before = set(client.get("/history"))
     pick_template(page)
     choose(page, "Choose a checkpoint", "ckpt_name", checkpoint)
     page.evaluate(SET_WIDGETS, ["Train", SMALL])
     page.get_by_role("button", name="Run", exact=True).first.click()
-    page.wait_for_function(f"async () => (await ({RUNS})()).length > 0", timeout=240_000)
-    assert page.evaluate(RUNS)[-1] == "success"
+    wait_for_run(client, before)
     shown = wait_for_reports(page)
     assert "1 of 1 photos aligned" in shown
     assert "eileen_collins" in shown
