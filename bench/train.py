@@ -44,9 +44,6 @@ def peak_memory() -> int:
 
 def host_model(shape: str):
     """A MODEL of the host with random SD1.5 weights of the wanted size."""
-    import comfy.cli_args
-
-    comfy.cli_args.args.cpu = True
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -178,6 +175,9 @@ CONTENDERS = {
 
 
 def _child(name: str, shape: str, size: int, steps: int, answers) -> None:
+    import comfy.cli_args
+
+    comfy.cli_args.args.cpu = True
     answers.put(CONTENDERS[name](shape, size, steps))
 
 
@@ -189,8 +189,10 @@ def measure(shape: str, size: int, steps: int, rounds: int) -> dict[str, dict]:
         answers = context.Queue()
         child = context.Process(target=_child, args=(name, shape, size, steps, answers))
         child.start()
-        found = answers.get()
         child.join()
+        if child.exitcode:
+            raise SystemExit(f"{name} failed on the {shape} shape; its error stands above.")
+        found = answers.get()
         if name not in best or found["seconds"] < best[name]["seconds"]:
             best[name] = found
     return best

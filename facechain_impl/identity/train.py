@@ -15,16 +15,18 @@ from .. import __version__
 from ..errors import BadInput, FaceChainError
 from ..host import live, lora, models
 from ..host.progress import Progress, check_interrupt
-from ..types import Person, Report
+from ..types import Faces, Person, Report
 from ..weights.files import model_stand_ins
-from . import persons
+from . import persons, photo_study
 from .persons import IfExists
+from .photo_study import Study
 from .train_adapters import Adapters, target_modules, tensors_for_file
 from .train_checkpoint import checkpointed
 from .train_data import LiveCaptions, TrainingSet, encode_captions, encode_photos
+from .train_likeness import LikenessPlan, LikenessWatch, held_out
 from .train_loop import Trainer
 from .train_previews import Preview
-from .train_settings import IfState, Start, TrainSettings
+from .train_settings import Augmentation, IfState, Start, TrainSettings
 from .train_start import face_common
 from .train_state import StateStore, require_space, run_hash
 
@@ -34,7 +36,8 @@ _STATE_COPIES = 8
 
 @dataclass
 class TrainRequest:
-    """One order to train. photos: [H, W, 3] in 0..1, one caption each."""
+    """One order to train. photos: [H, W, 3] in 0..1, one caption each. class_photos: pictures of other people that the model shall not
+    forget, all with `class_caption`. faces: what is known about the faces of the photos."""
 
     model: object
     clip: object
@@ -48,6 +51,10 @@ class TrainRequest:
     if_person: IfExists = IfExists.KEEP_BOTH
     preview: Preview | None = None
     preset: str = ""
+    faces: Faces | None = None
+    class_photos: list[torch.Tensor] = field(default_factory=list)
+    class_caption: str = ""
+    likeness: LikenessPlan = LikenessPlan(0)
 
 
 @dataclass
@@ -75,17 +82,34 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     Raises BadInput for orders that cannot be trained, FaceChainError when the training itself fails; an interrupt passes through
     after the state was saved."""
     _check(request)
+    found = photo_study.study(request.photos, request.faces)
     base = _base(request)
-    run = run_hash(request.photos, request.captions, request.settings, base.identity)
+    held = held_out(len(request.photos), request.likeness, request.settings.steps, found)
+    run = _run_hash(request, base, held)
     store = StateStore(run)
     if request.if_state is IfState.START_OVER:
         store.discard()
     elif finished := _finished(request.name, run):
         return finished
     persons.free_name(request.name, request.if_person)
-    result = _train(request, base, run, store)
+    result = _train(request, _Order(base, run, store, found, held))
     store.discard()
     return result
+
+
+@dataclass
+class _Order:
+    """What was found out about a request before training. held: photos that are compared with and not trained on."""
+
+    base: _Base
+    run: str
+    store: StateStore
+    study: Study
+    held: list[int]
+
+    def trained(self, values: list) -> list:
+        """Those of `values`, one for each photo, that belong to photos to train on."""
+        return [value for index, value in enumerate(values) if index not in self.held]
 
 
 def _check(request: TrainRequest) -> None:
@@ -97,6 +121,14 @@ def _check(request: TrainRequest) -> None:
             f"There are {len(request.photos)} photos and {len(request.captions)} captions; each photo needs its own. "
             "Connect both from nodes that keep the order, such as FaceAlign and Tagger."
         )
+    for index, photo in enumerate([*request.photos, *request.class_photos]):
+        if not torch.isfinite(photo).all():
+            raise BadInput(f"Picture {index + 1} holds pixels that are no numbers. Remove it or load it again.")
+
+
+def _run_hash(request: TrainRequest, base: _Base, held: list[int]) -> str:
+    texts = [*request.captions, request.class_caption, repr(held), repr(request.likeness)]
+    return run_hash([*request.photos, *request.class_photos], texts, request.settings, base.identity)
 
 
 def _base(request: TrainRequest) -> _Base:
@@ -118,38 +150,82 @@ def _finished(name: str, run: str) -> TrainResult | None:
     return None
 
 
-def _train(request: TrainRequest, base: _Base, run: str, store: StateStore) -> TrainResult:
+def _train(request: TrainRequest, order: _Order) -> TrainResult:
     settings = request.settings
     dtype = models.compute_dtype(request.model, settings.precision.value)
     names = lora.file_names(request.model)
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(models.training_model(request.model, dtype))
         clip = stack.enter_context(models.training_clip(request.clip)) if settings.train_text_encoder else request.clip
-        data = _training_set(model, clip, request)
+        data, prior = _training_set(model, clip, request, order), _prior_set(model, clip, request)
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
-        stand_ins = base.stand_ins + _start(adapters[0], names, settings)
+        stand_ins = _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
-        _require_space(store, adapters)
-        trainer = Trainer(model, adapters, data, settings, dtype)
-        notes = _run(trainer, store, replace(request, clip=clip), model)
-        layers = [group.layers() for group in adapters]
+        _require_space(order.store, adapters)
+        trainer = Trainer(model, adapters, data, settings, dtype, prior)
+        watch = _likeness(request, order)
+        notes = _run(trainer, order.store, replace(request, clip=clip), model, watch)
+        layers = watch.best if watch is not None and watch.best else [group.layers() for group in adapters]
     tensors = tensors_for_file(layers[0], names, lora.MODEL_PREFIX)
     if settings.train_text_encoder:
         tensors |= tensors_for_file(layers[1], lora.text_file_names(request.clip))
-    return _store(request, base, run, trainer, tensors, Report("", notes=notes, stand_ins=stand_ins))
+    said = Report("", notes=[*notes, *(watch.notes() if watch else [])], stand_ins=stand_ins)
+    return _store(request, order, trainer, tensors, said, watch)
 
 
-def _training_set(model: models.TrainingModel, clip, request: TrainRequest) -> TrainingSet:
+def _training_set(model: models.TrainingModel, clip, request: TrainRequest, order: _Order) -> TrainingSet:
+    masks = _head_masks(request, order) if request.settings.masked_loss else None
+    photos, captions = (order.trained(values) for values in (request.photos, request.captions))
+    latents, weights = _encoded(model, request, photos, request.settings, masks)
+    return TrainingSet(latents, _conditions(model, clip, [*captions, ""], latents, request.settings), weights)
+
+
+def _prior_set(model: models.TrainingModel, clip, request: TrainRequest) -> TrainingSet | None:
+    """Pictures of other people with the caption of their class, so that the model does not forget what they look like."""
+    if not request.class_photos:
+        return None
+    settings = replace(request.settings, augmentation=Augmentation.RANDOM, variants=1)
+    latents, _ = _encoded(model, request, request.class_photos, settings, None)
+    captions = [request.class_caption] * len(request.class_photos)
+    return TrainingSet(latents, _conditions(model, clip, [*captions, ""], latents, settings), salt=100)
+
+
+def _encoded(model, request: TrainRequest, photos, settings: TrainSettings, masks):
     with torch.no_grad():
-        photos = [photo.clone() for photo in request.photos]
-        latents = encode_photos(model, request.vae, photos, request.settings)
-        captions = [*request.captions, ""]
-        if request.settings.train_text_encoder:
-            return TrainingSet(latents, LiveCaptions(model, clip, captions, latents))
-        return TrainingSet(latents, encode_captions(model, clip, captions, latents))
+        return encode_photos(model, request.vae, [photo.clone() for photo in photos], settings, masks)
+
+
+def _conditions(model: models.TrainingModel, clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings):
+    if settings.train_text_encoder:
+        return LiveCaptions(model, clip, captions, latents)
+    with torch.no_grad():
+        return encode_captions(model, clip, captions, latents)
+
+
+def _head_masks(request: TrainRequest, order: _Order) -> list[torch.Tensor]:
+    """Head masks [H, W] of the photos to train on, from what FaceAlign found."""
+    masks = []
+    for index, one in enumerate(order.study.facts):
+        mask = one.face.masks.get("head") if one.face is not None else None
+        if mask is None:
+            raise BadInput(
+                f"masked_loss needs a head mask for every photo, and there is none for photo {index + 1}. Connect FaceAlign's faces with "
+                "white_background on, or set masked_loss to 0."
+            )
+        masks.append(torch.from_numpy(mask))
+    return order.trained(masks)
+
+
+def _likeness(request: TrainRequest, order: _Order) -> LikenessWatch | None:
+    """What chooses the best step, or None where likeness is not wanted or cannot be measured."""
+    references = [order.study.embeddings[index] for index in order.held] or list(order.study.embeddings.values())
+    if not references or not request.likeness.every or request.settings.steps < request.likeness.every:
+        return None
+    preview = request.preview or Preview(request.likeness.every, request.captions[0], request.settings.seed, request.settings.resolution)
+    return LikenessWatch(request.likeness, references, preview, not order.held)
 
 
 def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> list[Adapters]:
@@ -178,43 +254,57 @@ def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
     require_space(persons.folder_of("any"), 2 * size)
 
 
-def _run(trainer: Trainer, store: StateStore, request: TrainRequest, model: models.TrainingModel) -> list[str]:
+def _run(trainer: Trainer, store: StateStore, request: TrainRequest, model: models.TrainingModel, watch: LikenessWatch | None) -> list[str]:
     """All steps that are left; returns what there is to say about them. Whatever stops them, the state is saved first."""
     notes = [trainer.note] if trainer.note else []
     if (state := store.load()) is not None:
         trainer.restore(state)
+        if watch is not None:
+            watch.restore(state["likeness"])
         notes.append(f"Resumed after step {trainer.steps_done} of {request.settings.steps}.")
     progress = Progress(request.settings.steps)
     progress.step(count=trainer.steps_done)
     clock = _Clock(trainer)
-    done = False
+    done, reason = False, _end(trainer, watch)
     try:
         with live.finishable():
-            while trainer.steps_done < request.settings.steps and not live.finish_requested():
-                _step(trainer, store, request, model, progress, clock, notes)
+            while reason is None:
+                _step(trainer, store, request, model, watch, progress, clock, notes)
+                reason = _end(trainer, watch)
         done = True
     finally:
         if not done and trainer.consistent and trainer.steps_done:
-            _save_state(trainer, store, notes)
-    if trainer.steps_done < request.settings.steps:
-        notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}, as asked.")
+            _save_state(trainer, watch, store, notes)
+    if reason:
+        notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
     return notes
 
 
-def _step(trainer, store, request, model, progress, clock, notes) -> None:
+def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
+    """Why the training ends here: empty when all steps are done, None when it goes on."""
+    if trainer.steps_done >= trainer.settings.steps:
+        return ""
+    if live.finish_requested():
+        return "as asked"
+    return "the likeness no longer rose" if watch is not None and watch.is_done else None
+
+
+def _step(trainer, store, request, model, watch, progress, clock, notes) -> None:
     check_interrupt()
     loss = trainer.step()
     picture = request.preview.at(trainer.steps_done, model, request.clip, request.vae) if request.preview else None
+    if watch is not None:
+        watch.at(trainer.steps_done, trainer.adapters, model, request.clip, request.vae)
     if trainer.steps_done % request.settings.state_every == 0:
-        _save_state(trainer, store, notes)
-    live.say(clock.line(trainer, loss))
+        _save_state(trainer, watch, store, notes)
+    live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
 
 
-def _save_state(trainer: Trainer, store: StateStore, notes: list[str]) -> None:
+def _save_state(trainer: Trainer, watch: LikenessWatch | None, store: StateStore, notes: list[str]) -> None:
     """A state that cannot be saved does not end a training that otherwise goes well."""
     try:
-        store.save(trainer.state())
+        store.save(trainer.state() | {"likeness": watch.state() if watch else None})
     except FaceChainError as error:
         if str(error) not in notes:
             notes.append(str(error))
@@ -226,22 +316,25 @@ class _Clock:
     def __init__(self, trainer: Trainer):
         self._start, self._first = time.monotonic(), trainer.steps_done
 
-    def line(self, trainer: Trainer, loss: float) -> str:
+    def line(self, trainer: Trainer, loss: float, watch: LikenessWatch | None) -> str:
         total = trainer.settings.steps
         pace = (time.monotonic() - self._start) / (trainer.steps_done - self._first)
         left = pace * (total - trainer.steps_done)
         remaining = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}  {remaining} left"
+        best = watch.best_likeness if watch is not None else None
+        likeness = "" if best is None else f"  best likeness {best:.3f}"
+        return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
 
 
-def _store(request: TrainRequest, base: _Base, run: str, trainer: Trainer, tensors: dict, said: Report) -> TrainResult:
+def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict, said: Report, watch) -> TrainResult:
     trigger = request.trigger or common_trigger(request.captions)
-    about = _about(request, base, run, trainer)
-    person = Person(request.name, tensors, trigger, template=request.photos[0].clone(), report=about | {"losses": trainer.losses})
+    about = _about(request, order, trainer, watch)
+    person = Person(request.name, tensors, trigger, request.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), request.if_person)
     notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request), *said.notes]
     report = Report(f"Training of {person.name}", notes=notes, stand_ins=said.stand_ins)
     report.add(person.name, "trained", steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
+    photo_study.fill(report, order.study, [f"photo {index + 1}" for index in range(len(request.photos))])
     return TrainResult(person, trainer.losses, report)
 
 
@@ -255,12 +348,15 @@ def _remarks(request: TrainRequest) -> list[str]:
     return remarks
 
 
-def _about(request: TrainRequest, base: _Base, run: str, trainer: Trainer) -> dict:
+def _about(request: TrainRequest, order: _Order, trainer: Trainer, watch: LikenessWatch | None) -> dict:
     return {
-        "run": run,
+        "run": order.run,
         "preset": request.preset,
-        "base_model": base.name,
-        "base_model_hash": base.digest,
+        "base_model": order.base.name,
+        "base_model_hash": order.base.digest,
+        "likeness": watch.best_likeness if watch else None,
+        "likeness_curve": watch.curve if watch else [],
+        "likeness_on_training_photos": watch.on_training_photos if watch else None,
         "base_model_patched": bool(request.model.patches),
         "photos": len(request.photos),
         "steps": trainer.steps_done,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from ..errors import BadInput
 from ..host.models import Conditions, TrainingModel, encode_text, stored
@@ -23,21 +24,23 @@ def generator_for(*numbers: int) -> torch.Generator:
 
 @dataclass
 class Batch:
-    """latents, noise: [B, C, ...]; sigmas: [B]; photos: which photo each sample comes from; dropped: trained without caption."""
+    """latents, noise: [B, C, ...]; sigmas: [B]; photos: which photo each sample comes from; dropped: trained without caption;
+    weights: how much each place counts, as latents with one channel, or None."""
 
     latents: torch.Tensor
     noise: torch.Tensor
     sigmas: torch.Tensor
     photos: list[int]
     dropped: list[bool]
+    weights: torch.Tensor | None = None
 
 
 class TrainingSet:
     """Latents [photo, variant, C, ...] in the model's scale and what the model is told: one entry for each photo, and a last one
-    for the empty caption."""
+    for the empty caption. weights: [photo, variant, 1, ...] or None. salt: makes two sets of one training draw differently."""
 
-    def __init__(self, latents: torch.Tensor, conditions: Sequence[Conditions], salt: int = 0):
-        self.latents = latents
+    def __init__(self, latents: torch.Tensor, conditions: Sequence[Conditions], weights: torch.Tensor | None = None, salt: int = 0):
+        self.latents, self.weights = latents, weights
         self._conditions = conditions
         self._salt = salt
 
@@ -50,11 +53,12 @@ class TrainingSet:
         source = generator_for(settings.seed, 1 + self._salt, number)
         photos = [self._photo(number * count + index, settings.seed) for index in range(count)]
         variants = torch.randint(0, self.latents.shape[1], (count,), generator=source)
-        latents = self.latents[torch.tensor(photos), variants]
+        place = torch.tensor(photos), variants
+        latents = self.latents[place]
         noise = torch.randn(latents.shape, generator=source)
         sigmas = draw(count, source)
         dropped = (torch.rand(count, generator=source) < settings.caption_dropout).tolist()
-        return Batch(latents, noise, sigmas, photos, dropped)
+        return Batch(latents, noise, sigmas, photos, dropped, None if self.weights is None else self.weights[place])
 
     def _photo(self, sample: int, seed: int) -> int:
         epoch, position = divmod(sample, len(self))
@@ -65,17 +69,29 @@ class TrainingSet:
         return [self._conditions[-1 if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 
 
-def encode_photos(model: TrainingModel, vae, photos: list[torch.Tensor], settings: TrainSettings) -> torch.Tensor:
-    """Latents [photo, variant, C, ...] of the training pictures made from photos [H, W, 3]."""
-    encoded = []
+def encode_photos(
+    model: TrainingModel, vae, photos: list[torch.Tensor], settings: TrainSettings, masks: list[torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Latents [photo, variant, C, ...] of the training pictures made from photos [H, W, 3], and the weight of each place
+    [photo, variant, 1, ...] where head masks [H, W] are given."""
+    latents, weights = [], []
     for index, photo in enumerate(photos):
         check_interrupt()
         if not torch.isfinite(photo).all():
             raise BadInput(f"Photo {index + 1} of {len(photos)} holds pixels that are no numbers. Remove it or load it again.")
+        layers = photo.float() if masks is None else torch.cat([photo.float(), masks[index][..., None].float()], -1)
         source = generator_for(settings.seed, 3, index)
-        pictures = train_crops.variants(photo.float(), settings.variants, settings.augmentation, settings.resolution, source)
-        encoded.append(torch.cat([model.latents(vae, picture[None]) for picture in pictures]))
-    return torch.stack(encoded)
+        pictures = train_crops.variants(layers, settings.variants, settings.augmentation, settings.resolution, source)
+        latents.append(torch.cat([model.latents(vae, picture[None, ..., :3]) for picture in pictures]))
+        if masks is not None:
+            weights.append(_weights(pictures[..., 3], latents[-1].shape, settings.masked_loss))
+    return torch.stack(latents), torch.stack(weights) if weights else None
+
+
+def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.Tensor:
+    """Masks [variant, H, W] as weights of latents of `shape`, one channel."""
+    small = F.adaptive_avg_pool2d(masks[:, None], shape[-2:])
+    return (1 - strength + strength * small).reshape(shape[0], 1, *[1] * (len(shape) - 4), *shape[-2:])
 
 
 def encode_captions(model: TrainingModel, clip, captions: list[str], latents: torch.Tensor) -> list[Conditions]:

@@ -16,11 +16,20 @@ from .train_settings import TrainSettings
 
 
 class Trainer:
-    """One training between its steps. `steps_done` counts optimiser steps, `losses` holds the loss of each."""
+    """One training between its steps. `steps_done` counts optimiser steps, `losses` holds the loss of each, that on class pictures
+    (`prior`) not counted."""
 
-    def __init__(self, model: TrainingModel, adapters: list[Adapters], data: TrainingSet, settings: TrainSettings, dtype: torch.dtype):
-        self.settings = settings
-        self._model, self._adapters, self._data, self._dtype = model, adapters, data, dtype
+    def __init__(
+        self,
+        model: TrainingModel,
+        adapters: list[Adapters],
+        data: TrainingSet,
+        settings: TrainSettings,
+        dtype: torch.dtype,
+        prior: TrainingSet | None = None,
+    ):
+        self.settings, self.adapters = settings, adapters
+        self._model, self._data, self._prior, self._dtype = model, data, prior, dtype
         self._parameters = [parameter for group in adapters for parameter in group.parameters()]
         self._optimiser, self.note = train_optim.optimiser(self._parameters, settings)
         self._schedule = train_optim.schedule(self._optimiser, settings)
@@ -40,23 +49,33 @@ class Trainer:
         total = 0.0
         with self._own_randomness():
             for part in range(count):
-                batch = self._data.batch(self.steps_done * count + part, self.settings, self._model.objective.draw)
-                loss = self.loss(batch, self._data.told(batch)) / count
-                self._scaler.scale(loss).backward()
-                total += float(loss.detach())
+                total += self._learn(self._data, self.steps_done * count + part, 1 / count)
+                if self._prior is not None:
+                    self._learn(self._prior, self.steps_done * count + part, self.settings.prior_weight / count)
         self._require_number(total)
         self._update()
         self.losses.append(total)
         self.steps_done += 1
         return total
 
+    def _learn(self, data: TrainingSet, number: int, weight: float) -> float:
+        """Add the gradients of one forward pass; returns its weighted loss."""
+        batch = data.batch(number, self.settings, self._model.objective.draw)
+        loss = weight * self.loss(batch, data.told(batch))
+        self._scaler.scale(loss).backward()
+        return loss.item()
+
     def loss(self, batch: Batch, told: list[Conditions]) -> torch.Tensor:
-        """Mean squared error of the model's own prediction, weighted by noise level where the settings say so."""
+        """Mean squared error of the model's own prediction, weighted by place and by noise level where the settings say so."""
         objective, device = self._model.objective, self._model.device
         latents, noise, sigmas = (value.to(device) for value in (batch.latents, batch.noise, batch.sigmas))
         with torch.autocast(device.type, self._dtype, enabled=self._dtype is not torch.float32):
             predicted = self._model.predict(objective.noisy(latents, noise, sigmas), sigmas, told)
-        error = (predicted - objective.target(latents, noise, sigmas)).square().flatten(1).mean(1)
+        error = (predicted - objective.target(latents, noise, sigmas)).square()
+        if batch.weights is not None:
+            weights = batch.weights.to(device)
+            error = error * weights / weights.flatten(1).mean(1).clamp(min=1e-6).view(-1, *[1] * (error.ndim - 1))
+        error = error.flatten(1).mean(1)
         if self.settings.min_snr_gamma:
             error = error * objective.min_snr_weights(sigmas, self.settings.min_snr_gamma)
         return error.mean()
@@ -90,7 +109,7 @@ class Trainer:
         return {
             "steps_done": self.steps_done,
             "losses": list(self.losses),
-            "adapters": [{name: value.detach().cpu() for name, value in group.named_parameters().items()} for group in self._adapters],
+            "adapters": [{name: value.detach().cpu() for name, value in group.named_parameters().items()} for group in self.adapters],
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -99,7 +118,7 @@ class Trainer:
     @torch.no_grad()
     def restore(self, state: dict) -> None:
         """Go on from a saved state."""
-        for group, saved in zip(self._adapters, state["adapters"], strict=True):
+        for group, saved in zip(self.adapters, state["adapters"], strict=True):
             for name, parameter in group.named_parameters().items():
                 parameter.copy_(saved[name])
         self._optimiser.load_state_dict(state["optimiser"])

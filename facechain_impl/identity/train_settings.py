@@ -60,7 +60,8 @@ class TrainSettings:
 
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
-    the same. caption_dropout: share of samples trained with an empty caption. state_every: steps between saved states."""
+    the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what lies outside of the
+    head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states."""
 
     steps: int
     learning_rate: float
@@ -85,6 +86,8 @@ class TrainSettings:
     weight_decay: float = 0.01
     caption_dropout: float = 0.0
     min_snr_gamma: float = 0.0
+    masked_loss: float = 0.0
+    prior_weight: float = 1.0
     seed: int = 42
     state_every: int = 100
 

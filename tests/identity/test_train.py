@@ -246,7 +246,7 @@ class TestRefusals:
     def test_nan_pixels(self, home, sd15, photos):
         bad = photos[1].clone()
         bad[0, 0, 0] = float("nan")
-        with pytest.raises(BadInput, match="Photo 2 of 3"):
+        with pytest.raises(BadInput, match="Picture 2 holds"):
             train.train_face_lora(order(sd15, [photos[0], bad, photos[2]]))
 
     def test_nan_loss_says_what_to_do_and_keeps_the_last_good_state(self, home, sd15, photos, monkeypatch):

@@ -1,0 +1,161 @@
+"""What the photos of a training set are worth: sharpness, size, pose, near duplicates, other people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import MissingWeights
+from ..perception import models
+from ..perception.detection import BUILT_IN
+from ..perception.faces import find_faces, main_face
+from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..types import Face, Faces, Report
+
+# Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
+_BLURRED = 60.0
+_SMALL = 0.2
+_TURNED = 0.35
+# Grey pictures of 32 x 32 that correlate more than this show the same moment.
+_DUPLICATE = 0.985
+# Cosines of RTS for two photos of one person are far above this, those of two people mostly below.
+_ANOTHER_PERSON = 0.2
+_FACE_SIDE, _THUMB_SIDE = 112, 32
+
+
+@dataclass
+class PhotoFacts:
+    """What is known about one photo. face: its main face, None when none was found. blur: variance of the Laplacian of the face,
+    higher is sharper. turn: how far the nose is from the middle of the eyes, in eye distances, negative to the left."""
+
+    face: Face | None
+    others: int
+    blur: float | None = None
+    size: float | None = None
+    turn: float | None = None
+    duplicate_of: int | None = None
+    likeness: float | None = None
+
+
+@dataclass
+class Study:
+    """Facts of every photo in order. embeddings: of the photos whose face could be embedded, by index; empty without RTS."""
+
+    facts: list[PhotoFacts]
+    embeddings: dict[int, np.ndarray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    stand_ins: tuple[str, ...] = ()
+
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The person: mean of all embeddings, length 1."""
+        if not self.embeddings:
+            return None
+        mean = np.mean(list(self.embeddings.values()), 0)
+        return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+
+def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
+    """Look at photos [H, W, 3] in 0..1. Faces are taken from `known` where it holds them, else the built-in detector looks."""
+    found = find_faces(photos, BUILT_IN, known)
+    facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, found.pictures)]
+    if known is not None and len(known) == len(photos):
+        for one, picture in zip(facts, known.pictures):  # a crop hides the others that the whole photo shows
+            one.others = max(one.others, len(picture.faces) - 1)
+    _mark_duplicates(photos, facts)
+    result = Study(facts, stand_ins=found.stand_ins)
+    _embed(photos, result)
+    return result
+
+
+def _facts(photo: torch.Tensor, faces: list[Face]) -> PhotoFacts:
+    face = main_face(faces)
+    if face is None:
+        return PhotoFacts(None, len(faces))
+    left, right, nose = face.points[:3]
+    across = right - left
+    turn = float(np.dot(nose - (left + right) / 2, across) / np.dot(across, across))
+    size = max(face.width, face.height) / min(photo.shape[:2])
+    return PhotoFacts(face, len(faces) - 1, _sharpness(photo, face), size, turn)
+
+
+def _sharpness(photo: torch.Tensor, face: Face) -> float:
+    x0, y0, x1, y1 = (int(round(float(value))) for value in face.box)
+    cut = photo[max(y0, 0) : max(y1, 1), max(x0, 0) : max(x1, 1)].detach().cpu().float().numpy()
+    grey = cv2.cvtColor(cv2.resize(cut, (_FACE_SIDE, _FACE_SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey * 255, cv2.CV_32F).var())
+
+
+def _mark_duplicates(photos: list[torch.Tensor], facts: list[PhotoFacts]) -> None:
+    thumbs = []
+    for photo in photos:
+        grey = photo.detach().cpu().float().mean(-1).numpy()
+        small = cv2.resize(grey, (_THUMB_SIDE, _THUMB_SIDE), interpolation=cv2.INTER_AREA).ravel()
+        small = small - small.mean()
+        thumbs.append(small / max(float(np.linalg.norm(small)), 1e-6))
+    for index, thumb in enumerate(thumbs):
+        earlier = [other for other in range(index) if float(np.dot(thumb, thumbs[other])) > _DUPLICATE]
+        facts[index].duplicate_of = earlier[0] if earlier else None
+
+
+def _embed(photos: list[torch.Tensor], result: Study) -> None:
+    chosen = [index for index, one in enumerate(result.facts) if one.face is not None]
+    unknown = [index for index in chosen if result.facts[index].face.embedding is None]
+    try:
+        recognition = FaceRecognition(models.open_network("rts")) if unknown else None
+    except MissingWeights:
+        result.notes.append("Without the recognition network (rts) nobody can say whether all photos show one person, or measure likeness.")
+        return
+    if recognition is not None:
+        embed_faces(recognition, [photos[index] for index in unknown], [result.facts[index].face for index in unknown])
+        result.stand_ins = tuple(dict.fromkeys((*result.stand_ins, *models.stand_ins("rts"))))
+    result.embeddings = {index: result.facts[index].face.embedding for index in chosen}
+    for index in chosen:
+        others = [similarity(result.embeddings[index], result.embeddings[other]) for other in chosen if other != index]
+        result.facts[index].likeness = float(np.median(others)) if others else None
+
+
+def verdicts(found: Study) -> list[str]:
+    """For every photo what speaks against it; empty for a good one."""
+    return ["; ".join(_problems(one)) for one in found.facts]
+
+
+def _problems(one: PhotoFacts) -> list[str]:
+    if one.face is None:
+        return ["no face was found"]
+    tests = (
+        (one.likeness is not None and one.likeness < _ANOTHER_PERSON, "shows another person than most photos"),
+        (one.others > 0, f"{one.others} more faces in the picture"),
+        (one.blur < _BLURRED, "the face is blurred"),
+        (one.size < _SMALL, "the face is small"),
+        (abs(one.turn) > _TURNED, "the face is turned far to the side"),
+        (one.duplicate_of is not None, f"nearly the same as photo {(one.duplicate_of or 0) + 1}"),
+    )
+    return [text for applies, text in tests if applies]
+
+
+def fill(report: Report, found: Study, names: list[str]) -> None:
+    """One row for each photo and a verdict over all of them."""
+    for name, one, problem in zip(names, found.facts, verdicts(found)):
+        values = {"sharpness": one.blur, "size": one.size, "turn": one.turn, "like the others": one.likeness}
+        report.add(name, "look at it" if problem else "good", problem, **values)
+    report.stand_ins = tuple(dict.fromkeys((*report.stand_ins, *found.stand_ins)))
+    report.notes = [overall(found), *found.notes, *report.notes]
+
+
+def overall(found: Study) -> str:
+    """A plain sentence about the whole set."""
+    problems = verdicts(found)
+    good = [one for one, problem in zip(found.facts, problems) if not problem]
+    strangers = [index + 1 for index, problem in enumerate(problems) if "another person" in problem]
+    if strangers:
+        return f"Photos {', '.join(map(str, strangers))} seem to show somebody else. Take them out, or the portraits will be a mixture."
+    if len(good) < 3:
+        return f"{len(good)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
+    turns = [one.turn for one in good]
+    if max(turns) - min(turns) < 0.1:
+        return f"{len(good)} of {len(problems)} photos are good, all from the same side. A few turned to either side would help."
+    return f"{len(good)} of {len(problems)} photos are good, from different sides. This is a sound set."
