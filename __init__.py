@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, rank, tagger, talking, train
+    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, tagger, talking, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -39,6 +39,7 @@ async def comfy_entrypoint() -> ComfyExtension:
                 person.LoadPerson,
                 person.SavePerson,
                 photos.LoadPhotos,
+                portrait.PortraitPrompt,
                 rank.RTSRank,
                 tagger.Tagger,
                 talking.EditMotion,

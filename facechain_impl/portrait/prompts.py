@@ -42,18 +42,20 @@ def identity(trigger: str) -> str:
     return join(trigger, child)
 
 
+def unwanted(trigger: str, negative: str) -> str:
+    """`negative`, with `children` for adult men."""
+    return join(negative, CHILDREN if _subject(trigger) in ADULT_MALE_TRIGGERS and not _says(negative, CHILDREN) else "")
+
+
 def scene(trigger: str, words: str, negative: str, ethnicity: str = "") -> Prompt:
-    """The person of `trigger` in the scene that `words` describe. Adult men get `children` among what is not wanted."""
-    unwanted = CHILDREN if _subject(trigger) in ADULT_MALE_TRIGGERS and not _says(negative, CHILDREN) else ""
-    return Prompt(join(identity(trigger), ethnicity, LEAD, words), join(negative, unwanted))
+    """The person of `trigger` in the scene that `words` describe."""
+    return Prompt(join(identity(trigger), ethnicity, LEAD, words), unwanted(trigger, negative))
 
 
 def portrait(trigger: str, style: str, with_style_lora: bool, negative: str = NEGATIVE_PORTRAIT, ethnicity: str = "") -> Prompt:
     """A portrait of the person of `trigger`: `style` names clothes, or describes what a style LoRA draws."""
-    words = join(style, STYLE_TAIL) if with_style_lora else join(LEAD, ethnicity, style, CLOTHES_TAIL)
-    prompt = scene(trigger, "", negative)
-    lead = join(identity(trigger), ethnicity if with_style_lora else "")
-    return Prompt(join(lead, words), prompt.negative)
+    parts = (ethnicity, style, STYLE_TAIL) if with_style_lora else (LEAD, ethnicity, style, CLOTHES_TAIL)
+    return Prompt(join(identity(trigger), *parts), unwanted(trigger, negative))
 
 
 def _subject(trigger: str) -> str:

@@ -21,16 +21,17 @@ HINT = (3, 16, 16, 32, 32, 96, 96, 256)
 SPREAD = 0.02
 
 
-def layout(multipliers: Sequence[int] = (1, 2), blocks: int = 1) -> Layout:
-    """Name -> (shape, dtype). `multipliers` of 320 channels per level, each of `blocks` residual blocks with a transformer."""
+def layout(multipliers: Sequence[int] = (1, 2), blocks: int = 1, transformers: Sequence[int] = (1, 1)) -> Layout:
+    """Name -> (shape, dtype). `multipliers` of 320 channels per level, each of `blocks` residual blocks, with `transformers` each."""
     shapes = {**_linear("time_embed.0", CHANNELS, 4 * CHANNELS), **_linear("time_embed.2", 4 * CHANNELS, 4 * CHANNELS)}
     shapes |= _conv("input_blocks.0.0", 4, CHANNELS, 3)
     widths, width = [CHANNELS], CHANNELS
     for level, multiplier in enumerate(multipliers):
         for _ in range(blocks):
             stem = f"input_blocks.{len(widths)}"
-            shapes |= _residual(f"{stem}.0", width, multiplier * CHANNELS) | _transformer(f"{stem}.1", multiplier * CHANNELS)
+            shapes |= _residual(f"{stem}.0", width, multiplier * CHANNELS)
             width = multiplier * CHANNELS
+            shapes |= _transformer(f"{stem}.1", width) if transformers[level] else {}
             widths.append(width)
         if level + 1 < len(multipliers):
             shapes |= _conv(f"input_blocks.{len(widths)}.0.op", width, width, 3)
@@ -44,10 +45,10 @@ def layout(multipliers: Sequence[int] = (1, 2), blocks: int = 1) -> Layout:
     return {name: (shape, torch.float16) for name, shape in shapes.items()}
 
 
-def write_controlnet(path: Path, seed: int = 1, multipliers: Sequence[int] = (1, 2), blocks: int = 1) -> Path:
+def write_controlnet(path: Path, seed: int = 1) -> Path:
     """Write a stand-in ControlNet to `path`, marked as such."""
     generator = torch.Generator().manual_seed(seed)
-    tensors = {name: _value(name, shape, generator).to(dtype) for name, (shape, dtype) in layout(multipliers, blocks).items()}
+    tensors = {name: _value(name, shape, generator).to(dtype) for name, (shape, dtype) in layout().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, tensors, {files.MARK: files.STAND_IN})
     return path

@@ -1,0 +1,40 @@
+"""Texts for portraits."""
+
+from __future__ import annotations
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.portrait import prompts
+from ._api import FaceChainPerson, io
+
+
+class PortraitPrompt(io.ComfyNode):
+    """Both prompts of a portrait."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_PortraitPrompt",
+            display_name="Portrait Prompt",
+            category="FaceChain/portrait",
+            description="Writes the prompts of a portrait from a person's trigger and a style.",
+            search_aliases=["prompt", "trigger", "style", "text"],
+            inputs=[
+                io.String.Input("style", default="wearing a dark suit", multiline=True, tooltip="Clothes, or what the style LoRA shows."),
+                io.Boolean.Input("style_lora", default=False, tooltip="The style has its own LoRA and leads the prompt."),
+                io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any."),
+                io.String.Input("negative", default=prompts.NEGATIVE_PORTRAIT, multiline=True, tooltip="What is not wanted."),
+                io.String.Input("trigger", default="", tooltip="The person's trigger, as in the captions of the training."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, in place of a trigger."),
+            ],
+            outputs=[
+                io.String.Output("positive", tooltip="What is to be seen."),
+                io.String.Output("negative_prompt", display_name="negative", tooltip="What is not wanted."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, style, style_lora, ethnicity, negative, trigger, person=None) -> io.NodeOutput:
+        words = person.trigger if person is not None else trigger
+        if not words.strip():
+            raise BadInput("Nobody is called: the trigger is empty and no person is connected. Write the trigger of the training.")
+        return io.NodeOutput(*prompts.portrait(words, style, style_lora, negative, ethnicity))
