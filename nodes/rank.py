@@ -66,8 +66,7 @@ class RTSRank(io.ComfyNode):
         ranker = open_ranker(single(detector), single(choose_reference))
         size = (single(min_face), single(max_face)) if single(check_face_size) else None
         target = _reference(ranker, flatten_images(reference), single(person), single(reference_faces))
-        names = [f"picture {number}" for number in range(1, len(pictures) + 1)]
-        ranking = ranker.rank(pictures, names, single(faces), target, Filters(single(one_face_only), size), NoFace(single(no_face)))
+        ranking = ranker.rank(pictures, single(faces), target, Filters(single(one_face_only), size), NoFace(single(no_face)))
         ranking.keep_best(single(keep_best))
         report = Report("Ranked by likeness", notes=[target.note])
         ranking.fill(report)

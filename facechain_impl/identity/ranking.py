@@ -108,17 +108,17 @@ class Ranker:
         """The best face of the reference pictures [H, W, 3]; without pictures, of `known`. Raises FaceNotFound, BadInput."""
         if not images:
             return _embedded_reference(known)
-        found = self._find(images, known, [f"reference {number}" for number in range(1, len(images) + 1)])
-        aligned = {
-            picture.name: align112(image, face.points) for image, picture in zip(images, found) if (face := main_face(picture.faces))
-        }
+        found = self._find(images, known)
+        faces = [main_face(picture.faces) for picture in found]
+        aligned = {index: align112(images[index], face.points) for index, face in enumerate(faces) if face}
         if not aligned:
             raise FaceNotFound(
                 f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
             )
-        name, quality = self._best(aligned)
-        judged = f", FQA {quality:.3f}" if quality is not None else ""
-        return Reference(self.recognition.embed([aligned[name]])[0].vector, f"Compared with {name} of {len(images)}{judged}.")
+        index, quality = self._best(aligned)
+        judged = f", quality {quality:.3f}" if quality is not None else ""
+        note = f"Compared with {found[index].name}, reference {index + 1} of {len(images)}{judged}."
+        return Reference(self.recognition.embed([aligned[index]])[0].vector, note)
 
     def person(self, person: Person) -> Reference:
         """A person's template face, or the embedding that was stored where there is no template."""
@@ -129,29 +129,27 @@ class Ranker:
             raise BadInput(f"{person.name} was stored without a face to compare with. Connect a reference picture instead.")
         return Reference(person.embedding, f"Compared with the stored face of {person.name}.")
 
-    def _best(self, aligned: dict[str, torch.Tensor]) -> tuple[str, float | None]:
-        """Name and quality of the reference to use."""
+    def _best(self, aligned: dict[int, torch.Tensor]) -> tuple[int, float | None]:
+        """Number and quality of the reference to use."""
         if self.quality is None or len(aligned) == 1:
             return next(iter(aligned)), None
         scores = dict(zip(aligned, self.quality().score(list(aligned.values()))))
         return max(scores.items(), key=lambda item: item[1])
 
-    def rank(
-        self, images: list[torch.Tensor], names: list[str], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace
-    ) -> Ranking:
+    def rank(self, images: list[torch.Tensor], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace) -> Ranking:
         """Pictures [H, W, 3] sorted by likeness. Raises FaceNotFound where the policy says so, or when nothing is left."""
         if not images:
             raise BadInput("There are no pictures to rank: the list is empty. Connect at least one.")
-        candidates = [_candidate(index, picture, filters) for index, picture in enumerate(self._find(images, known, names))]
+        candidates = [_candidate(index, picture, filters) for index, picture in enumerate(self._find(images, known))]
         faced = [one for one in candidates if one.face]
         embed_faces(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])
         for one in faced:
             one.score = similarity(one.face.embedding, reference.vector)
         return _sorted(candidates, policy)
 
-    def _find(self, images: list[torch.Tensor], known: Faces | None, names: list[str]) -> list[Picture]:
+    def _find(self, images: list[torch.Tensor], known: Faces | None) -> list[Picture]:
         """The faces of pictures, as copies: what is known of them belongs to another node and stays as it is."""
-        found = find_faces(images, self.detector, known, names)
+        found = find_faces(images, self.detector, known)
         self.stand_ins.update(found.stand_ins)
         return [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in found.pictures]
 

@@ -18,7 +18,6 @@ from ..types import Faces, NoFace, Report
 from ..weights import load
 from . import captions
 
-
 AUTOMATIC, OWN_WORDS = "automatic", "own words"
 
 
@@ -49,7 +48,7 @@ class Captions:
 
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
     """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
-    names = [f"picture {number}" for number in range(1, len(images) + 1)]
+    names = [_known_name(image, known) or f"picture {number}" for number, image in enumerate(images, 1)]
     tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")
     if settings.tag_threshold is not None:
@@ -66,6 +65,11 @@ def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, know
             name, "captioned", "" if row is not None else "no face found, so it does not count for the trigger", caption=text, **(row or {})
         )
     return Captions(texts, captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts)), report)
+
+
+def _known_name(image: torch.Tensor, known: Faces | None) -> str:
+    picture = known.of(image) if known is not None else None
+    return picture.name if picture else ""
 
 
 def _chosen_trigger(settings: CaptionSettings) -> str:

@@ -14,12 +14,11 @@ MAIN_FACE_RATIO = 4.0
 
 
 def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Faces | None = None, names: list[str] | None = None) -> Faces:
-    """The faces of `images` (each [H, W, 3] in 0..1), in their order.
+    """The faces of `images` (each [H, W, 3] in 0..1), in their order, under `names`, or as they were known, or numbered.
 
     `known` faces are taken over for the pictures that they were found in. A detector given by its choice is opened only when some
     picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
     """
-    names = names or [f"picture {number}" for number in range(1, len(images) + 1)]
     pictures = [known.of(image) if known is not None else None for image in images]
     stand_ins = known.stand_ins if known is not None else ()
     missing = [index for index, picture in enumerate(pictures) if picture is None]
@@ -29,6 +28,7 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
         for index, faces in zip(missing, detector.detect([images[index] for index in missing])):
             size = tuple(images[index].shape[:2])
             pictures[index] = Picture(faces, size, digest_of(images[index]), detector=detector.name)
+    names = names or [picture.name or f"picture {number}" for number, picture in enumerate(pictures, 1)]
     return Faces([replace(picture, name=name) for picture, name in zip(pictures, names)], stand_ins)
 
 

@@ -72,7 +72,7 @@ def ranker():
 
 def rank(ranker, pictures, filters=EVERYTHING, policy=NoFace.STOP, known=None):
     reference = ranker.reference([picture(0.2)], None)
-    return ranker.rank(pictures, [f"picture {i}" for i in range(1, len(pictures) + 1)], known, reference, filters, policy)
+    return ranker.rank(pictures, known, reference, filters, policy)
 
 
 def order(ranking):
@@ -169,7 +169,7 @@ def test_reference_of_best_quality(ranker):
     assert "reference 2 of 4" in ranker.reference(photos, None).note
     ranker.quality = Blueness
     found = ranker.reference(photos, None)
-    assert found.note == "Compared with reference 3 of 4, FQA 0.800."
+    assert found.note == "Compared with picture 3, reference 3 of 4, quality 0.800."
     assert found.vector == pytest.approx(angle(0.8), abs=1e-5)
 
 
@@ -199,12 +199,13 @@ def test_connected_faces_replace_networks(ranker):
     image = picture(0.9)
     known_face = face(200)
     known_face.embedding, known_face.uncertainty = angle(0.2), 1.5
-    known = Faces([Picture([known_face], (128, 128), digest_of(image))], ("other",))
+    known = Faces([Picture([known_face], (128, 128), digest_of(image), "eva.jpg")], ("other",))
     reference = ranker.reference([], known)
-    ranking = ranker.rank([image], ["a"], known, reference, EVERYTHING, NoFace.STOP)
+    ranking = ranker.rank([image], known, reference, EVERYTHING, NoFace.STOP)
     assert ranker.detector.seen == 0
     assert ranker.recognition.calls in ([], [0])
     assert ranking.scores() == pytest.approx([1.0])
+    assert ranking.kept[0].picture.name == "eva.jpg"
     assert ranker.stand_ins == {"other"}
 
 
