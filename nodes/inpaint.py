@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, Schedule
 from ..facechain_impl.portrait import prompts
 from ..facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Words
-from ..facechain_impl.portrait.inpaint_inputs import DETECTORS, Looking, Material, find_known, open_looking
+from ..facechain_impl.portrait.inpaint_inputs import DETECTORS, Looking, Material, find_known, open_detector_only, open_looking
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.portrait.two_stage import Nets, Settings
 from ..facechain_impl.types import NoFace
@@ -39,9 +40,9 @@ class TwoStageInpaint(io.ComfyNode):
         values = {name: single(entries) for name, entries in lists.items()}
         people = [person for entries in (persons or {}).values() for person in entries or ()]
         material = _material(lists, values)
-        how = Assign(values["assign"])
-        looking = _open(values, material)
-        faces = find_known(material, looking.sight.detector, people, how, looking)
+        choice = Choice(Assign(values["assign"]), values["assign_list"], values["which_faces"])
+        looking = _open(values, material, idle=choice.nobody or values["strength"] == 0)
+        faces = find_known(material, people, choice.how, looking)
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
         inpaint = GroupInpaint(
             Diffusion(values["model"], values["clip"], values["vae"]),
@@ -54,9 +55,8 @@ class TwoStageInpaint(io.ComfyNode):
         )
         inpaint.report.notes += looking.notes
         inpaint.report.stand_ins = tuple(sorted(looking.stand_ins))
-        choice = Choice(how, values["assign_list"], values["which_faces"])
         finished = inpaint.run_all(material.templates(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
-        return io.NodeOutput([image[None] for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
+        return io.NodeOutput([to_output(image[None]) for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
 
 
 def _models() -> list[io.Input]:
@@ -219,8 +219,10 @@ def _material(lists: dict, values: dict) -> Material:
     )
 
 
-def _open(values: dict, material: Material) -> Looking:
+def _open(values: dict, material: Material, idle: bool) -> Looking:
     model = values.get("face_detection_model")
+    if idle:
+        return open_detector_only(values["detector"], model, material)
     return open_looking(values["detector"], model, material, values["include_neck"], values["fusion"], values["enhance"])
 
 

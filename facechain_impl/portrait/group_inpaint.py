@@ -40,6 +40,10 @@ class Choice:
     entries: str = ""
     which: str = people.AUTO_FACES
 
+    @property
+    def nobody(self) -> bool:
+        return self.which.strip().lower() == people.NO_FACES
+
 
 @dataclass(frozen=True)
 class Template:

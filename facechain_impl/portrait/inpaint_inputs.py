@@ -63,7 +63,8 @@ class Material:
 
         given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
         pose = Pose(of(self.poses), of(self.drawings))
-        return Template(self.names[index], self.images[index], faces, given, pose, self.generated)
+        generated = [image.to("cpu", torch.float32) for image in self.generated]
+        return Template(self.names[index], self.images[index].to("cpu", torch.float32), faces, given, pose, generated)
 
     def all_masks(self, neck: bool) -> bool:
         """Whether every mask that is needed is connected, so that nothing has to be parsed."""
@@ -72,12 +73,20 @@ class Material:
 
 @dataclass
 class Looking:
-    """The opened networks and those of them that run on stand-in weights."""
+    """The opened networks and those of them that run on stand-in weights. idle: nothing is going to be painted."""
 
     sight: Sight
     fusion: fusion.FaceFusion | None
     stand_ins: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    idle: bool = False
+
+
+def open_detector_only(choice: str, face_model, material: Material) -> Looking:
+    """Check the pictures and open what finds faces, where nothing is going to be painted. Raises BadInput, WeightsError."""
+    material.check()
+    detector = _detector(choice, face_model)
+    return Looking(Sight(detector), None, set(detector.origin_names), idle=True)
 
 
 def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: bool, enhance: bool) -> Looking:
@@ -85,10 +94,8 @@ def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: 
 
     Raises BadInput, WeightsError.
     """
-    material.check()
-    detector = _detector(choice, face_model)
-    stand_ins = set(detector.origin_names)
-    parser = None
+    looking = open_detector_only(choice, face_model, material)
+    detector, stand_ins, parser = looking.sight.detector, looking.stand_ins, None
     if not material.all_masks(neck):
         parser = HumanParser(models.open_network(PARSER))
         stand_ins.update(models.stand_ins(PARSER))
@@ -102,12 +109,13 @@ def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: 
     return Looking(Sight(detector, landmarker, parser), fuser, stand_ins, notes)
 
 
-def find_known(material: Material, detector: Detector, persons: Sequence[Person], how: Assign, looking: Looking) -> list[list[Face]]:
+def find_known(material: Material, persons: Sequence[Person], how: Assign, looking: Looking) -> list[list[Face]]:
     """The faces of every picture from left to right, with embeddings where they decide who is who."""
-    found = find_faces(list(material.images), detector, material.faces, list(material.names))
+    found = find_faces(list(material.images), looking.sight.detector, material.faces, list(material.names))
     looking.stand_ins.update(found.stand_ins)
     faces = [[replace(face) for face in left_to_right(picture.faces)] for picture in found.pictures]
-    if how in (Assign.AUTO, Assign.LIKENESS) and any(person.embedding is not None for person in persons):
+    compared = how in (Assign.AUTO, Assign.LIKENESS) and not looking.idle
+    if compared and any(person.embedding is not None for person in persons):
         _embed(material.images, faces, how, looking)
     return faces
 
@@ -124,7 +132,8 @@ def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign,
         return
     looking.stand_ins.update(models.stand_ins(RECOGNITION))
     for image, some in zip(images, faces):
-        embed_faces(recognition, image, some)
+        able = [face for face in some if face.points is not None]
+        embed_faces(recognition, [image] * len(able), able)
 
 
 def _detector(choice: str, face_model) -> Detector:

@@ -65,7 +65,7 @@ class Target:
 
     def pixels(self, image: torch.Tensor) -> torch.Tensor:
         """The square of `image` [H, W, ...] in its own resolution, with the other faces black."""
-        pixels = geometry.cut(image, self.square).float()
+        pixels = geometry.cut(image, self.square).to("cpu", torch.float32)
         mine = geometry.territory(self.face.box, self.others, self.square.box)
         return pixels * mine.reshape(*mine.shape, *(1,) * (pixels.ndim - 2))
 

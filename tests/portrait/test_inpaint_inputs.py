@@ -129,7 +129,7 @@ def test_faces_that_are_known_come_from_left_to_right_and_are_not_changed(monkey
     monkeypatch.setattr(models, "stand_ins", lambda *names: names)
     given, looking = material(images=[image], names=["x"], faces=known), looking_at()
     person = Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])
-    (faces,) = find_known(given, None, [person], Assign.AUTO, looking)
+    (faces,) = find_known(given, [person], Assign.AUTO, looking)
     assert [float(face.box[0]) for face in faces] == [30, 150]
     assert [int(face.embedding.argmax()) for face in faces] == [0, 1]
     assert all(face.embedding is None for face in known.pictures[0].faces) and looking.stand_ins == {"rts"}
@@ -140,7 +140,7 @@ def test_nobody_is_embedded_where_it_decides_nothing(nothing_there, how, people)
     image, known = two_faces()
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])] * people
     looking = looking_at()
-    (faces,) = find_known(material(images=[image], names=["x"], faces=known), None, persons, how, looking)
+    (faces,) = find_known(material(images=[image], names=["x"], faces=known), persons, how, looking)
     assert all(face.embedding is None for face in faces) and not looking.notes
 
 
@@ -149,10 +149,24 @@ def test_without_the_recognition_file_likeness_is_a_note_or_an_error(nothing_the
     given = material(images=[image], names=["x"], faces=known)
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])]
     looking = looking_at()
-    find_known(given, None, persons, Assign.AUTO, looking)
+    find_known(given, persons, Assign.AUTO, looking)
     assert looking.notes == ["Likeness was not compared. rts is not here"]
     with pytest.raises(MissingWeights, match="rts"):
-        find_known(given, None, persons, Assign.LIKENESS, looking)
+        find_known(given, persons, Assign.LIKENESS, looking)
+
+
+def test_where_nothing_is_painted_nothing_but_faces_is_looked_for(nothing_there):
+    image, known = two_faces()
+    given = material(images=[image], names=["x"], faces=known)
+    looking = inpaint_inputs.open_detector_only("Built-in", None, given)
+    persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])]
+    (faces,) = find_known(given, persons, Assign.LIKENESS, looking)
+    assert len(faces) == 2 and looking.idle and not looking.notes
+
+
+def test_half_precision_pictures_are_worked_on_in_full():
+    (one,) = material(images=[IMAGE.half()], generated=[IMAGE.half()]).templates([[]])
+    assert one.image.dtype == torch.float32 and one.generated[0].dtype == torch.float32
 
 
 class Meshes:
