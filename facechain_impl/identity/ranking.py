@@ -16,6 +16,7 @@ from ..perception.faces import find_faces, main_face
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
 from ..photos.align import align112
+from ..photos.pixels import check_all
 from ..types import Face, Faces, NoFace, Person, Picture, Report
 
 SIZE_RANGE = (120.0, 300.0)
@@ -108,6 +109,7 @@ class Ranker:
         """The best face of the reference pictures [H, W, 3]; without pictures, of `known`. Raises FaceNotFound, BadInput."""
         if not images:
             return _embedded_reference(known)
+        check_all(images, numbered("reference", images))
         found = self._find(images, known)
         faces = [main_face(picture.faces) for picture in found]
         aligned = {index: align112(images[index], face.points) for index, face in enumerate(faces) if face}
@@ -138,8 +140,7 @@ class Ranker:
 
     def rank(self, images: list[torch.Tensor], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace) -> Ranking:
         """Pictures [H, W, 3] sorted by likeness. Raises FaceNotFound where the policy says so, or when nothing is left."""
-        if not images:
-            raise BadInput("There are no pictures to rank: the list is empty. Connect at least one.")
+        check_all(images, numbered("picture", images))
         candidates = [_candidate(index, picture, filters) for index, picture in enumerate(self._find(images, known))]
         faced = [one for one in candidates if one.face]
         embed_faces(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])
@@ -164,6 +165,10 @@ def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
 
     ranker.quality = quality if by_quality else None
     return ranker
+
+
+def numbered(word: str, images: Sequence) -> list[str]:
+    return [f"{word} {number}" for number in range(1, len(images) + 1)]
 
 
 def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:

@@ -14,6 +14,7 @@ from ..perception.detection import BUILT_IN, Detector
 from ..perception.faces import find_faces, main_face
 from ..perception.tagging import Tagger
 from ..photos.align import align112
+from ..photos.pixels import check_all
 from ..types import Faces, NoFace, Report
 from ..weights import load
 from . import captions
@@ -49,6 +50,7 @@ class Captions:
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
     """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
     names = [_known_name(image, known) or f"picture {number}" for number, image in enumerate(images, 1)]
+    check_all(images, names)
     tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")
     if settings.tag_threshold is not None:

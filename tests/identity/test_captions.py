@@ -139,6 +139,13 @@ def test_empty_own_words():
         caption_pictures([picture(1)], CaptionSettings(own_words=" "))
 
 
+def test_pictures_that_cannot_be_used():
+    with pytest.raises(BadInput, match="No picture arrived"):
+        caption_pictures([], CaptionSettings())
+    with pytest.raises(BadInput, match="picture 1 holds 16384 pixels"):
+        caption_pictures([torch.full((128, 128, 3), float("nan"))], CaptionSettings())
+
+
 def test_automatic(automatic):
     found = caption_pictures([picture(3), picture(3), picture(7)], automatic.settings)
     assert found.texts == ["<fcsks>, a beautiful woman"] * 3

@@ -152,8 +152,15 @@ def test_tiny_faces_cannot_be_aligned(ranker):
 
 
 def test_empty_list(ranker):
-    with pytest.raises(BadInput, match="no pictures"):
+    with pytest.raises(BadInput, match="No picture arrived"):
         rank(ranker, [])
+
+
+def test_pixels_that_are_not_numbers(ranker):
+    broken = picture(0.1)
+    broken[5, 5, 0] = math.nan
+    with pytest.raises(BadInput, match="picture 2 holds 1 pixels that are not numbers"):
+        rank(ranker, [picture(0.1), broken])
 
 
 def test_keep_best(ranker):
