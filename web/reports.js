@@ -1,7 +1,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { PREFIX, nodesOf, rootGraph } from "./graph.js";
 
-const PREFIX = "FaceChain_";
 const WIDGET = "facechain_report";
 const MIN_HEIGHT = 120;
 const HISTORY_ENTRIES = 64;
@@ -83,14 +83,6 @@ function show(node, output, past = false) {
   node.graph?.setDirtyCanvas(true, true);
 }
 
-function* nodesOf(graph, prefix = "") {
-  for (const node of graph.nodes) {
-    const id = `${prefix}${node.id}`;
-    yield [id, node];
-    if (node.subgraph) yield* nodesOf(node.subgraph, `${id}:`);
-  }
-}
-
 /** The outputs of this graph's newest runs, from the host's history: a reload forgets them, the server does not. */
 async function pastOutputs(graphId) {
   const response = await api.fetchApi(`/history?max_items=${HISTORY_ENTRIES}`);
@@ -101,7 +93,7 @@ async function pastOutputs(graphId) {
 }
 
 async function restore() {
-  const graph = app.rootGraph ?? app.graph;
+  const graph = rootGraph();
   const ours = [...nodesOf(graph)].filter(([, node]) => node.comfyClass?.startsWith(PREFIX));
   if (!ours.length || !graph.id) return;
   const outputs = await pastOutputs(graph.id);

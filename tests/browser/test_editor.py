@@ -83,3 +83,11 @@ def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, clie
     again = wait_for_reports(page)
     assert "1 of 1 photos aligned (earlier run)" in again
     expect(page.locator(".facechain-report p.stand-in").first).to_be_attached()
+
+
+def test_finish_now_says_when_nothing_is_training(page: Page):
+    page.evaluate("() => { const node = LiteGraph.createNode('FaceChain_TrainFaceLoRA'); node.title = 'Train'; app.graph.add(node); }")
+    page.evaluate(
+        "() => app.graph.nodes.find((node) => node.title === 'Train').widgets.find((one) => one.name === 'finish_now').callback()"
+    )
+    expect(page.get_by_text("is not training at the moment")).to_be_visible()
