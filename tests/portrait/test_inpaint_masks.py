@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from facechain_impl.perception.detection import open_detector
+from facechain_impl.photos import align
 from facechain_impl.portrait import inpaint_masks as masks
-from facechain_impl.portrait.inpaint_geometry import Square
+from facechain_impl.portrait.inpaint_geometry import Square, face_square
 
 
 def block(size, rows, columns):
@@ -189,6 +191,30 @@ def test_paste_mask_is_the_published_one(square, own, others, height, width):
     assert np.abs(mask.numpy() - expected[y0:y1, x0:x1]).max() < 1e-5
     expected[y0:y1, x0:x1] = 0
     assert not expected.any()
+
+
+@pytest.mark.parametrize("photo, count", [("group/two_people.jpg", 2), ("templates/2.jpg", 1), ("person_b/2.jpg", 1)])
+def test_paste_and_paint_masks_of_the_faces_in_photographs(shared, photo, count):
+    pixels = torch.from_numpy(np.array(Image.open(shared / "photos" / photo).convert("RGB"), np.float32) / 255)
+    faces = open_detector("Built-in").detect([pixels])[0]
+    assert len(faces) == count
+    for face in faces:
+        others = [other.box for other in faces if other is not face]
+        square = face_square(face.box)
+        (x0, y0, x1, y1), mask = masks.paste_mask(square, face.box, others, *pixels.shape[:2])
+        expected = published_paste_mask(square, face.box, others, *pixels.shape[:2])
+        assert np.abs(mask.numpy() - expected[y0:y1, x0:x1]).max() < 1e-5
+        matrix = square.to_crop(512)
+        points, box = align.transform(face.points, matrix), align.transform(face.box.reshape(2, 2), matrix).astype(int)
+        region = torch.zeros(512, 512)
+        region[box[0, 1] : box[1, 1], box[0, 0] : box[1, 0]] = 1
+        side = np.sqrt(float(region.sum()))
+        soft = cv2.dilate(region.numpy(), np.ones((int(side * 0.06),) * 2))
+        wide = cv2.dilate(soft, np.ones((int(np.sqrt(soft.sum()) * 0.1),) * 2))
+        eyes = int((points[0, 1] + points[1, 1]) / 2)
+        # the face takes 0.45 of the crop, give or take the whole pixels of its box
+        assert abs(np.ptp(box, 0).max() - 0.45 * 512) < 4 and box[0, 1] < eyes < box[1, 1]
+        assert np.array_equal(masks.repaint(region, 0.1, 0.06, eyes).numpy(), np.concatenate([soft[:eyes], wide[eyes:]]))
 
 
 def test_the_smallest_crops_have_no_feather():
