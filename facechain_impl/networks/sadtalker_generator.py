@@ -93,7 +93,8 @@ class Generator(Network):
         deformation, occlusion = self.dense_motion_network(source, points)
         volume = source.volume.expand(len(points), -1, -1, -1, -1)
         warped = F.grid_sample(volume, deformation, align_corners=False).flatten(1, 2)
-        return self.decoder(self.fourth(self.third(warped)) * occlusion)
+        features = self.fourth(self.third(warped)) * occlusion
+        return self.decoder(features.to(self.decoder.fc.weight.dtype)).to(features.dtype)
 
     def fold_norms(self) -> None:
         for block in self.decoder.modules():

@@ -28,8 +28,7 @@ class Held:
         return self.network
 
 
-@pytest.fixture(scope="session")
-def narrow():
+def narrow_networks():
     """Opens the networks that the manifest names, narrow and random, through their strict loaders."""
     tensors = {name: stand_ins.make(narrow_layout(manifest.get(name)), 1) for name in NAMES}
 
@@ -39,6 +38,11 @@ def narrow():
         return Held(name, entry.network_class().from_state_dict(found))
 
     return open_network
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    return narrow_networks()
 
 
 @pytest.fixture
