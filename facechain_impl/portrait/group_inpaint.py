@@ -105,6 +105,8 @@ class GroupInpaint:
         canvases = [template.image.clone() for _ in plain]
         bar = Bar(self._steps(targets, who, variants, bool(template.generated)))
         for person, group in _groups(targets, who):
+            if reasons and no_face is not NoFace.PASS:
+                break
             works = self._works(template, group, canvases, seed, sorted(who))
             self._stages(person, bar).run(works)
             reasons.update({work.target.number: work.problem for work in works if work.problem})
@@ -182,15 +184,15 @@ class GroupInpaint:
             self.report.notes.append(note)
 
     def _told(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
-        """What became of every face goes into the report; the policy decides about the picture."""
+        """The policy decides about a picture with a face that could not be edited; else every face goes into the report."""
+        summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
+        if reasons and no_face is not NoFace.PASS:
+            return self._missing(name, summary, no_face, plain)
         for index, person in sorted(who.items()):
             values = {} if person is None else {"person": self._cast.persons[person].name}
             reason = reasons.get(index + 1, "")
             self.report.add(f"{name}, face {index + 1}", "left as it was" if reason else "painted", reason, **values)
-        if not reasons:
-            return canvases
-        summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
-        return self._missing(name, summary, no_face, canvases)
+        return self._missing(name, summary, no_face, canvases) if reasons else canvases
 
     def _missing(self, name: str, reason: str, no_face: NoFace, otherwise: list[torch.Tensor]) -> list[torch.Tensor]:
         """What the policy makes of a picture with missing faces: an error, nothing, or `otherwise`."""

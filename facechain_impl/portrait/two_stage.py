@@ -22,6 +22,8 @@ from .fusion import Target as FusionTarget
 from .inpaint_targets import Regions, Sight, Target
 from .landmarks import face_control, five_of
 
+STAGE_STRIDE = 1_000_003
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -186,7 +188,7 @@ class TwoStage:
             pose, canny = (torch.stack([pictures[i] for i in index]) for pictures in controls)
             nets = [Control(self._nets.pose, pose, scales[0]), Control(self._nets.canny, canny, scales[1])]
             start = Start(stacked[index], encoded[index], small[index])
-            seeds = [works[i].seed + stage for i in index]
+            seeds = [works[i].seed + stage * STAGE_STRIDE for i in index]
             latents.append(self._painter.repaint(self._text, start, seeds, strength, nets))
         painted, plain = self._painter.decode(torch.cat(latents)), self._painter.decode(encoded)
         return [masks.add_back(*three, masks.soft_human(human)) for *three, human in zip(painted, stacked, plain, humans)]

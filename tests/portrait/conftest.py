@@ -124,7 +124,11 @@ class FlatPainter(Painter):
         call = Call(name, text.positive[0][0], text.negative[0][0], latents.clone(), list(seeds), skipped, masks, nets[::-1])
         self.studio.calls.append(call)
         colour = self.studio.colour.get(name)
-        return latents.clone() if colour is None else torch.full_like(latents, colour) + torch.tensor(seeds).view(-1, 1, 1, 1) * 1e-4
+        return (
+            latents.clone()
+            if colour is None
+            else torch.full_like(latents, colour) + torch.tensor(seeds).remainder(97).view(-1, 1, 1, 1) * 1e-4
+        )
 
 
 class CentreDetector(Detector):

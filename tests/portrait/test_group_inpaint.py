@@ -195,6 +195,17 @@ def test_a_picture_without_faces_gets_the_policys_answer(studio):
     assert torch.equal(result, template([]).image)
 
 
+@pytest.mark.parametrize("no_face", [NoFace.STOP, NoFace.SKIP])
+def test_a_face_that_cannot_be_edited_costs_no_sampling(studio, no_face):
+    picture = template([replace(THREE[0], points=None), THREE[2]])
+    if no_face is NoFace.STOP:
+        with pytest.raises(FaceNotFound, match="face 1: its eyes, nose and mouth were not found"):
+            studio.run(picture, choice=Choice(which="all"))
+    else:
+        assert studio.run(picture, choice=Choice(which="all"), no_face=no_face)[0] == []
+    assert not studio.calls
+
+
 def test_one_bad_face_of_two_passes_through_and_the_other_is_painted(studio):
     studio.colour = {"base": 0.7}
     blind = replace(THREE[0], points=None)

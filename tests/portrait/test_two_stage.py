@@ -153,7 +153,7 @@ def test_stage_three_paints_lightly_along_all_edges(studio):
     assert torch.equal(call.masks[0, 0], masks.latent_mask(masks.repaint(face, 0.02), 8))
     shown = hints(call)
     assert (shown["pose"][1], shown["canny"][1]) == (0.8, 0.8) and call.skipped == 36
-    assert [one.seeds for one in studio.calls] == [[5], [6], [7]]
+    assert len({one.seeds[0] for one in studio.calls}) == 3
 
 
 def test_the_neck_is_painted_only_when_asked(studio):
