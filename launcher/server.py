@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from .hosts import Host
 
 START_SECONDS = 300
 STOP_SECONDS = 30
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Model folders of a ComfyUI that never hold models.
 NOT_MODELS = {"configs", "custom_nodes"}
 
@@ -91,7 +93,8 @@ class Server:
             self._process.wait()
 
     def lines(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
+        text = self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
+        return COLOURS.sub("", text).splitlines()
 
     def last_line(self) -> str:
         return next((line.strip() for line in reversed(self.lines()) if line.strip()), "")

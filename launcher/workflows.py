@@ -59,7 +59,7 @@ def _set_widgets(node: dict, inputs: dict) -> None:
 
 def widget_positions(node: dict) -> Iterator[tuple[str, int]]:
     """(name, place in `widgets_values`) of the widgets of a node in editor form."""
-    position, values = 0, node["widgets_values"]
+    position, values = 0, node.get("widgets_values") or []
     for slot in node["inputs"]:
         if "widget" not in slot:
             continue

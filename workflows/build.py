@@ -57,6 +57,7 @@ async ({ api, title, note, models, id }) => {
   }
   for (const widget of graph.nodes.flatMap((node) => node.widgets ?? [])) {
     if (widget.name === "control_after_generate") widget.value = "fixed";
+    if (widget.value?.__value__) widget.value = widget.value.__value__;  // how the API tells a list from a link
   }
   const made = LiteGraph.createNode("MarkdownNote");
   made.title = "Read me";

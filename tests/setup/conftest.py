@@ -1,0 +1,55 @@
+"""Folders of their own for everything that run.py makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.testing import in_ci
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = os.environ.get("COMFYUI_PATH")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty FACECHAIN_HOME, and no ComfyUI of the user's."""
+    monkeypatch.setenv("FACECHAIN_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.delenv("COMFYUI_PYTHON", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def host(home: Path) -> dict[str, str]:
+    """The variables that name a ComfyUI of the user's: the one of the test run, with this interpreter."""
+    if not HOST:
+        (pytest.fail if in_ci() else pytest.skip)("COMFYUI_PATH names no host; `python run.py test` sets one up")
+    return {"COMFYUI_PATH": HOST, "COMFYUI_PYTHON": sys.executable}
+
+
+@pytest.fixture
+def run_py(home: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """`run_py("demo", ..., COMFYUI_PATH=...)`: run.py as a user starts it."""
+
+    def run(*arguments: str | Path, timeout: float = 600, **env: str | Path) -> subprocess.CompletedProcess:
+        words = [sys.executable, str(ROOT / "run.py"), *map(str, arguments)]
+        given = {name: str(value) for name, value in env.items()}
+        return subprocess.run(words, env={**os.environ, **given}, capture_output=True, text=True, timeout=timeout, cwd=home.parent)
+
+    return run
+
+
+@pytest.fixture
+def old_host(tmp_path: Path) -> Path:
+    """A folder that looks like ComfyUI 0.29."""
+    folder = tmp_path / "ComfyUI"
+    folder.mkdir()
+    (folder / "main.py").write_text("")
+    (folder / "comfyui_version.py").write_text('__version__ = "0.29.3"\n')
+    return folder

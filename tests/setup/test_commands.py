@@ -1,0 +1,115 @@
+"""run.py as a user starts it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from launcher import browser, cli, demo, testing
+from launcher.console import Failure
+
+
+def test_help_names_every_command(run_py):
+    done = run_py("--help")
+    assert done.returncode == 0
+    for command in ("demo", "serve", "test", "bench", "models", "persons", "COMFYUI_PATH", "FACECHAIN_HOME"):
+        assert command in done.stdout
+
+
+def test_an_unknown_command_is_refused(run_py):
+    assert run_py("dance").returncode == 2
+
+
+def test_a_failure_ends_with_what_to_do(run_py, old_host):
+    done = run_py("models", "list", COMFYUI_PATH=old_host)
+    assert done.returncode == 1
+    assert "Stopped at: looking at the ComfyUI" in done.stdout
+    assert "0.29.3" in done.stdout
+    assert "What to do:" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "arguments", "rest"),
+    [
+        (["test"], ["test"], []),
+        (["test", "--", "-k", "demo"], ["test"], ["-k", "demo"]),
+        (["test", "--install", "--", "--", "x"], ["test", "--install"], ["--", "x"]),
+        (["models", "get", "--help"], ["models"], ["get", "--help"]),
+        (["persons", "delete", "me", "--yes"], ["persons"], ["delete", "me", "--yes"]),
+        ([], [], []),
+    ],
+)
+def test_what_is_for_whom(argv, arguments, rest):
+    assert cli._split(argv) == (arguments, rest)
+
+
+def test_commands_of_the_pack_run_on_the_host(run_py, host):
+    done = run_py("models", "check", **host)
+    assert "Published files:" in done.stdout, done.stderr
+    assert "rts" in done.stdout
+    done = run_py("persons", "list", **host)
+    assert "Nobody is stored." in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("lint", "tests", "status"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (0, 2, 2), (1, 2, 2)])
+def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
+    ran = []
+
+    def call(command, env):
+        ran.append(command[2:])
+        return tests if "pytest" in command else lint
+
+    monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
+    monkeypatch.setattr(testing, "_browser", lambda: {})
+    monkeypatch.setattr(testing, "_call", call)
+    assert testing.run(["-k", "x"], install=False) == status
+    assert ran[0] == ["ruff", "check", "."]
+    assert ran[1] == ["ruff", "format", "--check", "."]
+    assert ran[2][0] == "pytest"
+    assert ran[2][-2:] == ["-k", "x"]
+
+
+def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
+    def missing():
+        raise Failure("installing Chromium", "there is no Chromium here", "Install it.")
+
+    monkeypatch.setattr(browser, "ready", missing)
+    monkeypatch.setenv("CI", "")
+    assert testing._browser() == {}
+    assert "The tests of the editor are skipped" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(Failure):
+        testing._browser()
+
+
+def test_ci_calls_the_test_command_and_nothing_else():
+    lines = (testing.places.ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ['cd "$(dirname "$0")/.." && CI=1 exec python3 run.py test']
+
+
+def test_the_demo_refuses_what_it_cannot_use(run_py, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    for words, reason in (
+        (["--photos", tmp_path / "nowhere"], "not a folder"),
+        (["--photos", tmp_path / "empty"], "no picture"),
+        (["--checkpoint", tmp_path / "nothing.safetensors"], "no such file"),
+        (["--out", tmp_path / "full"], "other files"),
+    ):
+        done = run_py("demo", *words)
+        assert done.returncode == 1
+        assert reason in done.stdout
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_earlier_demo_is_cleared_and_nothing_else(tmp_path):
+    folder = demo._output_folder(tmp_path / "out")
+    (folder / "crops").mkdir()
+    (folder / "crops" / "me.png").write_text("")
+    (folder / "demo.safetensors").write_text("")
+    (folder / "note.txt").write_text("mine")
+    assert demo._output_folder(folder) == folder
+    assert sorted(path.name for path in folder.iterdir()) == ["facechain-demo.html", "note.txt"]
