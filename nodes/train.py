@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity import train, train_settings
 from ..facechain_impl.identity.persons import FileWatch, IfExists
+from ..facechain_impl.identity.train_likeness import LikenessPlan
 from ..facechain_impl.identity.train_previews import Preview
 from ..facechain_impl.identity.train_settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
-from ._api import FaceChainPerson, io
+from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, report_ui
 
 _PRESET = "From preset"
@@ -35,7 +36,7 @@ class TrainFaceLoRA(io.ComfyNode):
             search_aliases=["lora training", "dreambooth", "identity"],
             is_input_list=True,
             is_output_node=True,
-            inputs=[*_sockets(), *_main_widgets(), *_recipe_widgets(), *_technical_widgets()],
+            inputs=[*_sockets(), *_main_widgets(), *_recipe_widgets(), *_technical_widgets(), *_likeness_widgets()],
             outputs=[
                 io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA."),
                 io.LossMap.Output(display_name="loss", tooltip="The loss of every step."),
@@ -50,24 +51,16 @@ class TrainFaceLoRA(io.ComfyNode):
         return _files.losses(asked or "")
 
     @classmethod
-    def execute(cls, model, clip, vae, images, captions, **widgets) -> io.NodeOutput:
+    def execute(cls, model, clip, vae, images, captions, faces=None, class_images=None, **widgets) -> io.NodeOutput:
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
         settings = train_settings.from_preset(values["preset"], len(photos), _changes(values))
-        request = train.TrainRequest(
-            model[0],
-            clip[0],
-            vae[0],
-            photos,
-            list(captions),
-            values["name"],
-            values.get("trigger", ""),
-            settings,
-            if_state=IfState(values["if_state_exists"]),
-            if_person=IfExists(values["if_person_exists"]),
-            preview=_preview(values, captions, settings),
-            preset=values["preset"],
-        )
+        request = train.TrainRequest(model[0], clip[0], vae[0], photos, list(captions), values["name"], values.get("trigger", ""), settings)
+        request.if_state, request.if_person = IfState(values["if_state_exists"]), IfExists(values["if_person_exists"])
+        request.preset, request.preview = values["preset"], _preview(values, captions, settings)
+        request.likeness = LikenessPlan(values.get("likeness_every", 500))
+        request.faces = faces[0] if faces else None
+        request.class_photos, request.class_caption = flatten_images(class_images or []), values.get("class_caption", "a person")
         result = train.train_face_lora(request)
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
@@ -90,6 +83,8 @@ def _changes(values: dict) -> dict:
         "state_every",
         "variants",
         "batch_size",
+        "masked_loss",
+        "prior_weight",
     )
     changes = {key: values[key] for key in plain if key in values}
     changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
@@ -101,7 +96,7 @@ def _preview(values: dict, captions: list[str], settings: train_settings.TrainSe
         return None
     if not captions:
         raise BadInput("No caption arrived. Connect the captions of Tagger.")
-    return Preview(values["preview_every"], values["preview_text"] or captions[0], settings.seed, settings.resolution)
+    return Preview(values["preview_every"], values.get("preview_text") or captions[0], settings.seed, settings.resolution)
 
 
 def _sockets() -> list[io.Input]:
@@ -111,6 +106,8 @@ def _sockets() -> list[io.Input]:
         io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
         io.Image.Input("images", tooltip="1 to 20 photos of one person, best as the crops of FaceAlign."),
         io.String.Input("captions", force_input=True, tooltip="One caption for each photo, as Tagger writes them."),
+        FaceChainFaces.Input("faces", optional=True, tooltip="What FaceAlign found in the photos; head masks come from there."),
+        io.Image.Input("class_images", optional=True, tooltip="Pictures of other people that the model shall not forget."),
     ]
 
 
@@ -191,4 +188,31 @@ def _technical_widgets() -> list[io.Input]:
         ),
         io.Boolean.Input("gradient_checkpointing", default=False, advanced=True, tooltip="Less memory, about a third slower."),
         io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between states saved for resuming."),
+    ]
+
+
+def _likeness_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "likeness_every",
+            default=500,
+            min=0,
+            max=100000,
+            optional=True,
+            tooltip="Steps between looks that measure likeness, to keep the best step and stop when it no longer rises. 0: never.",
+        ),
+        io.Float.Input(
+            "masked_loss",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="How much less the surroundings of the head count, 1 for not at all. Needs FaceAlign's faces with head masks.",
+        ),
+        io.Float.Input(
+            "prior_weight", default=1.0, min=0.0, max=10.0, step=0.05, optional=True, advanced=True, tooltip="Weight of the class images."
+        ),
+        io.String.Input("class_caption", default="a person", optional=True, advanced=True, tooltip="Caption of all class images."),
     ]

@@ -332,7 +332,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict
     person = Person(request.name, tensors, trigger, request.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), request.if_person)
     notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request), *said.notes]
-    report = Report(f"Training of {person.name}", notes=notes, stand_ins=said.stand_ins)
+    report = Report(f"Training of {person.name}", notes=notes, stand_ins=(*order.base.stand_ins, *said.stand_ins))
     report.add(person.name, "trained", steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     photo_study.fill(report, order.study, [f"photo {index + 1}" for index in range(len(request.photos))])
     return TrainResult(person, trainer.losses, report)

@@ -1,0 +1,50 @@
+"""A look at the photos before training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..facechain_impl.errors import BadInput
+from ..facechain_impl.identity import photo_study
+from ..facechain_impl.types import Report
+from ._api import FaceChainFaces, io, ui
+from ._common import flatten_images, report_ui, single
+
+
+class CheckPhotos(io.ComfyNode):
+    """Whether a set of photos will do for a training."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FaceChain_CheckPhotos",
+            display_name="Check Training Photos",
+            category="FaceChain/identity",
+            description="Says of each photo whether it is sharp, large, alone and the same person, and of all whether they will do.",
+            search_aliases=["data set", "quality", "blur", "duplicates"],
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The photos, best as the crops of FaceAlign."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="What FaceAlign found, so that it need not be looked for again."),
+                io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos for the report."),
+            ],
+            outputs=[io.String.Output(display_name="report", tooltip="The report as text.")],
+        )
+
+    @classmethod
+    def execute(cls, images, faces=None, names=None) -> io.NodeOutput:
+        photos = flatten_images(images)
+        if not photos:
+            raise BadInput("No photo arrived to look at. Connect the crops of FaceAlign.")
+        names = names if names and len(names) == len(photos) else [f"photo {number}" for number in range(1, len(photos) + 1)]
+        report = Report("Training photos")
+        photo_study.fill(report, photo_study.study(photos, single(faces or [])), names)
+        return io.NodeOutput(report.text(), ui=report_ui(report) | ui.PreviewImage(_thumbnails(photos), cls=cls).as_dict())
+
+
+def _thumbnails(photos: list[torch.Tensor], side: int = 160) -> torch.Tensor:
+    """Photos [H, W, 3] of any size as one batch [N, side, side, 3]."""
+    batch = [F.adaptive_avg_pool2d(photo.permute(2, 0, 1).float(), side) for photo in photos]  # [H,W,C] -> [C,H,W]
+    return torch.stack(batch).permute(0, 2, 3, 1)
