@@ -118,8 +118,9 @@ class Faces:
 def digest_of(image: torch.Tensor) -> str:
     """A hash of the pixels of `image` [H, W, C] float 0..1, stable across devices and runs."""
     pixels = image.detach().to("cpu", torch.float32).contiguous()
-    head = repr(tuple(pixels.shape)).encode()
-    return hashlib.blake2b(head + pixels.numpy().tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
+    digest.update(pixels.numpy())
+    return digest.hexdigest()
 
 
 @dataclass

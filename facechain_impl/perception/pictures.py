@@ -25,7 +25,8 @@ def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]
 
 def as_bytes(image: torch.Tensor) -> np.ndarray:
     """Picture [H, W, 3] in 0..1 -> uint8 [H, W, 3]."""
-    return (image.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    scaled = image.detach().cpu() * 255
+    return scaled.round_().clamp_(0, 255).to(torch.uint8).numpy()
 
 
 def run_session(session: InferenceSession, batch: np.ndarray) -> np.ndarray:
