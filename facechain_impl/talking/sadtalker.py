@@ -15,6 +15,7 @@ from ..host.progress import check_interrupt
 from ..networks.sadtalker_generator import Source
 from ..perception.models import open_network
 from ..types import Origin
+from ..weights import legacy_talking
 from . import motion, renderer
 from .align3d import FaceCoefficients
 from .audio import Speech
@@ -61,6 +62,8 @@ class SadTalker(Driver):
         return tuple(name for name, resident in self._opened.items() if resident.origin is Origin.STAND_IN)
 
     def _resident(self, name: str):
+        if not self._opened:
+            legacy_talking.assemble()
         if name not in self._opened:
             self._opened[name] = open_network(name)
         return self._opened[name]
