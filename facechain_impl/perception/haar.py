@@ -1,7 +1,7 @@
 """A face detector that needs no download: the cascades that OpenCV 4 carries.
 
 One cascade alone misses tilted faces and sees faces in neckties. So places are proposed freely, at three angles, and each is then
-looked at closely, at its best angle and four beside it, by three cascades: the share of the fifteen that agree is the score.
+looked at closely, at its best angle and four beside it, by three cascades: the share of the fifteen looks that agree is the score.
 Pictures here are uint8 grey [H, W]; a turn is the angle in degrees, counter-clockwise, that makes a face upright.
 """
 
@@ -20,11 +20,12 @@ FACES = ("frontalface_alt2", "frontalface_default", "frontalface_alt")
 EYES = ("eye", "eye_tree_eyeglasses")
 SEARCH_SIDE, DETAIL_SIDE = 640, 1600
 SEARCH_TURNS = (0, -25, 25)
-COARSE_TURNS = (-60, -40, -20, 0, 20, 40, 60)
+COARSE_STEP = 20
 FINE_TURNS = (-20, -10, 0, 10, 20)
-PATCH, PATCH_FACE = 200, 100
+SEARCH_SCALE = 1.2
+COARSE_FACE, FINE_FACE = 60, 100
 EYE_PATCH, EYE_FACE = 300, 200
-ACCEPT = 0.5
+ACCEPT, UPSIDE_DOWN = 0.65, 0.15
 # Centres of the eyes in the square that a cascade calls a face, in fractions of its side.
 EYE_PLACES = np.array([[0.316, 0.39], [0.684, 0.39]])
 
@@ -82,35 +83,47 @@ class HaarFaces:
         for turn in SEARCH_TURNS:
             turned, matrix = _turned(small, turn)
             for cascade in self._faces[:2]:
-                for x, y, side, _ in cascade.detectMultiScale(turned, 1.1, 2, minSize=(20, 20)):
+                for x, y, side, _ in cascade.detectMultiScale(turned, SEARCH_SCALE, 2, minSize=(20, 20)):
                     centre = transform([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
                     places.append(Place(*centre, side / scale))
         return _distinct(places)
 
     def judge(self, grey: np.ndarray, place: Place) -> Place:
-        """`place` at its best angle, moved to where the cascades agree, with the share of them that do."""
-        coarse = [(turn, vote) for turn in COARSE_TURNS for vote in self._votes(grey, place, turn, self._faces[:2])]
-        if not coarse:
-            return place
-        turn = float(np.mean([turn for turn, _ in coarse]))
-        place = _mean(place, [vote for _, vote in coarse])
-        fine = [(step, vote) for step in FINE_TURNS for vote in self._votes(grey, place, turn + step, self._faces)]
+        """`place` at its best angle, moved to where the cascades agree, with the share of them that do.
+
+        Some faces look like one upside down as well: of two like scores the upright one counts."""
+        found = [self._fine(grey, place, votes) for votes in self._coarse(grey, place)]
+        return max(found, key=lambda one: one.score - UPSIDE_DOWN * (abs(one.turn) > 90), default=place)
+
+    def _coarse(self, grey: np.ndarray, place: Place) -> list[list[Place]]:
+        """The votes of two cascades around each angle, all round the circle, at which they agree about as well as at the best."""
+        votes = [self._votes(grey, place, turn, self._faces[:2], COARSE_FACE) for turn in range(0, 360, COARSE_STEP)]
+        around = [(votes[i - 1], votes[i], votes[(i + 1) % len(votes)]) for i in range(len(votes))]
+        weights = [len(before) + 2 * len(here) + len(after) for before, here, after in around]
+        peaks = [i for i in range(len(votes)) if weights[i] and weights[i - 1] < weights[i] >= weights[(i + 1) % len(votes)]]
+        return [[*around[i][0], *around[i][1], *around[i][2]] for i in peaks if weights[i] > 0.6 * max(weights)]
+
+    def _fine(self, grey: np.ndarray, place: Place, coarse: list[Place]) -> Place:
+        turn = _mean_angle([vote.turn for vote in coarse])
+        place = _mean(place, coarse)
+        fine = [vote for step in FINE_TURNS for vote in self._votes(grey, place, turn + step, self._faces, FINE_FACE)]
         if not fine:
             return place
         score = len(fine) / (len(FINE_TURNS) * len(self._faces))
-        return replace(_mean(place, [vote for _, vote in fine]), turn=turn + float(np.mean([step for step, _ in fine])), score=score)
+        return replace(_mean(place, fine), turn=_mean_angle([vote.turn for vote in fine]), score=score)
 
-    def _votes(self, grey: np.ndarray, place: Place, turn: float, cascades: list) -> list[Place]:
-        """Where each of the cascades sees a face in the middle of the turned patch around `place`, one vote each at most."""
-        patch, matrix = _patch(grey, place, turn, PATCH, PATCH_FACE)
+    def _votes(self, grey: np.ndarray, place: Place, turn: float, cascades: list, face: int) -> list[Place]:
+        """Where each of the cascades sees a face in the middle of the turned patch around `place`, one vote each at most.
+
+        face: how many pixels wide the face of the patch is."""
+        patch, matrix = _patch(grey, place, turn, 2 * face, face)
         votes = []
         for cascade in cascades:
-            squares = cascade.detectMultiScale(patch, 1.1, 2, minSize=(65, 65), maxSize=(160, 160))
-            centred = [(x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
-            near = [square for square in centred if np.hypot(square[0] - PATCH / 2, square[1] - PATCH / 2) < 0.3 * PATCH_FACE]
-            if near:
-                x, y, side = min(near, key=lambda square: np.hypot(square[0] - PATCH / 2, square[1] - PATCH / 2))
-                votes.append(Place(*transform([[x, y]], invert(matrix))[0], side * place.side / PATCH_FACE))
+            squares = cascade.detectMultiScale(patch, 1.1, 2, minSize=(int(0.65 * face),) * 2, maxSize=(int(1.6 * face),) * 2)
+            centred = [(np.hypot(x + side / 2 - face, y + side / 2 - face), x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
+            distance, x, y, side = min(centred, default=(face, 0, 0, 0))
+            if distance < 0.3 * face:
+                votes.append(Place(*transform([[x, y]], invert(matrix))[0], side * place.side / face, turn))
         return votes
 
     def eyes(self, grey: np.ndarray, face: Place) -> np.ndarray:
@@ -182,6 +195,12 @@ def _unturned(points: np.ndarray, quarters: int, shape: tuple[int, int]) -> np.n
 def _mean(place: Place, votes: list[Place]) -> Place:
     x, y, side = np.median([(vote.x, vote.y, vote.side) for vote in votes], axis=0)
     return replace(place, x=float(x), y=float(y), side=float(side))
+
+
+def _mean_angle(degrees: list[float]) -> float:
+    """The mean direction of angles."""
+    radians = np.radians(degrees)
+    return float(np.degrees(np.arctan2(np.sin(radians).sum(), np.cos(radians).sum())))
 
 
 def _distinct(places: list[Place]) -> list[Place]:
