@@ -62,10 +62,8 @@ class SadTalker(Driver):
         return tuple(name for name, resident in self._opened.items() if resident.origin is Origin.STAND_IN)
 
     def _resident(self, name: str):
-        if not self._opened:
-            legacy_talking.assemble()
         if name not in self._opened:
-            self._opened[name] = open_network(name)
+            self._opened[name] = open_part(name)
         return self._opened[name]
 
     @cached_property
@@ -124,3 +122,9 @@ class SadTalker(Driver):
                 "No face was found in the first frame of the reference video. Let it begin with a face that looks at the camera."
             )
         return cut(portrait.landmarks, portrait.size, Mode.CROP)
+
+
+def open_part(name: str):
+    """A network of SadTalker in a Resident, from the bundle or from its predecessors. Raises WeightsError."""
+    legacy_talking.assemble()
+    return open_network(name)

@@ -1,4 +1,4 @@
-"""The stand-in weights and the sound behind the talking-head fixtures: recipe.py with other scales."""
+"""The stand-in weights behind the talking-head fixtures: recipe.py with other scales."""
 
 from __future__ import annotations
 
@@ -63,15 +63,6 @@ def maker(name: str):
         return {row[0]: arrays[key] for row, (key, *_) in zip(rows, plain)}
 
     return make
-
-
-def signal(seed: int, seconds: float = 3.0, rate: int = 16000, low: float = 80.0, high: float = 6000.0) -> np.ndarray:
-    """A chirp with a slow tremolo and a little noise; exact silence from 1.0 s to 1.3 s."""
-    t = np.arange(int(seconds * rate)) / rate
-    x = 0.4 * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t)) * np.sin(2 * np.pi * (low * t + (high - low) / (2 * seconds) * t * t))
-    x = x + 0.02 * recipe.rng("input:signal", seed).standard_normal(len(t))
-    x[rate : int(1.3 * rate)] = 0
-    return x.astype(np.float32)
 
 
 def _unscaled(rows: list, seed: int) -> dict[str, np.ndarray]:

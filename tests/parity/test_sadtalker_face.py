@@ -13,7 +13,7 @@ from facechain_impl.talking import align3d
 from facechain_impl.talking.crop import Mode, cut
 
 from .recipe_sadtalker import maker
-from .sadtalker_parts import Held, part, pixels
+from .sadtalker_parts import part, pixels
 
 FIXTURES = (
     "sadtalker/recon",
@@ -100,9 +100,8 @@ def test_crop_pixels(parity):
 @pytest.fixture(scope="module")
 def fan(parity):
     case = parity("sadtalker/fan")
-    arrays = case.weights("fan", FAN.layout(), maker("fan"))
-    assert int(case.input("in_weight_seed")) == case.seed
-    return landmarks98.Landmarks98(Held(FAN.from_state_dict(arrays)))
+    case.uses("seed")
+    return landmarks98.Landmarks98(part(case, FAN, "", "fan", int(case.input("in_weight_seed"))))
 
 
 def test_landmark_maps(parity, fan):

@@ -48,7 +48,7 @@ def narrow():
 @pytest.fixture
 def sadtalker(narrow, monkeypatch):
     """A SadTalker of 256 pixels for a mode."""
-    monkeypatch.setattr("facechain_impl.talking.sadtalker.open_network", narrow)
+    monkeypatch.setattr("facechain_impl.talking.sadtalker.open_part", narrow)
     return lambda mode=Mode.CROP, size=256: SadTalker(size, mode)
 
 

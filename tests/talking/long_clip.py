@@ -29,7 +29,7 @@ def peak() -> int:
 def main(seconds: float, folder: Path) -> None:
     torch.set_num_threads(1)
     pipeline.folders.temp_folder = lambda: folder
-    sadtalker.open_network = narrow_networks()
+    sadtalker.open_part = narrow_networks()
     finder = FaceFinder("Built-in", "five points")
     finder.portrait = lambda image: portrait_of(SIDE, SIDE)
     driver = sadtalker.SadTalker(256, Mode.CROP)

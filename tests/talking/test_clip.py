@@ -107,6 +107,11 @@ def test_shortest_clips(scene, seconds):
     assert opened(run(scene(sound(seconds))))["frames"] == max(1, int(seconds * 25))
 
 
+def test_silence(scene):
+    found = opened(run(scene({"waveform": torch.zeros(1, 1, 3200), "sample_rate": 16000})))
+    assert found["frames"] == 5 and abs(found["audio"] - 0.2) <= FRAME
+
+
 def test_same_seed_same_file(scene):
     digests = {hashlib.sha256(run(scene(sound(0.2)), Motion(seed=seed)).path.read_bytes()).hexdigest() for seed in (4, 4)}
     assert len(digests) == 1
