@@ -16,7 +16,7 @@ class FaceAlign(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceChain_FaceAlign",
-            display_name="Align Faces",
+            display_name="Face Align",
             category="FaceChain/photos",
             description="Cuts the main face of each photo out, upright and in the proportion that FaceChain trains on.",
             search_aliases=["face crop", "align", "training crops", "prepare photos", "DamoFD", "head mask"],

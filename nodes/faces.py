@@ -14,7 +14,7 @@ from ..facechain_impl.types import NoFace, Report
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 
-FACES_TIP = "The faces, from Find Faces, Pick Faces or Align Faces."
+FACES_TIP = "The faces, from Find Faces, Pick Faces or Face Align."
 
 
 class FindFaces(io.ComfyNode):
