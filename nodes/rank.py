@@ -6,6 +6,7 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity.ranking import SIZE_RANGE, Filters, open_ranker
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
 from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui, single
 
@@ -54,8 +55,13 @@ class RTSRank(io.ComfyNode):
                 io.Image.Output("ranked", is_output_list=True, tooltip="The pictures, best first."),
                 io.Float.Output("scores", is_output_list=True, tooltip="Likeness of each, 1 at most; not a number where there is no face."),
                 FaceChainFaces.Output("ranked_faces", tooltip="Their faces with embeddings, in the same order."),
+                FaceChainFaces.Output("reference_faces", tooltip="What is known of the reference now."),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("rts", "fqa", "damofd")
 
     @classmethod
     def execute(
@@ -71,9 +77,8 @@ class RTSRank(io.ComfyNode):
         report = Report("Ranked by likeness", notes=[target.note])
         ranking.fill(report)
         report.stand_ins = tuple(sorted(ranker.stand_ins))
-        return io.NodeOutput(
-            [pictures[one.index][None] for one in ranking.kept], ranking.scores(), ranking.faces(report.stand_ins), ui=report_ui(report)
-        )
+        ranked, faces = [pictures[one.index][None] for one in ranking.kept], ranking.faces(report.stand_ins)
+        return io.NodeOutput(ranked, ranking.scores(), faces, target.faces, ui=report_ui(report))
 
 
 def _reference(ranker, images, person, known):

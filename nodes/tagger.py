@@ -6,6 +6,7 @@ from ..facechain_impl.identity.captions import AGE_TABLES, ALL_TRIGGERS, TOKEN
 from ..facechain_impl.identity.tagger import AUTOMATIC, OWN_WORDS, CaptionSettings, caption_pictures
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
 from ..facechain_impl.types import NoFace
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, io
 from ._common import flatten_images, no_face_input, report_ui, single
 
@@ -48,8 +49,13 @@ class Tagger(io.ComfyNode):
                 io.String.Output("captions", is_output_list=True, tooltip="One caption for each picture."),
                 io.String.Output("trigger", tooltip="Token and trigger: what calls the person in a prompt."),
                 io.String.Output("common_tags", tooltip="Tags on hair, face or smile that more than half of the captions share."),
+                FaceChainFaces.Output("faces", tooltip="What is known now, with age and gender where automatic read them."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("fairface", "deepdanbooru", "damofd")
 
     @classmethod
     def execute(
@@ -66,4 +72,4 @@ class Tagger(io.ComfyNode):
             no_face=NoFace(single(no_face)),
         )
         found = caption_pictures(flatten_images(images), settings, single(faces))
-        return io.NodeOutput(found.texts, found.trigger, found.common, ui=report_ui(found.report))
+        return io.NodeOutput(found.texts, found.trigger, found.common, found.faces, ui=report_ui(found.report))

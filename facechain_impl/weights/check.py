@@ -97,12 +97,19 @@ def _reason(one: Status) -> str:
     return f"{one.reason}; the published file: {command}" if one.reason else f"get it with: {command}"
 
 
-def fingerprint() -> str:
-    """Changes whenever a file that `report` looks at appears, disappears or changes."""
+def fingerprint(*names: str) -> str:
+    """Changes whenever one of the named files, or any without names, appears, disappears or changes. Never raises."""
+    entries = [manifest.get(name) for name in names] or manifest.ENTRIES
     digest = hashlib.blake2b(digest_size=16)
-    stand_ins = [folder / files.stand_in_name(entry) for folder in folders.stand_in_folders() for entry in manifest.ENTRIES]
-    for path in (*(path for entry in manifest.ENTRIES for pair in files.places(entry) for path in pair), *stand_ins):
-        if path.exists():
-            stat = path.stat()
-            digest.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    stand_ins = [folder / files.stand_in_name(entry) for folder in folders.stand_in_folders() for entry in entries]
+    for path in (*(path for entry in entries for pair in files.places(entry) for path in pair), *stand_ins):
+        digest.update(_stamp(path).encode())
     return digest.hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{path}|{stat.st_size}|{stat.st_mtime_ns}\n"

@@ -13,6 +13,7 @@ from types import FunctionType
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..errors import KeyMismatch, WeightsError
@@ -23,6 +24,8 @@ from .entry import COUNTER, Entry
 Tensors = dict[str, torch.Tensor]
 
 CONTAINER_NAMES = 40
+# What PyTorch raises on files with flipped bytes.
+DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 WRAPPERS = ("module.", "model.")
 
 
@@ -71,9 +74,9 @@ def write(target: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
     try:
         save_file(_separate(tensors), part, metadata)
         os.replace(part, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
+        raise WeightsError(f"{target} could not be written: {error}. Free space or make the folder writable.") from error
 
 
 def _separate(tensors: Tensors) -> Tensors:
@@ -97,7 +100,7 @@ def unpickle(source: Path):
             f"{source} holds more than weights{_called_for(error)}, or is no PyTorch file, and was not opened. "
             "Delete it and get the published file."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise WeightsError(f"{source} is damaged: {_first_line(error)} Delete it and get it again.") from error
 
 

@@ -136,7 +136,9 @@ def _move(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
-        os.replace(source, target)
+        part = target.with_name(f"{target.name}.part")
+        shutil.move(source, part)  # copies where the folder lies on another disk
+        os.replace(part, target)
     except OSError as error:
         raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
 

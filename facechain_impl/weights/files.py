@@ -88,7 +88,7 @@ def origin(entry: Entry, path: Path) -> Origin:
     if path.parent in folders.stand_in_folders() or metadata.get(MARK) == STAND_IN:
         return Origin.STAND_IN
     if metadata.get(MARK) == CONVERTED:
-        return Origin(metadata["origin"])
+        return Origin.PUBLISHED if metadata.get("origin") == Origin.PUBLISHED.value else Origin.UNKNOWN
     return origin_of_hash(entry, path, record(path).get("sha256", ""))
 
 
@@ -117,13 +117,14 @@ def write_record(path: Path, digest: str, revision: str) -> None:
     write_atomically(path.parent / RECORD, json.dumps(records, indent=1).encode())
 
 
-def _records(folder: Path) -> dict:
+def _records(folder: Path) -> dict[str, dict]:
     """Empty where the record is damaged: the files are then of unknown origin, which is the truth."""
     path = folder / RECORD
     try:
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     except ValueError:
         return {}
+    return {name: value for name, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
 
 
 def _fingerprint(path: Path) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +62,7 @@ def _pickle(path: Path) -> Header:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise _damaged(path, "a PyTorch file", "its end is missing") from error
         if not any(name.endswith("data.pkl") for name in names):
             raise _damaged(path, "a PyTorch file", "it is another kind of zip archive")
@@ -109,9 +110,12 @@ def _varint(file: BinaryIO) -> int | None:
 
 
 def _two_texts(body: bytes) -> tuple[bytes, bytes]:
-    """The key and value of a short StringStringEntryProto: tag, length, text, twice."""
-    key_end = 2 + body[1]
-    return body[2:key_end], body[key_end + 2 : key_end + 2 + body[key_end + 1]]
+    """The key and value of a StringStringEntryProto: tag, length, text, twice; shorter where the body is."""
+    stream, texts = BytesIO(body), []
+    for _ in range(2):
+        stream.read(1)
+        texts.append(stream.read(_varint(stream) or 0))
+    return texts[0], texts[1]
 
 
 def _matlab(path: Path) -> Header:

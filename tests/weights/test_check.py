@@ -116,6 +116,13 @@ def test_the_fingerprint_follows_the_files(published):
     assert check.fingerprint() == first
 
 
+def test_the_fingerprint_of_some_files(published):
+    before = check.fingerprint("rts", "fqa"), check.fingerprint("damofd")
+    published("damofd")
+    assert check.fingerprint("rts", "fqa") == before[0]
+    assert check.fingerprint("damofd") != before[1]
+
+
 def test_command_line(published, capsys):
     published("damofd")
     assert cli.main(["check", "damofd", "rts"]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from random import Random as random_generator
 
 import numpy as np
 import pytest
@@ -160,6 +161,26 @@ def test_bad_files_get_a_message_and_change_nothing(published, how, message):
     assert str(path) in str(caught.value)
     assert contents(path.parent) == before
     assert not Path("/tmp/facechain-test-was-attacked").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_flipped_bytes_are_always_refused_with_a_message(models, legacy):
+    """Or read, where they changed a number only."""
+    path, random = models / "x.pt", random_generator(1)
+    torch.save({"a": torch.ones(5, 5), "b": [1, {"c": 1.5}]}, path, _use_new_zipfile_serialization=not legacy)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for place in random.sample(range(min(len(data), 700)), 2):
+            data[place] = random.randrange(256)
+        path.write_bytes(data)
+        try:
+            convert.unpickle(path)
+        except WeightsError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > 20
 
 
 def test_a_truncated_legacy_file(published):

@@ -1,0 +1,212 @@
+"""Check Models, Caption Crops and Rank by Likeness inside a real host, on the sample photo and on real photographs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facechain_impl.networks.rts import RTS
+from facechain_impl.perception.detection import BuiltInDetector
+from facechain_impl.photos.align import align112
+from facechain_impl.weights import load, manifest, stand_ins
+from launcher.client import Client, PromptFailed
+from launcher.server import Server
+
+pytestmark = pytest.mark.host
+
+SAMPLE = Path(__file__).parents[2] / "assets" / "sample" / "eileen_collins.png"
+FOLDER = "identity-test"
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+
+def photos(folder: str) -> dict:
+    return node("FaceChain_LoadPhotos", source="Folder", folder=folder, files={"__value__": []})
+
+
+def rank(images: list, **inputs) -> dict:
+    settings = {
+        "detector": "Built-in", "choose_reference": False, "one_face_only": True, "check_face_size": False, "min_face": 120,
+        "max_face": 300, "keep_best": 0, "no_face": "Pass through",
+    }  # fmt: skip
+    return node("FaceChain_RTSRank", images=images, **settings | inputs)
+
+
+def tag(images: list, **inputs) -> dict:
+    settings = {
+        "trigger": "own words", "own_words": "a pilot", "token": "<fcsks>", "extra_tags": "", "append_tags": False, "tag_threshold": 0.5,
+        "age_table": "FaceChain: child under 10, mature from 40", "detector": "Built-in", "no_face": "Stop",
+    }  # fmt: skip
+    return node("FaceChain_Tagger", images=images, **settings | inputs)
+
+
+def rows(entry: dict, number: str) -> list[dict]:
+    return entry["outputs"][number]["report"][0]["rows"]
+
+
+@pytest.fixture(scope="module")
+def weights(server: Server):
+    """Stand-ins of what ranking needs; their folder."""
+    folder = server.base / "models" / "facechain_stand_ins"
+    for name in ("rts", "fqa", "fairface"):
+        stand_ins.write_stand_in(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(server: Server) -> Path:
+    """Four pictures: one without a face, the sample photo, and two darker ones."""
+    target = server.base / "input" / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    sample = Image.open(SAMPLE).convert("RGB")
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(target / "1_grey.png")
+    sample.save(target / "2_sample.png")
+    sample.point(lambda value: value * 3 // 4).save(target / "3_darker.png")
+    sample.point(lambda value: value // 2).save(target / "4_dark.png")
+    return target
+
+
+def test_check_models_lists_every_file(client: Client, weights):
+    entry = client.run({"1": node("FaceChain_ModelCheck")})
+    table = {row["name"]: row for row in rows(entry, "1")}
+    assert table.keys() == {one.name for one in manifest.ENTRIES}
+    assert table["rts"]["status"] == "stand-in"
+    assert table["base_sdxl"]["status"] == "missing"
+    assert "non-commercial" in table["m2fp"]["values"]["licence"]
+
+
+def test_check_models_runs_again_when_a_file_changes(client: Client, server: Server, weights):
+    graph = {"1": node("FaceChain_ModelCheck")}
+    client.run(graph)
+    assert "1" in cached(client.run(graph))
+    place = server.base / "models" / "facechain" / manifest.get("fusion_alpha").place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"no picture")
+    entry = client.run(graph)
+    assert "1" not in cached(entry)
+    assert {row["name"]: row["status"] for row in rows(entry, "1")}["fusion_alpha"] == "damaged"
+    place.unlink()
+
+
+def cached(entry: dict) -> list[str]:
+    return [name for kind, message in entry["status"]["messages"] if kind == "execution_cached" for name in message["nodes"]]
+
+
+def test_one_caption_for_each_picture(client: Client, folder):
+    graph = {
+        "1": photos(FOLDER),
+        "2": tag(["1", 0], extra_tags="outdoors\nuniform\n\nhat"),
+        "3": node("PreviewAny", source=["2", 0]),
+        "4": node("PreviewAny", source=["2", 1]),
+    }
+    entry = client.run(graph)
+    texts = [row["values"]["caption"] for row in rows(entry, "2")]
+    assert texts == ["<fcsks>, a pilot, outdoors", "<fcsks>, a pilot, uniform", "<fcsks>, a pilot", "<fcsks>, a pilot, hat"]
+    assert entry["outputs"]["4"]["text"] == ["<fcsks>, a pilot"]
+
+
+def test_automatic_trigger_and_the_policy(client: Client, folder, weights):
+    graph = {"1": photos(FOLDER), "2": tag(["1", 0], trigger="automatic"), "3": node("PreviewAny", source=["2", 0])}
+    with pytest.raises(PromptFailed, match=r"picture 1 \(1 of 4\)"):
+        client.run(graph)
+    graph["2"]["inputs"]["no_face"] = "Skip"
+    entry = client.run(graph)
+    table = rows(entry, "2")
+    assert table[0]["reason"] == "no face found, so it does not count for the trigger"
+    assert len({row["values"]["caption"] for row in table}) == 1
+    assert entry["outputs"]["2"]["report"][0]["stand_ins"] == ["fairface"]
+
+
+def test_ranking_of_the_sample(client: Client, folder, weights):
+    graph = {"1": photos(FOLDER), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files={"__value__": []})}
+    graph |= {"3": rank(["1", 0], reference=["2", 0]), "4": node("PreviewImage", images=["3", 0])}
+    entry = client.run(graph)
+    table = rows(entry, "3")
+    assert table[0]["name"] == "picture 2"
+    assert table[0]["values"]["score"] == pytest.approx(1, abs=1e-5)
+    assert [row["status"] for row in table] == ["1", "2", "3", "passed through"]
+    assert (table[3]["name"], table[3]["reason"], table[3]["values"]["score"]) == ("picture 1", "no face found", None)
+    pictures = [np.asarray(Image.open(save(client, image, folder))) for image in entry["outputs"]["4"]["images"]]
+    assert np.array_equal(pictures[0], np.asarray(Image.open(SAMPLE).convert("RGB")))
+    assert pictures[3].shape == (200, 300, 3)
+    assert "rts" in entry["outputs"]["3"]["report"][0]["stand_ins"]
+
+
+def save(client: Client, image: dict, folder: Path) -> Path:
+    path = folder.parent / f"view-{image['filename']}"
+    path.write_bytes(client.view(image))
+    return path
+
+
+@pytest.mark.parametrize(("no_face", "count"), [("Skip", 3), ("Stop", None)])
+def test_the_policy_of_the_ranking(client: Client, folder, weights, no_face, count):
+    graph = {"1": photos(FOLDER), "2": rank(["1", 0], reference=["1", 0], no_face=no_face), "3": node("PreviewImage", images=["2", 0])}
+    if count is None:
+        with pytest.raises(PromptFailed, match="picture 1: no face found"):
+            client.run(graph)
+    else:
+        entry = client.run(graph)
+        assert len(entry["outputs"]["3"]["images"]) == count
+        assert rows(entry, "2")[-1]["status"] == "left out"
+
+
+def test_missing_weights_name_the_file_and_the_server_goes_on(client: Client, folder, weights):
+    graph = {"1": photos(FOLDER), "2": rank(["1", 0], reference=["1", 0], no_face="Skip")}
+    hidden = (weights / "rts.safetensors").rename(weights / "rts.hidden")
+    try:
+        with pytest.raises(PromptFailed, match=r"RTSRank needs pytorch_model\.pt.*python run\.py models get rts"):
+            client.run(graph)
+    finally:
+        hidden.rename(weights / "rts.safetensors")
+    assert len(rows(client.run(graph), "2")) == 4
+
+
+def test_nothing_to_compare_with(client: Client, folder, weights):
+    with pytest.raises(PromptFailed, match="nothing to compare with"):
+        client.run({"1": photos(FOLDER), "2": rank(["1", 0])})
+
+
+def test_order_of_real_photographs_against_recomputed_cosines(client: Client, server: Server, shared, weights):
+    target = server.base / "input" / "real"
+    names = {
+        f"{person}_{path.name}": path for person in ("person_a", "person_b") for path in sorted((shared / "photos" / person).glob("*.jpg"))
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    for name, path in names.items():
+        shutil.copy(path, target / name)
+    graph = {"1": photos("real"), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files={"__value__": []})}
+    entry = client.run(graph | {"3": rank(["1", 0], reference=["2", 0], no_face="Skip")})
+    table = [row for row in rows(entry, "3") if row["values"]["score"] is not None]
+    expected = recomputed([target / name for name in sorted(names)], weights)
+    assert len(table) >= 5
+    assert {row["name"]: row["values"]["score"] for row in table} == pytest.approx(expected, abs=2e-4)
+    assert [row["name"] for row in table] == sorted((row["name"] for row in table), key=lambda name: -expected[name])
+
+
+def recomputed(paths: list[Path], weights: Path) -> dict[str, float]:
+    """Cosines with the sample photo, from the network alone."""
+    network = RTS.from_state_dict(load.load_file(weights / "rts.safetensors"))
+    vectors = {}
+    for number, path in enumerate([SAMPLE, *paths]):
+        image = torch.from_numpy(np.asarray(Image.open(path).convert("RGB"), np.float32) / 255)
+        (faces,) = BuiltInDetector().detect([image])
+        if len(faces) == 1:
+            vector = network(align112(image, faces[0].points).permute(2, 0, 1)[None] * 2 - 1).vector[0].double()
+            vectors[f"picture {number}"] = vector / vector.norm()
+    reference = vectors.pop("picture 0")
+    return {name: float(vector @ reference) for name, vector in vectors.items()}
+
+
+def test_scores_are_json_in_the_history(client: Client, folder, weights):
+    entry = client.run({"1": photos(FOLDER), "2": rank(["1", 0], reference=["1", 0], keep_best=1)})
+    assert json.loads(json.dumps(entry["outputs"]["2"]["report"][0], allow_nan=False))["rows"][-1]["reason"].startswith(
+        "not among the best 1"
+    )
