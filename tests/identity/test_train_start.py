@@ -1,0 +1,86 @@
+"""Starting from the published face LoRA: under full names, numbered as a container of diffusers, and on other models."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+train_start = pytest.importorskip("facechain_impl.identity.train_start", reason="set COMFYUI_PATH")
+from facechain_impl.errors import BadInput  # noqa: E402
+from facechain_impl.host import lora  # noqa: E402
+from facechain_impl.identity import train  # noqa: E402
+from facechain_impl.identity.train_adapters import Adapters, target_modules  # noqa: E402
+from facechain_impl.identity.train_settings import Start, Targets  # noqa: E402
+from facechain_impl.types import Origin  # noqa: E402
+
+from .conftest import sd15_model  # noqa: E402
+from .test_train import order  # noqa: E402
+
+SITES = [
+    f"{block}.attentions.{index}"
+    for block, count in (("down_blocks.0", 1), ("down_blocks.1", 1), ("up_blocks.0", 2), ("up_blocks.1", 2), ("mid_block", 1))
+    for index in range(count)
+]
+PROCESSORS = [f"{site}.transformer_blocks.0.{attention}" for site in SITES for attention in ("attn1", "attn2")]
+"""Attention layers of the small model in diffusers' order: down, up, middle."""
+
+
+def published(model, numbered: bool) -> dict[str, torch.Tensor]:
+    """A file in the published layout for the small model; every layer holds its own number."""
+    names = {theirs: ours for ours, theirs in lora.file_names(model).items()}
+    state, tensors = model.model.state_dict(), {}
+    for number, processor in enumerate(PROCESSORS):
+        for projection in ("to_q", "to_k", "to_v", "to_out"):
+            layer = f"{processor}.{projection}".replace(".", "_") + ("_0" if projection == "to_out" else "")
+            rows, columns = state[names[f"lora_unet_{layer}"] + ".weight"].shape
+            stem = f"{number}.{projection}_lora" if numbered else f"{processor}.processor.{projection}_lora"
+            tensors[f"{stem}.up.weight"] = torch.full((rows, 4), float(number))
+            tensors[f"{stem}.down.weight"] = torch.full((4, columns), float(number))
+    return tensors
+
+
+@pytest.fixture
+def file(monkeypatch):
+    """Puts tensors in the place of the published file."""
+
+    def put(tensors, origin=Origin.PUBLISHED):
+        monkeypatch.setattr(train_start.weights, "find", lambda name: SimpleNamespace(name=name, origin=origin))
+        monkeypatch.setattr(train_start.weights, "tensors", lambda found: tensors)
+
+    return put
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_every_layer_finds_its_place(file, numbered):
+    model = sd15_model()
+    file(published(model, numbered))
+    layers, stand_ins = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
+    assert set(layers) == set(target_modules(model.model.diffusion_model, Targets.ATTENTION)) and stand_ins == ()
+    assert layers["input_blocks.1.1.transformer_blocks.0.attn2.to_k"].up[0, 0] == 1
+    assert layers["output_blocks.3.1.transformer_blocks.0.attn1.to_out.0"].up[0, 0] == 10
+    assert layers["middle_block.1.transformer_blocks.0.attn2.to_q"].up[0, 0] == 13
+
+
+def test_adapters_start_there_whatever_their_alpha(file):
+    model = sd15_model()
+    file(published(model, True))
+    layers, _ = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
+    with torch.inference_mode(False):
+        adapters = Adapters(model.model.diffusion_model, sorted(layers), 4, 8.0, 0.0, 1)
+        adapters.load(layers)
+    for name, layer in adapters.layers().items():
+        torch.testing.assert_close(layer.delta(), layers[name].delta())
+
+
+def test_a_stand_in_is_named_in_the_report(home, sd15, photos, file):
+    file(published(sd15.model, False), Origin.STAND_IN)
+    result = train.train_face_lora(order(sd15, photos, start=Start.FACE_COMMON))
+    assert "face_frombase_c4" in result.report.stand_ins
+
+
+def test_another_model_is_refused(file, sdxl):
+    file(published(sd15_model(), False))
+    with pytest.raises(BadInput, match="belongs to SD1.5"):
+        train_start.face_common(lora.file_names(sdxl.model), lora.MODEL_PREFIX)
