@@ -100,14 +100,14 @@ class Faces:
     def of(self, image: torch.Tensor) -> Picture | None:
         """What is known about `image` [H, W, 3], or None when none of the pictures has its pixels.
 
-        Raises BadInput when no picture here even has its size: then the faces belong to other pictures."""
+        Raises BadInput when there are pictures but none even of its size: then the faces belong to other pictures."""
         digest, size = digest_of(image), tuple(image.shape[:2])
         known = [*self.pictures, *self.crops]
         for picture in known:
             if picture.digest == digest:
                 return picture
-        if all(tuple(picture.size) != size for picture in known):
-            sizes = ", ".join(sorted({f"{w}x{h}" for h, w in (p.size for p in self.pictures)})) or "no picture at all"
+        if known and all(tuple(picture.size) != size for picture in known):
+            sizes = ", ".join(sorted({f"{w}x{h}" for h, w in (p.size for p in self.pictures or known)}))
             raise BadInput(
                 f"The connected faces belong to other pictures: they were found in {sizes}, this picture is {size[1]}x{size[0]}. "
                 "Connect the faces that were found in this picture, or leave the input empty."

@@ -12,7 +12,7 @@ import torch
 from ..errors import BadInput, FaceNotFound
 from ..perception import models
 from ..perception.detection import Detector
-from ..perception.faces import find_faces, main_face
+from ..perception.faces import enriched, find_faces, main_face, separate
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
 from ..photos.align import align112
@@ -90,10 +90,12 @@ class Ranking:
 
 @dataclass
 class Reference:
-    """The face that pictures are compared with. vector: float32 [512] of length 1. note: which one it is."""
+    """The face that pictures are compared with. vector: float32 [512] of length 1. note: which one it is. faces: what is known about
+    the reference pictures now."""
 
     vector: np.ndarray
     note: str
+    faces: Faces = field(default_factory=lambda: Faces([]))
 
 
 @dataclass
@@ -111,16 +113,16 @@ class Ranker:
             return _embedded_reference(known)
         check_all(images, numbered("reference", images))
         found = self._find(images, known)
-        faces = [main_face(picture.faces) for picture in found]
-        aligned = {index: align112(images[index], face.points) for index, face in enumerate(faces) if face}
-        if not aligned:
+        faces = {index: face for index, picture in enumerate(found) if (face := main_face(picture.faces))}
+        if not faces:
             raise FaceNotFound(
                 f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
             )
-        index, quality = self._best(aligned)
+        index, quality = self._best(images, faces)
+        embed_faces(self.recognition, [images[index]], [faces[index]])
         judged = f", quality {quality:.3f}" if quality is not None else ""
         note = f"Compared with {found[index].name}, reference {index + 1} of {len(images)}{judged}."
-        return Reference(self.recognition.embed([aligned[index]])[0].vector, note)
+        return Reference(faces[index].embedding, note, enriched(known, found, sorted(self.stand_ins)))
 
     def person(self, person: Person) -> Reference:
         """A person's template face, or the embedding that was stored where there is no template."""
@@ -131,12 +133,17 @@ class Ranker:
             raise BadInput(f"{person.name} was stored without a face to compare with. Connect a reference picture instead.")
         return Reference(person.embedding, f"Compared with the stored face of {person.name}.")
 
-    def _best(self, aligned: dict[int, torch.Tensor]) -> tuple[int, float | None]:
+    def _best(self, images: list[torch.Tensor], faces: dict[int, Face]) -> tuple[int, float | None]:
         """Number and quality of the reference to use."""
-        if self.quality is None or len(aligned) == 1:
-            return next(iter(aligned)), None
-        scores = dict(zip(aligned, self.quality().score(list(aligned.values()))))
-        return max(scores.items(), key=lambda item: item[1])
+        if self.quality is None or len(faces) == 1:
+            return next(iter(faces)), None
+        unknown = [index for index, face in faces.items() if face.quality is None]
+        if unknown:
+            scores = self.quality().score([align112(images[index], faces[index].points) for index in unknown])
+            for index, score in zip(unknown, scores):
+                faces[index].quality = score
+        best = max(faces, key=lambda index: faces[index].quality)
+        return best, faces[best].quality
 
     def rank(self, images: list[torch.Tensor], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace) -> Ranking:
         """Pictures [H, W, 3] sorted by likeness. Raises FaceNotFound where the policy says so, or when nothing is left."""
@@ -152,7 +159,7 @@ class Ranker:
         """The faces of pictures, as copies: what is known of them belongs to another node and stays as it is."""
         found = find_faces(images, self.detector, known)
         self.stand_ins.update(found.stand_ins)
-        return [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in found.pictures]
+        return separate(found.pictures)
 
 
 def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
@@ -182,7 +189,7 @@ def _embedded_reference(known: Faces | None) -> Reference:
     if not faces:
         raise BadInput("There is nothing to compare with: connect a reference picture, a person, or faces that were recognised before.")
     best = max(faces, key=lambda face: face.quality if face.quality is not None else -np.inf)
-    return Reference(best.embedding, f"Compared with one of {len(faces)} connected faces.")
+    return Reference(best.embedding, f"Compared with one of {len(faces)} connected faces.", known)
 
 
 def _sorted(candidates: list[Candidate], policy: NoFace) -> Ranking:

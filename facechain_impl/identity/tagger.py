@@ -11,11 +11,11 @@ from ..errors import BadInput, FaceNotFound
 from ..perception import models
 from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
-from ..perception.faces import find_faces, main_face
+from ..perception.faces import enriched, find_faces, main_face, separate
 from ..perception.tagging import Tagger
 from ..photos.align import align112
 from ..photos.pixels import check_all
-from ..types import Faces, NoFace, Report
+from ..types import Face, Faces, NoFace, Picture, Report
 from ..weights import load
 from . import captions
 
@@ -39,12 +39,13 @@ class CaptionSettings:
 
 @dataclass
 class Captions:
-    """texts: one for each picture. trigger: token and trigger. common: tags that most of them share."""
+    """texts: one for each picture. trigger: token and trigger. common: tags that most of them share. faces: all that is known now."""
 
     texts: list[str]
     trigger: str
     common: str
     report: Report
+    faces: Faces
 
 
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
@@ -61,12 +62,14 @@ def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, know
         found = open_attribute_reader(settings.detector).read(images, names, known, settings.ages, settings.no_face)
         trigger, rows = found.trigger, found.rows
         report.stand_ins += found.stand_ins
+        known = enriched(known, found.pictures, found.stand_ins)
     texts = [captions.caption(settings.token, trigger, own) for own in tags]
     for name, text, row in zip(names, texts, rows):
         report.add(
             name, "captioned", "" if row is not None else "no face found, so it does not count for the trigger", caption=text, **(row or {})
         )
-    return Captions(texts, captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts)), report)
+    spoken, common = captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts))
+    return Captions(texts, spoken, common, report, known or Faces([]))
 
 
 def _known_name(image: torch.Tensor, known: Faces | None) -> str:
@@ -85,10 +88,12 @@ def _chosen_trigger(settings: CaptionSettings) -> str:
 
 @dataclass
 class Attributes:
-    """trigger: of the whole set. rows: per picture gender and age in words, or None where no face was found."""
+    """trigger: of the whole set. rows: per picture gender and age in words, or None where no face was found. pictures: what is
+    known about each, its main face with attributes."""
 
     trigger: str
     rows: list[dict[str, str] | None]
+    pictures: list[Picture]
     stand_ins: tuple[str, ...] = ()
 
 
@@ -103,24 +108,25 @@ class AttributeReader:
     def read(self, images: list[torch.Tensor], names: list[str], known: Faces | None, limits: tuple[float, float], policy: NoFace):
         """Attributes of pictures [H, W, 3]. A picture without a face does not count, or raises FaceNotFound if the policy is Stop."""
         found = find_faces(images, self.detector, known, names)
-        faces = [main_face(picture.faces) for picture in found.pictures]
+        pictures = separate(found.pictures)
+        faces = [main_face(picture.faces) for picture in pictures]
         missing = [name for name, face in zip(names, faces) if face is None]
         if missing and (policy is NoFace.STOP or len(missing) == len(images)):
             raise FaceNotFound(
                 f"No face was found in {', '.join(missing)} ({len(missing)} of {len(images)}), so age and gender cannot be read there. "
                 "Set no_face to Skip, choose another detector, or choose the trigger yourself."
             )
-        probabilities = self._predict(images, faces)
-        trigger = captions.trigger_of(*captions.summed(probabilities.values()), limits)
-        rows = [_in_words(probabilities[index]) if index in probabilities else None for index in range(len(images))]
-        return Attributes(trigger, rows, tuple(sorted({*self.stand_ins, *found.stand_ins})))
+        self._fill(images, faces)
+        trigger = captions.trigger_of(*captions.summed([face.attributes for face in faces if face]), limits)
+        rows = [_in_words(face.attributes) if face else None for face in faces]
+        return Attributes(trigger, rows, pictures, tuple(sorted({*self.stand_ins, *found.stand_ins})))
 
-    def _predict(self, images: list[torch.Tensor], faces: list) -> dict[int, dict[str, np.ndarray]]:
-        """Picture number -> probabilities, as known or from the network."""
-        known = {index: face.attributes for index, face in enumerate(faces) if face and face.attributes}
-        wanted = [index for index, face in enumerate(faces) if face and not face.attributes]
-        predicted = self.attributes.predict([align112(images[index], faces[index].points) for index in wanted])
-        return known | dict(zip(wanted, predicted))
+    def _fill(self, images: list[torch.Tensor], faces: list[Face | None]) -> None:
+        """The attributes of `faces`, one or none in each of `images`, where they are not known yet."""
+        wanted = [(image, face) for image, face in zip(images, faces) if face and not face.attributes]
+        predicted = self.attributes.predict([align112(image, face.points) for image, face in wanted])
+        for (_, face), attributes in zip(wanted, predicted):
+            face.attributes = attributes
 
 
 def open_attribute_reader(detector: Detector | str) -> AttributeReader:

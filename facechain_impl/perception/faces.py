@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -30,6 +31,19 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
             pictures[index] = Picture(faces, size, digest_of(images[index]), detector=detector.name)
     names = names or [picture.name or f"picture {number}" for number, picture in enumerate(pictures, 1)]
     return Faces([replace(picture, name=name) for picture, name in zip(pictures, names)], stand_ins)
+
+
+def separate(pictures: list[Picture]) -> list[Picture]:
+    """Copies, also of the faces, to add to: what another node put out stays as it is."""
+    return [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in pictures]
+
+
+def enriched(known: Faces | None, pictures: list[Picture], stand_ins: Iterable[str]) -> Faces:
+    """Everything that is `known`, the entries of `pictures` in place of those of the same pixels; new ones come behind."""
+    before = known or Faces([])
+    found = {picture.digest: picture for picture in pictures}
+    old = [[found.pop(picture.digest, picture) for picture in group] for group in (before.crops, before.pictures)]
+    return Faces([*old[1], *found.values()], tuple(dict.fromkeys((*before.stand_ins, *stand_ins))), old[0])
 
 
 def largest(faces: list[Face], ratio: float | None = None) -> Face | None:

@@ -227,3 +227,15 @@ def test_connected_faces_stay_as_they_are(ranker):
 def test_stand_ins_of_the_detector_are_told(ranker):
     rank(ranker, [picture(0.5)])
     assert ranker.stand_ins == {"sketch"}
+
+
+def test_references_that_were_recognised_and_judged_before_run_no_network(ranker):
+    images = [picture(0.5), picture(0.9)]
+    faces = [face(200), face(200)]
+    for one, turn, quality in zip(faces, (0.2, 0.4), (0.1, 0.7)):
+        one.embedding, one.quality = angle(turn), quality
+    known = Faces([Picture([one], (128, 128), digest_of(image), "x") for one, image in zip(faces, images)])
+    ranker.quality = lambda: pytest.fail("judged again")
+    found = ranker.reference(images, known)
+    assert found.vector == pytest.approx(angle(0.4)) and found.note.endswith("reference 2 of 2, quality 0.700.")
+    assert ranker.detector.seen == 0 and ranker.recognition.calls in ([], [0])
