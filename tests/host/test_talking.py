@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from launcher.client import Client, PromptFailed
+from launcher.client import Client, HttpError, PromptFailed
 from launcher.server import Server
 
 pytestmark = pytest.mark.host
@@ -110,3 +110,14 @@ def test_frames_that_were_not_asked_for_stop_only_what_wants_them(client: Client
     template["5"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 1]}, "_meta": {"title": "Frames"}}
     outputs = client.run(template)["outputs"]
     assert "4" in outputs and "5" not in outputs
+
+
+def test_the_switch_misses_nothing_but_models(client: Client, template: dict):
+    """The host's speech-to-video files are not here; every node, input and link of the other branch has to be right."""
+    graph = json.loads((ROOT / "workflows" / "api" / "Talking Portrait Or Speech To Video.json").read_text(encoding="utf-8"))
+    assert graph["3"]["inputs"] == template["3"]["inputs"]
+    with pytest.raises(HttpError) as refused:
+        client.queue(graph)
+    errors = [error for node in refused.value.body["node_errors"].values() for error in node["errors"]]
+    assert {error["type"] for error in errors} == {"value_not_in_list"}
+    assert {error["extra_info"]["input_name"] for error in errors} == {"unet_name", "clip_name", "vae_name", "audio_encoder_name"}
