@@ -95,6 +95,18 @@ def test_one_person_goes_onto_one_face_and_the_others_keep_their_bits(studio):
     assert changed(result, picture.image)[y0:y1, x0:x1].any()
 
 
+def test_neighbours_inside_the_crop_keep_their_bits_too(studio):
+    studio.colour = {"ann": 0.2}
+    faces = [face_at(70, 72, 44), face_at(130, 70, 50), face_at(186, 76, 44)]
+    x0, _, x1, _ = face_square(faces[1].box).box
+    assert x0 < faces[0].box[2] and faces[2].box[0] < x1
+    picture = template(faces)
+    (result,), _ = studio.run(picture, [person("ann")], Choice(Assign.LIST, "0, ann, 0"))
+    for index in (0, 2):
+        x0, y0, x1, y1 = faces[index].box.astype(int)
+        assert torch.equal(result[y0:y1, x0:x1], picture.image[y0:y1, x0:x1])
+
+
 def test_three_people_each_with_their_own_model_and_trigger(studio):
     studio.colour = {"ann": 0.1, "ben": 0.5, "cy": 0.9}
     picture = template(THREE)

@@ -257,3 +257,31 @@ def test_targets_know_what_they_must_not_touch(studio):
     box = faces[0].box.astype(int)
     overlap = pixels[box[1] - y0 : box[3] - y0, max(box[0] - x0, 0) : box[2] - x0]
     assert not overlap.any() and pixels.any()
+
+
+class EverythingIsFace(Parser):
+    """Takes every pixel for a face, as a parser may with a second person behind the first."""
+
+    def parse(self, images):
+        return [FullParts(image.shape[:2]) for image in images]
+
+
+class FullParts:
+    def __init__(self, size):
+        self.size = size
+
+    def total(self, labels):
+        return torch.full(self.size, labels == ["Face"])
+
+
+def test_of_the_generated_picture_only_what_is_near_its_face_counts(studio):
+    picture = template([FACE])
+    picture = replace(picture, given=replace(picture.given, human=None))
+    studio.run(picture, parser=EverythingIsFace(), refine=False)
+    square, generated = geometry.face_square(FACE.box), centre_face(SIZE, SIZE)
+    five = align.transform(FACE.points, square.to_crop(SIZE))
+    near = geometry.face_only(torch.ones(SIZE, SIZE), generated.box)
+    warped = geometry.warp_mask(near, align.similarity(generated.points, five), SIZE)
+    face = (geometry.crop(picture.given.face, square, SIZE) >= 0.5).float()
+    paint = masks.repaint(face, 0.1, 0.06, geometry.eye_line(five), warped)
+    assert warped.mean() < 0.9 and torch.equal(studio.calls[1].masks[0, 0], masks.latent_mask(paint, 8))
