@@ -16,7 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import cli, persons
-    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, study, tagger, talking, train
+    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, speech, study, tagger, talking, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
@@ -41,6 +41,7 @@ async def comfy_entrypoint() -> ComfyExtension:
                 photos.LoadPhotos,
                 portrait.PortraitPrompt,
                 rank.RTSRank,
+                *speech.NODES,
                 study.CheckPhotos,
                 tagger.Tagger,
                 talking.EditMotion,

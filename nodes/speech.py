@@ -1,0 +1,33 @@
+"""Text to speech, present only where the optional package edge-tts is installed."""
+
+from __future__ import annotations
+
+from ..facechain_impl.talking import speech_service
+from ._api import io
+
+
+class TextToSpeech(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FaceChain_TextToSpeech",
+            display_name="Text To Speech (Online)",
+            category="FaceChain/talking",
+            description="THE TEXT LEAVES THIS MACHINE: it is sent to an online service of Microsoft, which speaks it.",
+            inputs=[
+                io.String.Input("text", multiline=True, tooltip="What is said. It is sent to Microsoft."),
+                io.String.Input(
+                    "voice", default=speech_service.DEFAULT_VOICE, tooltip="Name of a voice, such as en-US-AriaNeural; edge-tts lists them."
+                ),
+                io.Int.Input("speed", default=0, min=-50, max=100, tooltip="Per cent faster."),
+                io.Int.Input("pitch", default=0, min=-50, max=50, tooltip="Hertz higher."),
+            ],
+            outputs=[io.Audio.Output(display_name="audio")],
+        )
+
+    @classmethod
+    async def execute(cls, text, voice, speed, pitch) -> io.NodeOutput:
+        return io.NodeOutput(await speech_service.speak(text, voice, speed, pitch))
+
+
+NODES = [TextToSpeech] if speech_service.is_installed() else []
