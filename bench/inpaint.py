@@ -23,6 +23,7 @@ comfy.cli_args.args.cpu = not torch.accelerator.is_available()
 
 import comfy.controlnet  # noqa: E402
 import comfy.sd  # noqa: E402
+import comfy.utils  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
@@ -161,6 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--large", type=int, default=4096, help="side of the large picture")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args(argv)
+    comfy.utils.set_progress_bar_enabled(False)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         base, nets = load_models(Path(folder))
         passed = compare_sizes(base, nets, options)
