@@ -92,6 +92,7 @@ def _merge_inputs() -> list[io.Input]:
             template=io.Autogrow.TemplatePrefix(
                 FaceChainLora.Input("entry", optional=True, tooltip="Another LoRA, from LoRA Entry."), prefix="entry", min=0, max=20
             ),
+            tooltip="More LoRAs, each from a LoRA Entry; a free socket appears as you connect.",
         ),
     ]
 

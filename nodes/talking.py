@@ -221,7 +221,7 @@ class EditMotion(io.ComfyNode):
                 ),
                 *_motion_inputs()[-3:],
             ],
-            outputs=[FaceChainMotion.Output(display_name="motion")],
+            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The changed motion, for Render Motion.")],
         )
 
     @classmethod
