@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..errors import WeightsError
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -25,13 +27,32 @@ def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]
 
 def as_bytes(image: torch.Tensor) -> np.ndarray:
     """Picture [H, W, 3] in 0..1 -> uint8 [H, W, 3]."""
-    scaled = image.detach().cpu() * 255
+    scaled = image.detach().cpu().float() * 255
     return scaled.round_().clamp_(0, 255).to(torch.uint8).numpy()
 
 
-def run_session(session: InferenceSession, batch: np.ndarray) -> np.ndarray:
-    """The first output of `session` for `batch` [N, ...], in as many runs as the batch size stored in the file asks for."""
-    wanted = session.get_inputs()[0]
-    size = wanted.shape[0] if isinstance(wanted.shape[0], int) else len(batch)
+def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs: int | None = None) -> np.ndarray:
+    """The first output of `session` for `batch` [N, ...] as [N, M], in as many runs as the batch size stored in the file asks for.
+
+    Raises WeightsError that names the manifest's `file` when it is another network: with other inputs, or not `outputs` values."""
+    wanted = require_input(session, batch.shape, file)
+    size = wanted.shape[0] if wanted.shape and isinstance(wanted.shape[0], int) else len(batch)
     rows = [session.run(None, {wanted.name: batch[start : start + size]})[0] for start in range(0, len(batch), size)]
-    return np.concatenate(rows)
+    found = np.concatenate(rows).reshape(len(batch), -1)
+    if outputs and found.shape[1] != outputs:
+        raise WeightsError(f"The file {file} answers {found.shape[1]} values instead of {outputs}: it is another network. {_again(file)}")
+    return found
+
+
+def require_input(session: InferenceSession, shape: Sequence[int], file: str):
+    """The first input of `session`. Raises WeightsError when it does not take arrays of `shape`, its first side aside."""
+    wanted = session.get_inputs()[0]
+    sides = wanted.shape or shape  # none are stored where the rank is free
+    fits = len(sides) == len(shape) and all(not isinstance(side, int) or side == given for side, given in zip(sides[1:], shape[1:]))
+    if not fits:
+        raise WeightsError(f"The file {file} takes {list(sides)} instead of {list(shape)}: it is another network. {_again(file)}")
+    return wanted
+
+
+def _again(file: str) -> str:
+    return f"Delete it and get it again with: python run.py models get {file}"

@@ -20,11 +20,10 @@ class FaceQuality:
         self.session = session
 
     def score(self, aligned: list[torch.Tensor]) -> list[float]:
-        """aligned: RGB [112, 112, 3] in 0..1 each."""
+        """aligned: RGB [112, 112, 3] in 0..1 each. Raises WeightsError."""
         if not aligned:
             return []
-        rows = run_session(self.session, prepared(aligned))
-        return rows.reshape(len(aligned), -1).mean(1).tolist()
+        return run_session(self.session, prepared(aligned), "fqa").mean(1).tolist()
 
 
 def prepared(aligned: list[torch.Tensor]) -> np.ndarray:

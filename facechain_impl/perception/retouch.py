@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from ..errors import WeightsError
 from . import models
+from .pictures import as_bytes, require_input
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -102,7 +103,7 @@ class SkinRetouch:
     def _skin(self, image: torch.Tensor) -> np.ndarray:
         """The skin of a picture [H, W, 3] as [h, w] in 0..255, the longer side 800 pixels. Raises WeightsError."""
         pixels = mask_input(image)
-        mask = self.skin_mask.run(None, {self.skin_mask.get_inputs()[0].name: pixels})[0]
+        mask = self.skin_mask.run(None, {require_input(self.skin_mask, pixels.shape, "skin_mask").name: pixels})[0]
         if mask.ndim not in (2, 3) or mask.shape[:2] != pixels.shape[:2]:
             raise WeightsError(
                 f"The skin mask network answered a picture {list(pixels.shape)} with {list(mask.shape)}; "
@@ -170,8 +171,7 @@ def mask_input(image: torch.Tensor) -> np.ndarray:
     """The picture as the skin mask wants it: float32 [h, w, 3] of whole numbers 0..255, the longer side 800 pixels."""
     scale = MASK_SIDE / max(image.shape[:2])
     height, width = (int(side * scale) for side in image.shape[:2])
-    pixels = (image.cpu().float().clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-    return cv2.resize(pixels, (width, height)).astype(np.float32)
+    return cv2.resize(as_bytes(image), (width, height)).astype(np.float32)
 
 
 def whiten(image: torch.Tensor, mask: np.ndarray, degree: float, large: bool) -> torch.Tensor:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SIDE = 224
+CLASSES = 4
 MEAN = np.array([103.53, 116.28, 123.675], np.float32)
 FACTOR = np.array([0.01742919, 0.017507, 0.01712475], np.float32)  # rounded as the network was trained, not 1 / deviation
 
@@ -26,11 +27,10 @@ class PhotoRotation:
         self.session = session
 
     def quarter_turns(self, images: Sequence[torch.Tensor]) -> list[int]:
-        """Pictures [H, W, 3] in 0..1 -> clockwise quarter turns to apply to each, 0 to 3."""
+        """Pictures [H, W, 3] in 0..1 -> clockwise quarter turns to apply to each, 0 to 3. Raises WeightsError."""
         if not images:
             return []
-        logits = run_session(self.session, np.stack([prepared(image) for image in images]))
-        return logits.reshape(len(images), -1).argmax(1).tolist()
+        return run_session(self.session, np.stack([prepared(image) for image in images]), "rot_bgr", CLASSES).argmax(1).tolist()
 
 
 def prepared(image: torch.Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..errors import WeightsError
 from ..host.memory import Resident
+from .pictures import as_bytes
 
 SIZE = 512
 BATCH = 4
@@ -45,10 +46,9 @@ class Tagger:
 def letterbox(image: torch.Tensor) -> torch.Tensor:
     """A picture [H, W, 3] in 0..1 inside [512, 512, 3]; the bars are its outermost rows or columns, stretched."""
     height, width = image.shape[:2]
-    pixels = (image.detach().cpu().float().clamp(0, 1).numpy() * 255).round().astype(np.uint8)
     lies = width > height
     size = (SIZE, max(height * SIZE // width, 1)) if lies else (max(width * SIZE // height, 1), SIZE)
-    small = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    small = Image.fromarray(as_bytes(image)).resize(size, Image.Resampling.LANCZOS)
     filled = Image.new("RGB", (SIZE, SIZE))
     first = SIZE // 2 - min(size) // 2
     filled.paste(small, (0, first) if lies else (first, 0))

@@ -32,11 +32,11 @@ class Network:
 
 
 class Session:
-    def __init__(self, answer):
-        self.answer, self.seen = answer, []
+    def __init__(self, answer, channels=3):
+        self.answer, self.channels, self.seen = answer, channels, []
 
     def get_inputs(self):
-        return [SimpleNamespace(name="input")]
+        return [SimpleNamespace(name="input", shape=["height", "width", self.channels])]
 
     def run(self, outputs, feed):
         self.seen.append(feed["input"])
@@ -112,6 +112,9 @@ def test_whitening_brightens_the_skin_that_the_mask_names(generator):
 def test_a_foreign_mask_network_is_named(generator):
     mask = Session(lambda pixels: np.zeros((1, 4), np.float32))
     with pytest.raises(WeightsError, match="skin mask network"):
+        SkinRetouch(generator, mask).retouch([picture(64, 64)], [np.array([[10.0, 10.0, 50.0, 50.0]])])
+    mask = Session(lambda pixels: pytest.fail("a foreign network was run"), channels=1)
+    with pytest.raises(WeightsError, match=r"skin_mask takes \['height', 'width', 1\] instead of \[800, 800, 3\].*models get skin_mask"):
         SkinRetouch(generator, mask).retouch([picture(64, 64)], [np.array([[10.0, 10.0, 50.0, 50.0]])])
 
 

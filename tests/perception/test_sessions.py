@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from facechain_impl.errors import WeightsError
 from facechain_impl.perception.quality import FaceQuality
 from facechain_impl.perception.rotation import PhotoRotation, turn
 
@@ -66,3 +67,12 @@ def test_quality_is_the_mean_of_the_output(batch):
 def test_nothing_to_look_at():
     assert PhotoRotation(sky_finder("N")).quarter_turns([]) == []
     assert FaceQuality(sky_finder("N")).score([]) == []
+
+
+def test_another_network_under_the_name_is_told():
+    with pytest.raises(WeightsError, match=r"rot_bgr takes \['N', 3, 112, 112\] instead of \[1, 3, 224, 224\].*models get rot_bgr"):
+        PhotoRotation(session(["N", 3, 112, 112], np.zeros((3 * 112 * 112, 4), np.float32))).quarter_turns([torch.zeros(9, 9, 3)])
+    with pytest.raises(WeightsError, match="rot_bgr answers 5 values instead of 4"):
+        PhotoRotation(session(["N", 3, 224, 224], np.zeros((3 * 224 * 224, 5), np.float32))).quarter_turns([torch.zeros(9, 9, 3)])
+    with pytest.raises(WeightsError, match=r"fqa takes \['N', 3, 224, 224\] instead of \[2, 3, 112, 112\].*models get fqa"):
+        FaceQuality(sky_finder("N")).score([torch.zeros(112, 112, 3)] * 2)
