@@ -46,8 +46,8 @@ def fixture_folder(config) -> str | None:
     folder = words[words.index("--fixtures") + 1]
     if folder.startswith("-") or "::" in folder or any(Path(folder).rglob("test_*.py")):
         return None
-    if not Path(folder).is_dir():
-        raise pytest.UsageError(f"--fixtures {folder}: expected a folder laid out like ../shared/parity.")
+    if not Path(folder).is_dir() or not Book(Path(folder), Path(), committed=False).files:
+        raise pytest.UsageError(f"--fixtures {folder} holds no fixtures: expected a folder laid out like ../shared/parity.")
     return folder
 
 

@@ -143,6 +143,7 @@ def test_a_folder_with_another_seed_other_sizes_and_other_pictures(tmp_path):
     assert incomplete.returncode == 1 and "never compared or used: another" in incomplete.stdout, incomplete.stdout
     np.savez(tmp_path / "flcm.npz", **arrays | {"seed": 8})
     assert run(tmp_path).returncode == 1
+    assert "holds no fixtures" in run(tmp_path / "photos").stderr
 
 
 def flcm_fixture(folder, seed):
@@ -176,6 +177,8 @@ def run(folder):
         str(folder),
         "--photos",
         str(folder / "photos"),
+        "-p",
+        "no:cacheprovider",
     ]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
