@@ -16,7 +16,6 @@ import torch
 
 from .errors import BadInput
 
-
 STAND_IN_NOTE = "random numbers in the published format. Nothing here says anything about a person."
 
 

@@ -7,6 +7,7 @@ import torch
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
 from ..facechain_impl.perception.preparation import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
 from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 
@@ -53,6 +54,10 @@ class FaceAlign(io.ComfyNode):
                 io.String.Output("report", tooltip="What became of each photo."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("rot_bgr", "damofd", "retinaface", "skin_unet", "skin_mask", "m2fp", "flcm")
 
     @classmethod
     def execute(

@@ -11,6 +11,7 @@ from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, cho
 from ..facechain_impl.perception.faces import find_faces
 from ..facechain_impl.photos.pixels import check_all
 from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 
@@ -44,6 +45,10 @@ class FindFaces(io.ComfyNode):
                 io.Int.Output("count", tooltip="How many faces there are in all."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("damofd")
 
     @classmethod
     def execute(cls, images, detector, no_face, names=(), faces=(), landmarks=()) -> io.NodeOutput:
@@ -97,6 +102,10 @@ class PickFaces(io.ComfyNode):
                 io.Int.Output("count", tooltip="How many faces were kept in all."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("rts", "damofd")
 
     @classmethod
     def execute(

@@ -7,8 +7,10 @@ import torch
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
+from ..facechain_impl.portrait import fusion
 from ..facechain_impl.portrait.fusion_faces import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
 from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui
 
@@ -50,6 +52,10 @@ class FaceFusion(io.ComfyNode):
             ],
             outputs=[io.Image.Output("image", tooltip="The pictures with their new faces.")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("damofd", *fusion.NETWORKS, fusion.ENHANCER)
 
     @classmethod
     def execute(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, Schedule
-from ..facechain_impl.portrait import prompts
+from ..facechain_impl.portrait import fusion, prompts
 from ..facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Words
 from ..facechain_impl.portrait.inpaint_inputs import DETECTORS, Looking, Material, find_known, open_detector_only, open_looking
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.portrait.two_stage import Nets, Settings
 from ..facechain_impl.types import NoFace
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 
@@ -34,6 +35,10 @@ class TwoStageInpaint(io.ComfyNode):
                 io.String.Output("report", tooltip="What happened to every face, as text."),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint("damofd", "m2fp", "rts", "sadtalker_fan", *fusion.NETWORKS, fusion.ENHANCER)
 
     @classmethod
     def execute(cls, persons=None, **lists) -> io.NodeOutput:

@@ -34,7 +34,12 @@ UNKNOWN = Licence("none found", None, "ask its author")
 
 SKIN_REPO = {"repo": "damo/cv_unet_skin_retouching_torch", "revision": "v1.0.1", "licence": SKIN}
 FUSION_REPO = {"repo": "damo/cv_unet_face_fusion_torch", "revision": "v1.0.3", "needed_by": ("FaceFusion", "TwoStageInpaint")}
-FACT_REPO = {"repo": "yucheng1996/FaceChain-FACT", "revision": "v1.0.0", "licence": FACT, "needed_by": ("FACT identity",)}
+FACT_REPO = {
+    "repo": "yucheng1996/FaceChain-FACT",
+    "revision": "v1.0.0",
+    "licence": FACT,
+    "needed_by": ("no node yet: train-free identity",),
+}
 TALK_REPO = {"repo": "wwd123/sadtalker", "revision": "v1.0.0", "needed_by": ("SadTalker",)}
 CONTROL_REPO = {"repo": "damo/face_chain_control_model", "revision": "v1.0.1"}
 DWPOSE_REPO = {"repo": "damo/face_chain_control_model", "revision": "v1.0.2", "licence": APACHE}
@@ -56,10 +61,9 @@ PERCEPTION = (
           ("FaceAlign and every node with the detector DamoFD", "RTSRank", "FaceFusion"), "damofd:DamoFD", key="state_dict",
           megabytes=1.1),
     Entry("rts", "Face recognition RTS", "damo/cv_ir_face-recognition-ood_rts", "v2.5", "pytorch_model.pt", FACES,
-          ("RTSRank",), "rts:RTS", megabytes=192.9),
+          ("RTSRank", "PickFaces", "TrainFaceLoRA and TwoStageInpaint: likeness"), "rts:RTS", megabytes=192.9),
     Entry("m2fp", "Human parsing M2FP", "damo/cv_resnet101_image-multiple-human-parsing", "v1.0.1", "pytorch_model.pt", M2FP,
-          ("FaceAlign: head mask", "TwoStageInpaint", "TryOn", "FACT identity"), "m2fp:M2FP", key="model", ignore=("criterion.",),
-          megabytes=723),
+          ("FaceAlign: head mask", "TwoStageInpaint"), "m2fp:M2FP", key="model", ignore=("criterion.",), megabytes=723),
     Entry("fairface", "Age and gender, FairFace", "damo/cv_resnet34_face-attribute-recognition_fairface", "v2.0.2",
           "pytorch_model.pt", FAIRFACE, ("Tagger: automatic trigger",), "fairface:FairFace", megabytes=85.2),
     Entry("flcm", "Landmark confidence FLCM", "damo/cv_manual_facial-landmark-confidence_flcm", "v2.5", "pytorch_model.pt", CARD,
@@ -67,7 +71,7 @@ PERCEPTION = (
     Entry("fqa", "Face quality FQA", "damo/cv_manual_face-quality-assessment_fqa", "v2.0", "model.onnx", CARD,
           ("RTSRank: choose the template face",)),
     Entry("retinaface", "Face detector RetinaFace R50", "damo/cv_resnet50_face-detection_retinaface", "v2.0.2", "pytorch_model.pt",
-          RETINAFACE, ("FaceAlign: retouch", "FACT identity"), "retinaface:RetinaFace", key="state_dict", megabytes=109.2),
+          RETINAFACE, ("FaceAlign: retouch",), "retinaface:RetinaFace", key="state_dict", megabytes=109.2),
     Entry("skin_unet", "Skin retouch ABPN, blend layer", path="pytorch_model.pt", key="generator", network="skin:SkinUNet",
           needed_by=("FaceAlign: retouch",), megabytes=53.6, sha256="760d0c0b…2993", **SKIN_REPO),
     Entry("skin_detection", "Skin retouch ABPN, blemish finder", path="joint_20210926.pth", key="detection_net",
