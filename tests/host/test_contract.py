@@ -87,6 +87,13 @@ def test_help_pages_and_locales_are_served(client: Client, object_info):
     assert set(contract.ours(object_info)) <= set(served["en"]["nodeDefs"]) & set(served["zh"]["nodeDefs"])
 
 
+def test_every_part_of_a_category_has_a_name(client: Client, object_info):
+    parts = {part for node in contract.ours(object_info).values() for part in node["category"].split("/")}
+    served = client.get("/i18n")
+    for language in ("en", "zh"):
+        assert parts <= served[language]["nodeCategories"].keys(), language
+
+
 def test_templates_have_a_picture_and_a_twin(client: Client):
     assert [path.stem for path in TEMPLATES] == [path.stem for path in TWINS]
     assert all(path.with_suffix(".jpg").is_file() for path in TEMPLATES)
