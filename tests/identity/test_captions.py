@@ -175,6 +175,16 @@ def test_known_faces_and_attributes_are_not_read_again(automatic):
     assert automatic.reader.attributes.calls == [0]
 
 
+def test_attributes_go_on_with_the_faces(automatic):
+    images = [picture(3), picture(7)]
+    first = caption_pictures(images, automatic.settings)
+    again = caption_pictures(images, automatic.settings, first.faces)
+    assert again.texts == first.texts and again.faces.stand_ins == first.faces.stand_ins
+    assert "fairface" in first.faces.stand_ins
+    assert automatic.reader.detector.seen == 2 and automatic.reader.attributes.calls == [2, 0]
+    assert caption_pictures(images, CaptionSettings("a boy"), first.faces).faces is first.faces
+
+
 def test_seen_tags_follow_the_users(monkeypatch):
     seen = SimpleNamespace(tags=lambda images, threshold: [{"smile": 0.9, "brown_eyes": 0.8, "hat_(cap)": threshold} for _ in images])
     monkeypatch.setattr(tagger, "open_tagger", lambda: seen)

@@ -64,6 +64,7 @@ def test_smoothing(case, generator, region):
         case.compare(f"degree{degree}_rgb_every2", levels(retouch.soft_light(region, layer))[::2, ::2], max=1, photo="main")
 
 
+@pytest.mark.slow
 def test_blemish_removal(case, blemishes, region):
     found = blemishes.remove(region).permute(2, 0, 1)[None] * 2 - 1
     case.compare("local_out", found, max=1e-4, photo="main")

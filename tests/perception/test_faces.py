@@ -8,7 +8,7 @@ import torch
 
 from facechain_impl.errors import BadInput
 from facechain_impl.perception.detection import Detector
-from facechain_impl.perception.faces import find_faces, large_enough, largest, main_face
+from facechain_impl.perception.faces import enriched, find_faces, large_enough, largest, main_face, separate
 from facechain_impl.types import Face, Faces, Picture, digest_of
 
 
@@ -95,3 +95,21 @@ def test_the_face_to_recognise_is_ten_pixels_wide_and_has_points():
     best = face(0, 0, 12, 12)
     assert main_face([face(0, 0, 9, 500), best, face(0, 0, 99, 99, points=False)]) is best
     assert main_face([]) is None
+
+
+def test_what_is_found_later_joins_what_is_known(pictures):
+    known = find_faces(pictures[:2], Counting(), names=["a", "b"])
+    known.crops.append(Picture([face(1, 2, 3, 4)], (64, 64), "crop", "a"))
+    later = separate([known.pictures[1], known.crops[0]]) + find_faces(pictures[2:], Counting(), names=["c"]).pictures
+    for picture in later:
+        picture.faces[0].quality = 0.5
+    joined = enriched(known, later, ("fqa", "made up"))
+    assert [(picture.name, picture.faces[0].quality) for picture in joined.pictures] == [("a", None), ("b", 0.5), ("c", 0.5)]
+    assert joined.crops == [later[1]] and joined.stand_ins == ("made up", "fqa")
+    assert known.pictures[1].faces[0].quality is None, "what another node put out stays as it is"
+    assert enriched(None, later, ()).pictures == later
+
+
+def test_faces_that_know_nothing_refuse_nothing(pictures):
+    detector = Counting()
+    assert len(find_faces(pictures, detector, Faces([]))) == 3 and detector.seen == 3
