@@ -42,10 +42,6 @@ class Speech:
         self.samples = ceil(self.channels.shape[-1] * RATE / self.rate)
         self.frames = max(1, self.samples // SAMPLES)
 
-    @property
-    def seconds(self) -> float:
-        return self.channels.shape[-1] / self.rate
-
     def mono(self, start: int, stop: int) -> np.ndarray:
         """Samples start..stop of the 16 kHz mono signal, float64; zero before its beginning and after its last whole frame."""
         first, last = max(start, 0), min(stop, self.samples, self.frames * SAMPLES)

@@ -29,15 +29,12 @@ class Subject:
 class Driver(ABC):
     """prepare once, plan the whole clip, then draw it piece by piece.
 
-    name: shown to the user. space: of its motion plans, see MotionPlan. sizes: sides of the squares that it can draw, size: of
-    those that this one draws. weights: manifest names of its files.
+    name: shown to the user. sizes: sides of the squares that it can draw, size: of those that this one draws.
     """
 
     name: str
-    space: str
     sizes: tuple[int, ...]
     size: int
-    weights: tuple[str, ...]
 
     @property
     @abstractmethod

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from ..errors import BadInput
+from ..host.progress import check_interrupt
 from ..networks.sadtalker_mapping import BINS, HeadMotion
 from .motion import AXES, SPACE, MotionPlan
 
@@ -50,8 +49,8 @@ def moved(canonical: torch.Tensor, motion: HeadMotion, angles: dict[str, torch.T
 class PointPlanner:
     """Key points of a plan, by the mapping network in the Resident `mapping`."""
 
-    def __init__(self, mapping, step: Callable[[], None] = lambda: None):
-        self.mapping, self.step = mapping, step
+    def __init__(self, mapping):
+        self.mapping = mapping
 
     def source(self, coefficients: torch.Tensor, canonical: torch.Tensor) -> torch.Tensor:
         """Key points [1, 15, 3] of the picture itself, from its coefficients [73]."""
@@ -69,13 +68,8 @@ class PointPlanner:
             rows = torch.cat([rows, coefficients[rows.shape[1] :].expand(len(rows), -1)], 1)
         parts = []
         for start in range(0, len(plan), BATCH):
+            check_interrupt()
             stop = min(start + BATCH, len(plan))
             angles = {axis: curve[start:stop].to(device) for axis, curve in plan.angles.items()}
             parts.append(moved(canonical, network(windows(rows, start, stop).to(device)), angles).cpu())
-            self.step()
         return torch.cat(parts)
-
-
-def steps(frames: int) -> int:
-    """How often `driving` calls `step`."""
-    return -(-frames // BATCH)

@@ -42,7 +42,7 @@ class FaceState:
 class SadTalker(Driver):
     """The published networks for squares of `size` pixels, 256 or 512. The mapping network depends on the mode."""
 
-    name, space, sizes = "SadTalker", motion.SPACE, (256, 512)
+    name, sizes = "SadTalker", (256, 512)
 
     def __init__(self, size: int, mode: Mode):
         if size not in self.sizes:
@@ -50,7 +50,6 @@ class SadTalker(Driver):
         self.size, self.mode = size, mode
         self.bundle = f"sadtalker_{size}"
         self.mapping_name = "sadtalker_mapping_full" if mode.pastes else "sadtalker_mapping_crop"
-        self.weights = (self.bundle, self.mapping_name)
         self._opened: dict[str, object] = {}
 
     @property
