@@ -91,20 +91,22 @@ def _face_from_eyes(eyes: np.ndarray, side: float, score: float) -> Face:
 
 
 class DamoFDDetector(Detector):
-    """DamoFD-0.5G. Several pictures go through at once, each on its own 640 x 640 ground."""
+    """DamoFD-0.5G. On a GPU several pictures go through at once, each on its own 640 x 640 ground."""
 
     name = DAMOFD
-    SIDE, BATCH = 640, 8
+    SIDE = 640
 
     def __init__(self, resident: Resident, threshold: float = 0.3, overlap: float = 0.45):
         self._resident, self._threshold, self._overlap = resident, threshold, overlap
         self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
+        # A processor takes 1.6 times as long for eight pictures at once: they no longer fit its cache.
+        self._count = 1 if torch.device(resident.device).type == "cpu" else 8
 
     def detect(self, images):
         faces = []
-        for start in range(0, len(images), self.BATCH):
+        for start in range(0, len(images), self._count):
             check_interrupt()
-            faces += self._batch(images[start : start + self.BATCH])
+            faces += self._batch(images[start : start + self._count])
         return faces
 
     def _batch(self, images: list[torch.Tensor]) -> list[list[Face]]:

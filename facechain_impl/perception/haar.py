@@ -64,6 +64,7 @@ class HaarFaces:
     def find(self, grey: np.ndarray) -> list[Seen]:
         """The faces in `grey`, best first. A picture without an upright face is searched again on its side and upside down."""
         detail, scale = _shrunk(grey, DETAIL_SIDE)
+        detail = _lit(detail)
         for quarters in range(4):
             turned = np.ascontiguousarray(np.rot90(detail, quarters))
             faces = self.faces(turned)
@@ -163,6 +164,12 @@ def _shrunk(grey: np.ndarray, side: int) -> tuple[np.ndarray, float]:
         return grey, scale
     height, width = (max(round(length * scale), 1) for length in grey.shape)
     return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), scale
+
+
+def _lit(grey: np.ndarray) -> np.ndarray:
+    """A dark picture with the range of an ordinary one; others as they are."""
+    low, high = np.percentile(grey, [1, 99])
+    return cv2.convertScaleAbs(grey, alpha=255 / high) if low < 0.5 * high < 64 and high > 0 else grey
 
 
 def _turned(grey: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from .detection import Detector
 from .faces import MAIN_FACE_RATIO, find_faces, largest
 from .geometry import moved
 from .landmark_confidence import LandmarkConfidence
-from .models import open_network, open_session, stand_ins
+from .models import open_network, open_session, require, stand_ins
 from .parsing import HumanParser
 from .retinaface import RetinaFace
 from .retouch import SkinRetouch, open_retouch
@@ -32,6 +32,12 @@ from .rotation import PhotoRotation, turn
 LOOK_AGAIN_SIDE = 1024
 CHUNK = 8
 MIN_CONFIDENCE = 0.855
+FILES = {
+    "rotation": ("rot_bgr",),
+    "retouch": ("skin_unet", "skin_mask", "retinaface"),
+    "white": ("m2fp",),
+    "confidence": ("flcm",),
+}
 
 
 @dataclass(frozen=True)
@@ -91,22 +97,18 @@ class Prepared:
 
 
 def open_networks(stages: Stages) -> Networks:
-    """What `stages` need. Raises MissingWeights for the first file that is not there."""
-    networks, names = Networks(), []
+    """What `stages` need. Raises MissingWeights that names every file that is not there, or WeightsError."""
+    names = [name for stage, files in FILES.items() if getattr(stages, stage) for name in files]
+    require(*names)
+    networks = Networks(stand_ins=stand_ins(*names))
     if stages.rotation:
         networks.rotation = PhotoRotation(open_session("rot_bgr"))
-        names.append("rot_bgr")
     if stages.retouch:
-        networks.retouch = open_retouch()
-        networks.retouch_faces = RetinaFace(open_network("retinaface"), bgr=True)
-        names += ["skin_unet", "skin_mask", "retinaface"]
+        networks.retouch, networks.retouch_faces = open_retouch(), RetinaFace(open_network("retinaface"), bgr=True)
     if stages.white:
         networks.parser = HumanParser(open_network("m2fp"))
-        names.append("m2fp")
     if stages.confidence:
         networks.confidence = LandmarkConfidence(open_network("flcm"))
-        names.append("flcm")
-    networks.stand_ins = stand_ins(*names)
     return networks
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.errors import BadInput, FaceNotFound
+from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
+from facechain_impl.host import folders
 from facechain_impl.perception import preparation
 from facechain_impl.perception.detection import Detector
 from facechain_impl.perception.faces import find_faces
@@ -298,11 +299,21 @@ def test_a_stage_asks_for_its_networks_by_name(monkeypatch):
     monkeypatch.setattr(preparation, "open_retouch", lambda: asked.append("retouch"))
     monkeypatch.setattr(preparation, "RetinaFace", lambda resident, bgr: bgr)
     monkeypatch.setattr(preparation, "stand_ins", lambda *names: names)
+    monkeypatch.setattr(preparation, "require", lambda *names: None)
     assert preparation.open_networks(Stages()) == Networks()
     assert asked == []
     networks = preparation.open_networks(Stages(rotation=True, retouch=True, white=True, confidence=True))
     assert asked == ["rot_bgr", "retouch", "retinaface", "m2fp", "flcm"]
     assert networks.stand_ins == ("rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm")
+
+
+def test_all_files_that_are_missing_are_named_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(folders, "category_folders", lambda category: [tmp_path])
+    monkeypatch.setattr(folders, "stand_in_folders", lambda: [tmp_path])
+    with pytest.raises(MissingWeights) as missing:
+        preparation.open_networks(Stages(rotation=True, retouch=True, white=True, confidence=True))
+    for name in ("rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm"):
+        assert f"models get {name}" in str(missing.value)
 
 
 def test_template_of_the_angle_and_of_the_alignment_agree():
