@@ -32,6 +32,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     """What is for run.py, and what follows `--`."""
     if argv[:1] and argv[0] in DELEGATED:
         return argv[:1], argv[1:]
+    if argv[:1] == ["bench"] and argv[1:2] and not argv[1].startswith("-"):
+        return argv[:2], [word for word in argv[2:] if word != "--"]
     cut = argv.index("--") if "--" in argv else len(argv)
     return argv[:cut], argv[cut + 1 :]
 
@@ -55,11 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="run the whole test suite; what follows -- goes to pytest")
     test.set_defaults(run=lambda options: testing.run(options.rest, options.install))
     bench = commands.add_parser("bench", help="side-by-side measurements")
-    bench.add_argument("name", nargs="?", help="which one; without it they are listed")
+    bench.add_argument("name", nargs="?", help="which one; without it they are listed. What follows goes to it")
     bench.set_defaults(run=_bench)
     for name, text in DELEGATED.items():
         commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
-    for command in (show, serve, test, bench):
+    for command in (show, serve, test):
         command.add_argument("--install", action="store_true", help="allow to install missing packages into the ComfyUI at COMFYUI_PATH")
     return parser
 
@@ -81,7 +83,7 @@ def _bench(options: argparse.Namespace) -> int:
     if options.name not in names:
         say(f"Measurements: {', '.join(names) or 'none yet'}")
         return 2 if options.name else 0
-    return _python(environment.ready(for_tests=True, install=options.install), folder / f"{options.name}.py", *options.rest)
+    return _python(environment.ready(for_tests=True), folder / f"{options.name}.py", *options.rest)
 
 
 def _task(host: Host, name: str, *arguments: str) -> int:

@@ -38,6 +38,9 @@ def test_a_failure_ends_with_what_to_do(run_py, old_host):
         (["test", "--install", "--", "--", "x"], ["test", "--install"], ["--", "x"]),
         (["models", "get", "--help"], ["models"], ["get", "--help"]),
         (["persons", "delete", "me", "--yes"], ["persons"], ["delete", "me", "--yes"]),
+        (["bench"], ["bench"], []),
+        (["bench", "train", "--shape", "full"], ["bench", "train"], ["--shape", "full"]),
+        (["bench", "train", "--", "--shape", "full"], ["bench", "train"], ["--shape", "full"]),
         ([], [], []),
     ],
 )
