@@ -263,4 +263,3 @@ class RenderMotion(io.ComfyNode):
         else:
             clip = scene.clip(scene.subject(), motion, output, talk.Progress(len(motion)))
         return io.NodeOutput(*_video(clip), ui=report_ui(scene.report))
-
