@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PREFIX = "FaceChain_"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+BUTTONS = {"upload", "audioUI"}
 ONLY_IN_EDITOR = {"MarkdownNote", "Note", "Reroute", "PrimitiveNode"}
 
 
