@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..errors import WeightsError
 from ..photos.align import invert, square, transform, warp
 
 ALPHA_SIZE = 256
@@ -44,9 +45,14 @@ def soft_edge(mask: torch.Tensor, pixels: int) -> torch.Tensor:
 
 
 def read_alpha(path) -> torch.Tensor:
-    """The published blending mask as [256, 256] in 0..1."""
-    with Image.open(path) as picture:
-        alpha = np.asarray(picture.convert("L"), np.float32) / 255
+    """The published blending mask as [256, 256] in 0..1. Raises WeightsError."""
+    try:
+        with Image.open(path) as picture:
+            alpha = np.asarray(picture.convert("L"), np.float32) / 255
+    except OSError as error:
+        raise WeightsError(
+            f"{path} should be the blending mask, but is no readable picture ({error}). Delete it and get it again."
+        ) from error
     return torch.from_numpy(cv2.resize(alpha, (ALPHA_SIZE, ALPHA_SIZE)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -9,8 +11,8 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from ..errors import WeightsError
-from ..networks.bfm import JAW
-from . import convert, files
+from ..networks.bfm import JAW, SPLIT
+from . import convert, files, headers
 from .files import WeightFile
 
 ARRAYS = ("meanshape", "idBase", "exBase", "keypoints")
@@ -31,18 +33,31 @@ def read(path, count: int) -> dict[str, torch.Tensor]:
     """The first `count` of the model's 68 landmarks: mean [count, 3], identity [count, 3, 80] and expression [count, 3, 64].
 
     The mean is taken relative to the centre of all vertices, as the reconstruction was trained."""
+    headers.read(path)
     try:
         arrays = loadmat(path, variable_names=ARRAYS)
-    except (MatReadError, ValueError, NotImplementedError) as error:
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
         raise WeightsError(f"{path} is not a readable MATLAB file ({error}). Expected BFM_model_front.mat; get it again.") from error
+    if problem := _problem(arrays, count):
+        raise WeightsError(f"{path} is not BFM_model_front.mat: {problem}. Put the converted model of 2009 there.")
+    return select(*(arrays[name] for name in ARRAYS), count)
+
+
+def _problem(arrays: dict[str, np.ndarray], count: int) -> str:
+    """What does not fit; empty when all of it does."""
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise WeightsError(f"{path} is not BFM_model_front.mat: it has no {', '.join(missing)}. Put the converted model of 2009 there.")
-    vertices = arrays["meanshape"].size // 3
-    last = int(arrays["keypoints"].max())
-    if last > vertices:
-        raise WeightsError(f"{path} names vertex {last}, but it has {vertices}. Put the converted model of 2009 there.")
-    return select(*(arrays[name] for name in ARRAYS), count)
+        return f"it has no {', '.join(missing)}"
+    sides = arrays["meanshape"].size
+    for name, columns in (("idBase", SPLIT[0]), ("exBase", SPLIT[1])):
+        if arrays[name].shape != (sides, columns):
+            return f"{name} has the shape {list(arrays[name].shape)} instead of {[sides, columns]}"
+    keypoints = arrays["keypoints"].reshape(-1)
+    if keypoints.size < count or keypoints.dtype.kind not in "iuf":
+        return f"keypoints names {keypoints.size} vertices, at least {count} are needed"
+    if not 1 <= keypoints.min() <= keypoints.max() <= sides // 3:
+        return f"it names vertices {keypoints.min():g} to {keypoints.max():g}, but it has {sides // 3}"
+    return ""
 
 
 def select(mean: np.ndarray, identity: np.ndarray, expression: np.ndarray, keypoints: np.ndarray, count: int) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ DTYPES = {
     "BOOL": torch.bool,
 }  # fmt: skip
 ONNX_METADATA = 14
+MATLAB_START = 128
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,20 @@ def _two_texts(body: bytes) -> tuple[bytes, bytes]:
 
 
 def _matlab(path: Path) -> Header:
+    """Of version 5, whose arrays stand one after the other, each behind its kind and its length."""
     with path.open("rb") as file:
-        if not file.read(6) == b"MATLAB":
+        start, size = file.read(MATLAB_START), path.stat().st_size
+        if not start.startswith(b"MATLAB"):
             raise _damaged(path, "a MATLAB file", "it does not begin like one")
+        if b"HDF5" in start:
+            return Header()
+        order = "<" if start.endswith(b"IM") else ">"
+        while (place := file.tell()) < size:
+            tag = file.read(8)
+            end = file.tell() + (struct.unpack(order + "II", tag)[1] if len(tag) == 8 else size)
+            if end > size:
+                raise _damaged(path, "a MATLAB file", f"the array at byte {place} is cut off")
+            file.seek(end)
     return Header()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from facechain_impl.errors import WeightsError
 from facechain_impl.photos.align import fusion256
 from facechain_impl.portrait import fusion_paste
 from facechain_impl.portrait.fusion_paste import paste, soft_edge, soften, within
@@ -80,3 +81,10 @@ def test_the_alpha_picture_may_have_any_size(tmp_path):
     Image.fromarray(np.full((100, 120, 3), 128, np.uint8)).save(tmp_path / "alpha.png")
     alpha = fusion_paste.read_alpha(tmp_path / "alpha.png")
     assert alpha.shape == (256, 256) and torch.allclose(alpha, torch.tensor(128 / 255))
+
+
+def test_an_alpha_that_is_no_picture_is_named(tmp_path):
+    path = tmp_path / "alpha.jpg"
+    path.write_bytes(b"\xff\xd8 nothing of a picture \xff\xd9")
+    with pytest.raises(WeightsError, match=r"alpha\.jpg should be the blending mask, but is no readable picture"):
+        fusion_paste.read_alpha(path)

@@ -61,12 +61,36 @@ def test_another_file_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="it has no exBase, keypoints"):
         basel.jaw(file_of(path))
     path.write_bytes(b"no matlab file at all" * 20)
-    with pytest.raises(WeightsError, match="not a readable MATLAB file"):
+    with pytest.raises(WeightsError, match="should be a MATLAB file"):
         basel.jaw(file_of(path))
     savemat(path, arrays() | {"keypoints": np.array([[1, 2, 99] * 20])})
-    with pytest.raises(WeightsError, match="vertex 99, but it has 30"):
+    with pytest.raises(WeightsError, match="names vertices 1 to 99, but it has 30"):
         basel.jaw(file_of(path))
     assert not (tmp_path / "fusion_bfm.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"idBase": np.zeros((90, 7))}, r"idBase has the shape \[90, 7\] instead of \[90, 80\]"),
+     ({"exBase": np.zeros((5, 64))}, r"exBase has the shape \[5, 64\]"), ({"keypoints": np.array([[1, 2, 3]])}, "names 3 vertices"),
+     ({"keypoints": np.array([[0] * 20])}, "vertices 0 to 0"), ({"keypoints": np.array(["a" * 20])}, "at least 17 are needed")],
+)  # fmt: skip
+def test_arrays_that_do_not_belong_together(tmp_path, change, message):
+    path = tmp_path / "BFM_model_front.mat"
+    savemat(path, arrays() | change)
+    with pytest.raises(WeightsError, match=message):
+        basel.jaw(file_of(path))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.999])
+def test_a_file_that_is_cut_off_is_never_read(tmp_path, monkeypatch, compressed, share):
+    path = tmp_path / "BFM_model_front.mat"
+    savemat(path, arrays(), do_compression=compressed)
+    path.write_bytes(path.read_bytes()[: max(int(path.stat().st_size * share), 130)])
+    monkeypatch.setattr(basel, "loadmat", lambda *_, **__: pytest.fail("a damaged file was read"))
+    with pytest.raises(WeightsError, match="cut off. Delete it and get it again"):
+        basel.jaw(file_of(path))
 
 
 def test_the_stand_in_fits(published):

@@ -41,9 +41,8 @@ def test_web_pages(whole):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
-@pytest.mark.parametrize("name", [name for name in WRITERS if name != "x.mat"])
+@pytest.mark.parametrize("name", WRITERS)
 def test_cut_files(tmp_path, name, share):
-    """A MATLAB file states no length."""
     path = tmp_path / name
     WRITERS[name](path)
     data = path.read_bytes()
