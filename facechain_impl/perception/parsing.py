@@ -14,7 +14,7 @@ from PIL import Image
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks.m2fp import STRIDE
-from .pictures import as_bytes, batches
+from .pictures import as_bytes, batches, together
 
 CLASSES = (
     "Background", "Hat", "Hair", "Gloves", "Sunglasses", "UpperClothes", "Dress", "Coat", "Socks", "Pants", "Torso-skin",
@@ -40,7 +40,7 @@ class HumanParser:
         pictures = [resized(image) for image in images]
         sizes = [tuple(side + -side % STRIDE for side in picture.shape[1:]) for picture in pictures]
         found: dict[int, Parsing] = {}
-        for indices in batches(sizes, BATCH_PIXELS):
+        for indices in batches(sizes, together(BATCH_PIXELS, self.resident.device)):
             check_interrupt()
             batch = torch.stack([padded(pictures[index], sizes[index]) for index in indices])
             network = self.resident.load()

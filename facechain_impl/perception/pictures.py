@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
+def together(most: int, device: torch.device | str) -> int:
+    """How much of a large network's work to do at once on `device`: `most`, but the least on a processor.
+
+    There single pictures are faster by a tenth to a half, as their activations stay in its cache, and take less memory."""
+    return 1 if torch.device(device).type == "cpu" else most
+
+
 def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]]:
     """Indices of `sizes` (height, width) in groups of one size, each of at most `pixels` pixels, or of a single picture."""
     same: dict[tuple[int, int], list[int]] = {}

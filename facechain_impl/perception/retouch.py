@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from ..errors import WeightsError
 from . import models
-from .pictures import as_bytes, require_input
+from .pictures import as_bytes, require_input, together
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -92,8 +92,9 @@ class SkinRetouch:
 
     def blend_layers(self, regions: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Per region [h, w, 3] the layer [h, w, 3] that smooths it, 0.5 at the borders."""
-        for start in range(0, len(regions), BATCH):
-            chunk = regions[start : start + BATCH]
+        count = together(BATCH, self.generator.device)
+        for start in range(0, len(regions), count):
+            chunk = regions[start : start + count]
             batch = torch.cat([_resize(_planes(region) * 2 - 1, (GENERATOR_SIZE, GENERATOR_SIZE)) for region in chunk])
             network = self.generator.load()
             layers = (network(batch.to(self.generator.device)).cpu() - 0.5) * self.settings.degree + 0.5
