@@ -11,6 +11,7 @@ from ..facechain_impl.talking.crop import Mode
 from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Order
 from ..facechain_impl.talking.motion import STYLES, Motion
 from ..facechain_impl.types import NoFace
+from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceLandmarks, InputImpl, io
 from ._common import flatten_images, no_face_input, report_ui
 
@@ -162,6 +163,10 @@ class SadTalkerNode(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint(*talk.FILES)
+
+    @classmethod
     def execute(cls, image, audio, **options) -> io.NodeOutput:
         motion, output, reference = _motion(options), _output(options), _reference(options)
         scene = _scene(image, audio, options)
@@ -194,6 +199,10 @@ class MotionFromAudio(io.ComfyNode):
             ],
             outputs=[FaceChainMotion.Output(display_name="motion", tooltip="One row of 70 numbers per frame.")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint(*talk.FILES)
 
     @classmethod
     def execute(cls, image, audio, **options) -> io.NodeOutput:
@@ -253,6 +262,10 @@ class RenderMotion(io.ComfyNode):
                 io.Image.Output(display_name="frames", tooltip="Only when 'frames' is on."),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        return check.fingerprint(*talk.FILES)
 
     @classmethod
     def execute(cls, image, audio, motion, **options) -> io.NodeOutput:

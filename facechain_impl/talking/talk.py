@@ -23,6 +23,10 @@ from .pipeline import Clip
 from .sadtalker import SadTalker
 
 DRIVERS: dict[str, type[Driver]] = {SadTalker.name: SadTalker}
+FILES = (
+    "sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full", "sadtalker_retinaface", "sadtalker_fan",
+    "parsenet", "damofd",
+)  # fmt: skip
 FIVE_NOTE = "The five points of the face were spread over a schematic face of 68 landmarks. A 98-point network is more exact."
 
 

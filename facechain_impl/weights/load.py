@@ -7,11 +7,10 @@ import json
 import logging
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import nn
 
 from ..errors import KeyMismatch, MissingWeights, WeightsError
-from ..networks.base import describe
 from . import convert, files, headers, manifest
 from .entry import Entry
 from .files import WeightFile
@@ -44,12 +43,13 @@ def tensors(file: WeightFile) -> dict[str, torch.Tensor]:
     """Its tensors on the CPU under the published names, a part's without its prefix, floating point ones in float32."""
     entry = manifest.get(file.name)
     headers.read(file.path)
-    loaded = load_file(file.path)
-    prefix = entry.prefix
-    chosen = {name[len(prefix) :]: tensor for name, tensor in loaded.items() if name.startswith(prefix)}
+    with safe_open(file.path, "pt") as opened:
+        names = list(opened.keys())
+        chosen = {name: opened.get_tensor(name) for name in names if name.startswith(entry.prefix)}
     if not chosen:
-        raise KeyMismatch(f"{file.path} has no tensors under {prefix!r}. {describe(loaded)} Replace it by the published {entry.path}.")
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in chosen.items()}
+        found = f"It holds {len(names)} tensors, the first is {names[0]!r}." if names else "It is empty."
+        raise KeyMismatch(f"{file.path} has no tensors under {entry.prefix!r}. {found} Replace it by the published {entry.path}.")
+    return {name[len(entry.prefix) :]: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in chosen.items()}
 
 
 def network(file: WeightFile) -> nn.Module:

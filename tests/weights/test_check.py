@@ -31,7 +31,7 @@ def test_everything_missing(models):
     assert rts.values["size"] == "about 192.9 MB"
     assert "non-commercial" in rts.values["licence"]
     assert rts.values["file"] == str(models / "facechain" / "cv_ir_face-recognition-ood_rts" / "pytorch_model.pt")
-    assert rts.values["needed by"] == "RTSRank"
+    assert rts.values["needed by"] == "RTSRank, PickFaces, TrainFaceLoRA and TwoStageInpaint: likeness"
 
 
 def test_present(published):
