@@ -11,7 +11,7 @@ import torch
 from ..errors import MissingWeights
 from ..perception import models
 from ..perception.detection import BUILT_IN
-from ..perception.faces import find_faces, main_face
+from ..perception.faces import find_faces, main_face, separate
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
 from ..types import Face, Faces, Report
 
@@ -61,7 +61,7 @@ class Study:
 def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
     """Look at photos [H, W, 3] in 0..1. Faces are taken from `known` where it holds them, else the built-in detector looks."""
     found = find_faces(photos, BUILT_IN, known)
-    facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, found.pictures)]
+    facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, separate(found.pictures))]
     if known is not None and len(known) == len(photos):
         for one, picture in zip(facts, known.pictures):  # a crop hides the others that the whole photo shows
             one.others = max(one.others, len(picture.faces) - 1)
