@@ -67,7 +67,13 @@ def test_guesses_that_cannot_pass_cost_no_mask(monkeypatch):
     assert made == []
 
 
-def test_pictures_of_one_size_go_through_together():
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Groups as on a GPU; a processor takes one picture at a time."""
+    monkeypatch.setattr(parsing, "together", lambda most, device: most)
+
+
+def test_pictures_of_one_size_go_through_together(on_gpu):
     images = [torch.rand(40, 50, 3), torch.rand(50, 40, 3), torch.rand(40, 50, 3)]
     network = Bands()
     found = HumanParser(resident(network)).parse(images)
@@ -76,7 +82,7 @@ def test_pictures_of_one_size_go_through_together():
     assert all(side % 32 == 0 for shape in network.shapes for side in shape[2:])
 
 
-def test_batches_are_bounded(monkeypatch):
+def test_batches_are_bounded(monkeypatch, on_gpu):
     monkeypatch.setattr(parsing, "BATCH_PIXELS", 2 * 640 * 640)
     network = Bands()
     assert len(HumanParser(resident(network)).parse([torch.rand(50, 50, 3)] * 5)) == 5

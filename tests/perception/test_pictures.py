@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from facechain_impl.perception.pictures import as_bytes, batches
+from facechain_impl.perception.pictures import as_bytes, batches, together
 
 
 def test_groups_of_one_size_and_bounded():
     sizes = [(10, 10), (20, 10), (10, 10), (10, 10), (50, 50)]
     assert list(batches(sizes, 200)) == [[0, 2], [3], [1], [4]]
+
+
+def test_a_processor_takes_one_at_a_time():
+    assert together(8, "cpu") == together(8, torch.device("cpu")) == 1
+    assert together(8, "cuda") == together(8, torch.device("cuda", 1)) == 8
 
 
 def test_bytes_survive_the_way_through_floats():
