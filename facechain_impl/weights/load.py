@@ -31,9 +31,9 @@ def find(name: str) -> WeightFile:
 
 def missing_message(entry: Entry) -> str:
     """File, folder, size, licence and the command that gets it."""
-    needed = ", ".join(entry.needed_by) or entry.title
+    needed = f" It is needed by: {', '.join(entry.needed_by)}." if entry.needed_by else ""
     return (
-        f"{needed} needs {entry.file_name} ({entry.title}), which is not on this machine. Expected {files.target(entry)} "
+        f"{entry.file_name} ({entry.title}) is not on this machine.{needed} Expected {files.target(entry)} "
         f"({entry.size_text}; licence: {entry.licence.text()}). "
         f"Get it with: python run.py models get {entry.name}, or copy it there from {entry.repo} {entry.revision} on ModelScope."
     )

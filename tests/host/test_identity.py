@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from facechain_impl.networks.rts import RTS
 from facechain_impl.perception.detection import BuiltInDetector
 from facechain_impl.photos.align import align112
-from facechain_impl.weights import load, manifest, stand_ins
+from facechain_impl.weights import manifest, stand_ins
 from launcher.client import Client, PromptFailed
 from launcher.server import Server
 
@@ -162,7 +163,7 @@ def test_missing_weights_name_the_file_and_the_server_goes_on(client: Client, fo
     graph = {"1": photos(FOLDER), "2": rank(["1", 0], reference=["1", 0], no_face="Skip")}
     hidden = (weights / "rts.safetensors").rename(weights / "rts.hidden")
     try:
-        with pytest.raises(PromptFailed, match=r"RTSRank needs pytorch_model\.pt.*python run\.py models get rts"):
+        with pytest.raises(PromptFailed, match=r"\(Face recognition RTS\) is not on this machine\..*RTSRank.*run\.py models get rts"):
             client.run(graph)
     finally:
         hidden.rename(weights / "rts.safetensors")
@@ -193,7 +194,7 @@ def test_order_of_real_photographs_against_recomputed_cosines(client: Client, se
 
 def recomputed(paths: list[Path], weights: Path) -> dict[str, float]:
     """Cosines with the sample photo, from the network alone."""
-    network = RTS.from_state_dict(load.load_file(weights / "rts.safetensors"))
+    network = RTS.from_state_dict(load_file(weights / "rts.safetensors"))
     vectors = {}
     for number, path in enumerate([SAMPLE, *paths]):
         image = torch.from_numpy(np.asarray(Image.open(path).convert("RGB"), np.float32) / 255)
