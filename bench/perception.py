@@ -206,13 +206,9 @@ class Pickles:
     def open(self, name: str) -> SimpleNamespace:
         tensors = torch.load(self._folder / f"{name}.pt", weights_only=True)
         network = manifest.get(name).network_class()
-        filled = network(**network.sizes(tensors))
-        if network.from_state_dict.__func__ is network.__mro__[1].from_state_dict.__func__:
-            filled.load_state_dict(tensors)
-        else:
-            filled = network.from_state_dict(tensors)
+        network(**network.sizes(tensors))
         device = comfy.model_management.get_torch_device()
-        ready = filled.eval().to(device)
+        ready = network.from_state_dict(tensors).to(device)
         return SimpleNamespace(load=lambda: ready, device=device, origin=Origin.STAND_IN)
 
 
