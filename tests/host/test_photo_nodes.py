@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,19 @@ def test_files_and_the_sample(client, photos, sample):
         client.queue(graph)
 
 
+@pytest.fixture
+def no_weights(server):
+    """What other tests put into the folder of stand-ins is out of sight."""
+    folder = server.base / "models" / "facechain_stand_ins"
+    hidden = folder.with_name("hidden")
+    if folder.is_dir():
+        folder.rename(hidden)
+    yield
+    if hidden.is_dir():
+        hidden.rename(folder)
+
+
+@pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize(
     "switch, file",
     [("rotate_photo", "rot_bgr"), ("retouch", "skin_unet"), ("white_background", "m2fp"), ("confidence_filter", "flcm")],
@@ -226,12 +240,43 @@ def test_a_stage_without_its_weights_names_the_file(client, photos, sample, swit
         client.run(align(photos("stages", me=sample), **{switch: True}))
 
 
+@pytest.mark.usefixtures("no_weights")
 def test_the_detector_without_weights_and_landmarks_without_a_node(client, photos, sample):
     folder = photos("detectors", me=sample)
     with pytest.raises(PromptFailed, match="python run.py models get damofd"):
         client.run(align(folder, detector="DamoFD"))
     with pytest.raises(PromptFailed, match="nothing is connected to landmarks"):
         client.run(align(folder, detector="MediaPipe landmarks"))
+
+
+@pytest.mark.slow
+def test_all_stages_run_on_stand_ins_and_say_so(client, photos, sample, stand_in):
+    """Random networks see nothing in particular: whatever they decide, every photo is accounted for and nothing is called real."""
+    files = ("rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm", "damofd")
+    for name in files:
+        stand_in(name)
+    stages = {"rotate_photo": True, "retouch": True, "white_background": True, "confidence_filter": True}
+    folder = photos("stand_ins", a=sample.resize((200, 200)), b=sample)
+    entry = client.run(align(folder, detector="DamoFD", no_face="Pass through", main_face_ratio=1.0, min_confidence=0.0, **stages))
+    (report,) = entry["outputs"]["2"]["report"]
+    assert set(report["stand_ins"]) >= {"rot_bgr", "m2fp", "flcm"} and any("STAND-IN" in note for note in report["notes"])
+    kept = [row for row in report["rows"] if row["status"] != "rejected"]
+    assert len(report["rows"]) == 2 and all(row["reason"] for row in report["rows"] if row["status"] != "aligned")
+    assert len(shown(client, entry, "3")) == len(kept)
+
+
+def test_stop_ends_the_search_between_two_photos(client, photos, sample):
+    pictures = {f"p{number}": sample.resize((500 + number, 500)) for number in range(12)}
+    prompt = client.queue(align(photos("interrupted", **pictures)))
+    while prompt not in client.running():
+        time.sleep(0.05)
+    time.sleep(1)
+    client.interrupt()
+    start = time.monotonic()
+    with pytest.raises(PromptFailed) as stopped:
+        client.wait(prompt, timeout=60)
+    assert stopped.value.interrupted and time.monotonic() - start < 30
+    assert client.run(align(photos("afterwards", me=sample)))["status"]["completed"]
 
 
 def test_unequal_names_are_refused(client, photos, sample):
