@@ -97,6 +97,11 @@ def stand_in(server: Server) -> Callable[[str], Path]:
     return make
 
 
+def pytest_collection_modifyitems(items):
+    """What needs no server comes first, the browser last: its driver keeps an event loop running until the end."""
+    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None, item.get_closest_marker("host") is not None))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Every skip is counted and named, so that none goes unseen."""
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", []))
