@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -19,6 +20,8 @@ from .hosts import Host
 
 START_SECONDS = 300
 STOP_SECONDS = 30
+# Threads that wait without spinning: several times as fast on a CPU that others use as well.
+WAITING = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Model folders of a ComfyUI that never hold models.
 NOT_MODELS = {"configs", "custom_nodes"}
@@ -62,7 +65,7 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.host.path, env=console.clean_env(), stdin=subprocess.DEVNULL, stdout=output,
+                self.command(), cwd=self.host.path, env=console.clean_env(**WAITING), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
             )  # fmt: skip
         progress = console.Progress("starting ComfyUI")
