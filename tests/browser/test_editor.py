@@ -33,6 +33,14 @@ WIDGET_PLACE = """
 }
 """
 
+PRESS_FINISH = """
+() => {
+  const node = LiteGraph.createNode("FaceChain_TrainFaceLoRA");
+  app.graph.add(node);
+  node.widgets.find((widget) => widget.name === "finish_now").callback();
+}
+"""
+
 REPORTS = "() => [...document.querySelectorAll('.facechain-report')].map((report) => report.innerText)"
 RUN_SECONDS = 300
 
@@ -86,8 +94,5 @@ def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, clie
 
 
 def test_finish_now_says_when_nothing_is_training(page: Page):
-    page.evaluate("() => { app.graph.add(LiteGraph.createNode('FaceChain_TrainFaceLoRA')); }")
-    page.evaluate(
-        "() => app.graph.nodes.find((node) => node.title === 'Train').widgets.find((one) => one.name === 'finish_now').callback()"
-    )
+    page.evaluate(PRESS_FINISH)
     expect(page.get_by_text("is not training at the moment")).to_be_visible()
