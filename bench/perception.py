@@ -33,6 +33,7 @@ import comfy.model_management  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
+from facechain_impl.geometry.affine import ARCFACE_112, align112  # noqa: E402
 from facechain_impl.host import folders  # noqa: E402
 from facechain_impl.perception import (  # noqa: E402
     attributes,
@@ -48,7 +49,6 @@ from facechain_impl.perception import (  # noqa: E402
     tagging,
 )
 from facechain_impl.perception.detection import DamoFDDetector, Detector  # noqa: E402
-from facechain_impl.photos.align import ARCFACE_112, align112  # noqa: E402
 from facechain_impl.photos.load import read_photo  # noqa: E402
 from facechain_impl.photos.sources import SAMPLE, chosen_files  # noqa: E402
 from facechain_impl.portrait import fusion  # noqa: E402

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..facechain_impl.errors import BadInput, FaceNotFound
+from ..facechain_impl.geometry.pixels import check_all
 from ..facechain_impl.identity.ranking import open_ranker
 from ..facechain_impl.perception import cutting, picking
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, choose_detector
 from ..facechain_impl.perception.faces import find_faces
-from ..facechain_impl.photos.pixels import check_all
 from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..geometry.affine import align112
+from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.detection import Detector
 from ..perception.faces import enriched, find_faces, main_face, separate
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
-from ..photos.align import align112
-from ..photos.pixels import check_all
 from ..types import Face, Faces, NoFace, Person, Picture, Report
 
 SIZE_RANGE = (120.0, 300.0)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..geometry.affine import align112
+from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
 from ..perception.faces import enriched, find_faces, main_face, separate
 from ..perception.tagging import Tagger
-from ..photos.align import align112
-from ..photos.pixels import check_all
 from ..types import Face, Faces, NoFace, Picture, Report
 from ..weights import load
 from . import captions

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..geometry.faces import moved
+from ..geometry.stitch import Patch, cut_out, face_matrix, is_unedited, stitch
 from ..host.memory import to_output
-from ..photos.stitch import Patch, cut_out, face_matrix, is_unedited, stitch
 from ..types import Face, Faces, Picture, Report, digest_of
-from .geometry import moved
 
 # How much of the crop the longer side of the face takes in FaceChain's inpainting.
 FACE_SHARE = 0.45

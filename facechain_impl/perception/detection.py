@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
+from ..geometry.affine import ARCFACE_112, similarity, transform
+from ..geometry.faces import box_around
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
-from ..photos.align import ARCFACE_112, similarity, transform
 from ..types import Face, Origin, digest_of
-from .geometry import box_around
 from .haar import HaarFaces
 from .models import open_network
 from .pictures import together

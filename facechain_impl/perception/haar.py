@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import WeightsError
-from ..photos.align import invert, transform
+from ..geometry.affine import invert, transform
 
 FACES = ("frontalface_alt2", "frontalface_default", "frontalface_alt")
 EYES = ("eye", "eye_tree_eyeglasses")

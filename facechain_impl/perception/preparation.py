@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from ..errors import FaceNotFound
+from ..geometry import crop
+from ..geometry.affine import WHITE, invert, resizing, warp_smooth
+from ..geometry.faces import moved
+from ..geometry.masks import head_mask
+from ..geometry.pixels import check_all, on_white
 from ..host.memory import to_output
 from ..host.progress import Progress
-from ..photos import crop
-from ..photos.align import WHITE, invert, resizing, warp_smooth
-from ..photos.masks import head_mask
-from ..photos.pixels import check_all, on_white
 from ..types import Face, Faces, NoFace, Picture, Report, digest_of
 from .detection import Detector
 from .faces import MAIN_FACE_RATIO, find_faces, largest
-from .geometry import moved
 from .landmark_confidence import LandmarkConfidence
 from .models import open_network, open_session, require, stand_ins
 from .parsing import HumanParser

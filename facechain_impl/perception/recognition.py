@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..geometry.affine import align112
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
-from ..photos.align import align112
 from ..types import Face
 
 BATCH = 16

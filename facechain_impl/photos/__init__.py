@@ -1,1 +1,1 @@
-"""Geometry and pixels: rotate, align, crop, mask, composite, stitch."""
+"""Photographs: read, prepared for training, studied, their faces picked, cut out and put back."""

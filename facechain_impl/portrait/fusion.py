@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..geometry.affine import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks import bfm
 from ..perception import models
-from ..photos.align import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
 from ..types import Face
 from ..weights import basel, load
 from . import fusion_paste as paste

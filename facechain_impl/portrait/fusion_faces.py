@@ -9,9 +9,9 @@ from enum import Enum
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..geometry import pixels
 from ..host.progress import Progress
 from ..perception.faces import find_faces, largest
-from ..photos import pixels
 from ..types import Face, Faces, NoFace, Report
 from . import fusion, fusion_paste
 from .people import left_to_right

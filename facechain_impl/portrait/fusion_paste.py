@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ..errors import WeightsError
-from ..photos.align import invert, square, transform, warp
+from ..geometry.affine import invert, square, transform, warp
 
 ALPHA_SIZE = 256
 ENHANCE_SIZE = 1024

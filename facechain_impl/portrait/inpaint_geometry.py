@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..photos import align
+from ..geometry import affine
 
 FACE_RATIO = 0.45
 GENERATED_GROWTH = 1.5
@@ -100,7 +100,7 @@ def face_only(mask: torch.Tensor, box: np.ndarray) -> torch.Tensor:
 
 def warp_mask(mask: torch.Tensor, matrix: np.ndarray, size: int) -> torch.Tensor:
     """1 where any of the generated face `mask` [H, W] lands in the crop, moved by `matrix` [2, 3]; [size, size]."""
-    return (align.warp(mask, matrix, (size, size)) > 0).float()
+    return (affine.warp(mask, matrix, (size, size)) > 0).float()
 
 
 def territory(own: np.ndarray, others: list[np.ndarray], window: tuple[int, int, int, int]) -> torch.Tensor:

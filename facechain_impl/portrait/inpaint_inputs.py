@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..errors import BadInput, MissingWeights
+from ..geometry import pixels
 from ..perception import landmarks98, models
 from ..perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
 from ..perception.faces import find_faces
 from ..perception.parsing import HumanParser
 from ..perception.recognition import FaceRecognition, embed_faces
-from ..photos import pixels
 from ..types import Face, Faces, Person
 from . import fusion
 from .group_inpaint import Template

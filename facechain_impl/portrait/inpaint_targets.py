@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
+from ..geometry import affine
 from ..perception.detection import Detector
 from ..perception.parsing import HumanParser
-from ..photos import align
 from ..types import Face
 from . import inpaint_geometry as geometry
 from .landmarks import CANVAS, Body, Landmarker, body_of, face_control, five_of
@@ -127,14 +127,14 @@ def _place(image: torch.Tensor, faces: list[Face], index: int, size: int) -> Tar
     face = faces[index]
     square = geometry.face_square(face.box)
     others = [other.box for other in faces if other is not face]
-    points = None if face.points is None else align.transform(face.points, square.to_crop(size))
+    points = None if face.points is None else affine.transform(face.points, square.to_crop(size))
     nothing = torch.zeros(0, 0)
     return Target(index + 1, face, square, others, points, None, Regions(nothing, nothing, nothing))
 
 
 def _moved(target: Target, size: int) -> Face:
     """The face of a target in pixels of its crop."""
-    corners = align.transform(target.face.box.reshape(2, 2), target.square.to_crop(size))
+    corners = affine.transform(target.face.box.reshape(2, 2), target.square.to_crop(size))
     return replace(target.face, box=corners.reshape(4), points=target.points)
 
 

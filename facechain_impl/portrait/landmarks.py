@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from ..errors import BadInput
+from ..geometry import affine
 from ..host import pose_drawing
 from ..perception import landmarks98
 from ..perception.detection import Detector, from_landmarks
-from ..photos import align
 from ..types import Face
 
 POINTS = 70
@@ -159,7 +159,7 @@ def _points(person: dict, key: str, count: int, matrix: np.ndarray) -> np.ndarra
     flat = np.asarray(person.get(key) or np.zeros(3 * count), np.float64).reshape(-1, 3)
     if len(flat) != count:
         raise BadInput(f"The connected pose has {len(flat)} points in {key}; the OpenPose format has {count}.")
-    return np.column_stack([align.transform(flat[:, :2], matrix), flat[:, 2]])
+    return np.column_stack([affine.transform(flat[:, :2], matrix), flat[:, 2]])
 
 
 def _head(five: np.ndarray) -> np.ndarray:

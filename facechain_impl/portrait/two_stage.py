@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..geometry import affine
 from ..host.sampling import Control, Painter, Schedule, Start, Text
-from ..photos import align
 from ..types import Face
 from . import fusion_paste
 from . import inpaint_geometry as geometry
@@ -226,9 +226,9 @@ def _bring(work: Work, face: Face, mask: torch.Tensor, landmarks: np.ndarray | N
     """The similarity that lays the generated face on the picture's, applied to its points, landmarks and mask."""
     both = landmarks is not None and work.target.landmarks is not None
     points = five_of(landmarks) if both else face.points
-    matrix = align.similarity(points, work.target.five if both or work.target.points is None else work.target.points)
-    work.five = align.transform(points, matrix)
-    work.landmarks = None if landmarks is None else align.transform(landmarks, matrix)
+    matrix = affine.similarity(points, work.target.five if both or work.target.points is None else work.target.points)
+    work.five = affine.transform(points, matrix)
+    work.landmarks = None if landmarks is None else affine.transform(landmarks, matrix)
     work.warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
 
 
@@ -240,13 +240,13 @@ def _remember(works: Sequence[Work], paint: Sequence[torch.Tensor]) -> None:
 def _box_of(work: Work) -> np.ndarray:
     """The box of the picture's own face, in pixels of the crop."""
     target = work.target
-    return align.transform(target.face.box.reshape(2, 2), target.square.to_crop(len(work.template))).reshape(4)
+    return affine.transform(target.face.box.reshape(2, 2), target.square.to_crop(len(work.template))).reshape(4)
 
 
 def _mask_from_target(work: Work, face: Face) -> torch.Tensor:
     """The shape of the picture's face, laid on the generated one."""
-    matrix = align.similarity(work.target.five, face.points)
-    return align.warp(work.target.regions.face, matrix, tuple(work.generated.shape[:2]))
+    matrix = affine.similarity(work.target.five, face.points)
+    return affine.warp(work.target.regions.face, matrix, tuple(work.generated.shape[:2]))
 
 
 def _chunks(items: Sequence, size: int) -> Iterator[list]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry.affine import similarity, transform
 from ..perception.landmarks98 import to_68
-from ..photos.align import similarity, transform
 from ..types import Face
 
 GIVEN, FIVE_POINTS = "given landmarks", "five points"

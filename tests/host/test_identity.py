@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from facechain_impl.geometry.affine import align112
 from facechain_impl.networks.rts import RTS
 from facechain_impl.perception.detection import BuiltInDetector
-from facechain_impl.photos.align import align112
 from facechain_impl.weights import manifest, stand_ins
 from launcher.client import Client, PromptFailed
 from launcher.server import Server

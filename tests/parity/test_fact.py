@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from facechain_impl.geometry.affine import align112
 from facechain_impl.networks.fact import HEADS, TOKENS, FaceProjector, GatedFaceAttention
 from facechain_impl.networks.transface import TransFace
-from facechain_impl.photos.align import align112
 
 FIXTURES = ("fact",)
 LIMITS = {"max": 1e-4, "rel": 2e-5}

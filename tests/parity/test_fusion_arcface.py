@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch.nn.functional as F
 
+from facechain_impl.geometry.affine import fusion256, warp
 from facechain_impl.networks.ir100 import IR100
-from facechain_impl.photos.align import fusion256, warp
 
 FIXTURES = ("fusion_arcface",)
 

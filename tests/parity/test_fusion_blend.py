@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl.geometry.affine import fusion256, invert, warp
 from facechain_impl.networks.bfm import JAW, FaceShape
-from facechain_impl.photos.align import fusion256, invert, warp
 from facechain_impl.portrait import fusion_paste
 from facechain_impl.portrait.fusion import FaceFusion
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from facechain_impl.geometry.affine import fusion256, warp
 from facechain_impl.networks import bfm
 from facechain_impl.networks.recon import FaceReconstruction
-from facechain_impl.photos.align import fusion256, warp
 from facechain_impl.weights import basel
 
 FIXTURES = ("fusion_recon",)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facechain_impl.photos import align, crop
-from facechain_impl.photos.masks import head_mask
+from facechain_impl.geometry import affine, crop
+from facechain_impl.geometry.masks import head_mask
 
 FIXTURES = ("geometry",)
 
@@ -32,10 +32,10 @@ def test_turned_pictures(case, angles):
         height, width = picture.shape[:2]
         square = crop.upright((height, width), angles[int(case.input(f"{label}_rotated_points_index"))])
         case.compare(f"{label}_rotated_side", square.side)
-        centred = align.shift(-((square.side - width) // 2), -((square.side - height) // 2))
+        centred = affine.shift(-((square.side - width) // 2), -((square.side - height) // 2))
         case.compare(f"{label}_rotation_matrix", (square.matrix @ centred)[:2], max=1e-5, rel=1e-6)
         case.uses(f"{label}_rotated_crc32")
-        turned = align.warp(picture, square.matrix, (square.side, square.side), align.BLACK)
+        turned = affine.warp(picture, square.matrix, (square.side, square.side), affine.BLACK)
         size = case.input(f"{label}_rotated_bgr_small").shape[1::-1]
         small = cv2.resize(as_bytes(turned)[..., ::-1], size, interpolation=cv2.INTER_AREA)
         case.compare(f"{label}_rotated_bgr_small", small, max=2, mean=0.1, photo=label)
@@ -53,7 +53,7 @@ def test_crop_geometry(case):
 def test_crops(case):
     """The outermost pixels differ where a crop is enlarged: upstream repeats the window's edge, the pack sees the picture beyond."""
     picture = case.picture("main")
-    crops = [align.warp(picture, crop.window_of(box).matrix(), (512, 512), align.WHITE) for box in case.input("crop_boxes")]
+    crops = [affine.warp(picture, crop.window_of(box).matrix(), (512, 512), affine.WHITE) for box in case.input("crop_boxes")]
     mine = np.stack([as_bytes(one)[::8, ::8, ::-1] for one in crops])
     stored = case.input("crop_bgr_every8")
     inside = np.abs(mine[:, 1:, 1:].astype(int) - stored[:, 1:, 1:])

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import torch
 
+from facechain_impl.geometry.affine import align112
 from facechain_impl.perception import quality, rotation
 from facechain_impl.perception.faces import large_enough, largest
-from facechain_impl.photos.align import align112
 from facechain_impl.types import Face
 
 FIXTURES = ("onnx_inputs",)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl.geometry.affine import ARCFACE_112, align112
 from facechain_impl.networks.bfm import JAW, FaceShape
 from facechain_impl.networks.damofd import Maps
 from facechain_impl.networks.flcm import Findings
@@ -26,7 +27,6 @@ from facechain_impl.perception.retinaface import RetinaFace
 from facechain_impl.perception.retouch import BlemishRemoval, SkinRetouch
 from facechain_impl.perception.rotation import PhotoRotation
 from facechain_impl.perception.tagging import Tagger
-from facechain_impl.photos.align import ARCFACE_112, align112
 from facechain_impl.portrait.fusion import FaceFusion
 from facechain_impl.types import Origin, digest_of
 

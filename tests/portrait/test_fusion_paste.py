@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from facechain_impl.errors import WeightsError
-from facechain_impl.photos.align import fusion256
+from facechain_impl.geometry.affine import fusion256
 from facechain_impl.portrait import fusion_paste
 from facechain_impl.portrait.fusion_paste import paste, soft_edge, soften, within
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..photos.align import ARCFACE_112, similarity, transform
 from ..types import Face
+from .affine import ARCFACE_112, similarity, transform
 
 # A face's extent, in distances between the eyes: half width, half height, and how far its centre lies below the eyes.
 HALF_WIDTH, HALF_HEIGHT, CENTRE_BELOW = 1.02, 1.43, 0.36

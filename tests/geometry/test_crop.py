@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.photos import crop
-from facechain_impl.photos.align import ARCFACE_112, transform
+from facechain_impl.geometry import crop
+from facechain_impl.geometry.affine import ARCFACE_112, transform
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .align import WHITE, similarity, square, warp_smooth
+from .affine import WHITE, similarity, square, warp_smooth
 
 CROP_SIZE = 512
 FACE_SHARE = 0.35 / 1.15

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput
-from facechain_impl.photos.align import ARCFACE_112, transform
-from facechain_impl.photos.stitch import Patch, cut_out, face_matrix, feathered, stitch
+from facechain_impl.geometry.affine import ARCFACE_112, transform
+from facechain_impl.geometry.stitch import Patch, cut_out, face_matrix, feathered, stitch
 
 SIZE = 64
 

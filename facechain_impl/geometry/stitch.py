@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from .align import invert, resizing, shift, transform, warp_smooth
+from .affine import invert, resizing, shift, transform, warp_smooth
 from .crop import angle_of, cut
 
 

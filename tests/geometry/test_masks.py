@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facechain_impl.errors import FaceNotFound
-from facechain_impl.photos.masks import head_mask
+from facechain_impl.geometry.masks import head_mask
 
 
 def box(x0, y0, x1, y1) -> np.ndarray:
