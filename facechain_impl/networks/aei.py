@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import KeyMismatch
 from .base import Layout, Network, describe, differences, layout_of
-from .dense_motion import DenseMotion
+from .sadtalker.dense_motion import DenseMotion
 
 ENCODER = (32, 64, 128, 256, 512, 1024, 1024)
 DECODER = (1024, 512, 256, 128, 64, 32)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network
-from .sadtalker_keypoints import widths_of
+from .sadtalker.keypoints import widths_of
 
 
 class ParseNet(Network):

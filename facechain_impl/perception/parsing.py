@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
-from ..networks.m2fp import STRIDE
+from ..networks.m2fp.parser import STRIDE
 from .pictures import as_bytes, batches, together
 
 CLASSES = (

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..networks.sadtalker_audio import EXPRESSION
+from ..networks.sadtalker.audio import EXPRESSION
 
 # left eye, right eye, nose tip, left and right mouth corner of the reconstruction network's template (Deep3DFaceRecon, MIT)
 TEMPLATE = np.array(

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import BadInput
 from ..host.progress import check_interrupt
-from ..networks.sadtalker_mapping import BINS, HeadMotion
+from ..networks.sadtalker.mapping import BINS, HeadMotion
 from .motion import AXES, SPACE, MotionPlan
 
 RADIUS = 13  # frames before and after that a frame's motion depends on

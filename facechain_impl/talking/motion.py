@@ -11,7 +11,7 @@ import torch
 from scipy.signal import savgol_filter
 
 from ..errors import BadInput
-from ..networks.sadtalker_audio import EXPRESSION, LATENT, POSE, SEQUENCE
+from ..networks.sadtalker.audio import EXPRESSION, LATENT, POSE, SEQUENCE
 from .audio import FPS, Speech
 
 SPACE = "sadtalker.bfm70"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..host import memory
-from ..networks.sadtalker_generator import Source
+from ..networks.sadtalker.generator import Source
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import torch
 
 from ..errors import BadInput
 from ..host.progress import check_interrupt
-from ..networks.sadtalker_generator import Source
+from ..networks.sadtalker.generator import Source
 from ..perception.models import open_network
 from ..types import Origin
 from ..weights import legacy_talking

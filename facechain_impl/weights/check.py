@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..host import folders
+from ..networks.published import Entry, megabytes
 from ..types import Origin, Report
 from . import files, headers, manifest
-from .entry import Entry, megabytes
 
 
 class State(str, Enum):

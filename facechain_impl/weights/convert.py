@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 
 from ..errors import KeyMismatch, WeightsError
 from ..networks.base import describe, layout_of
+from ..networks.published import COUNTER, Entry
 from . import files, headers
-from .entry import COUNTER, Entry
 
 Tensors = dict[str, torch.Tensor]
 

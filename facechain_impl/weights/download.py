@@ -12,8 +12,8 @@ from modelscope.hub.errors import HubError
 
 from ..errors import WeightsError
 from ..host import folders
+from ..networks.published import Entry
 from . import convert, files, headers, manifest
-from .entry import Entry
 
 WORK = ".facechain_download"
 COMPANIONS = ["configuration.json", "README.md", "*.py"]

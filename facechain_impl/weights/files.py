@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import folders
+from ..networks.published import Entry
 from ..types import Origin
 from . import headers
-from .entry import Entry
 
 RECORD = "facechain.json"
 MARK = "facechain"

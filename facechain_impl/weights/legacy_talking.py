@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ..networks.published import Entry
 from ..types import Origin
 from . import files, manifest
 from .convert import Tensors, state_dict, unpickle, write
-from .entry import Entry
 
 # part of the bundle -> file, and the entry that holds its state dict
 LEGACY = {

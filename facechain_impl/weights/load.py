@@ -11,8 +11,8 @@ from safetensors import safe_open
 from torch import nn
 
 from ..errors import KeyMismatch, MissingWeights, WeightsError
+from ..networks.published import Entry
 from . import convert, files, headers, manifest
-from .entry import Entry
 from .files import WeightFile
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from ..errors import BadInput
-from .entry import Entry, Licence, Part
+from ..networks.published import Entry, Licence, Part
 
 CARD = Licence("Apache-2.0 on the model card", None, "unconfirmed, and the card does not cover the training data")
 FACES = Licence("Apache-2.0 on the model card", False, "trained on MS1M faces, which are for research only")
@@ -47,10 +47,10 @@ OPENPOSE_REPO = {**CONTROL_REPO, "licence": OPENPOSE, "note": "upstream's pose a
 PORTRAIT_REPO = "ly261666/cv_portrait_model"
 FACT_ADAPTER = {"network": "fact:FactAdapter", "optional": (".processor.ln.",), **FACT_REPO}
 SADTALKER_PARTS = (
-    Part("keypoints", "kp_extractor.", "sadtalker_keypoints:KeyPoints"),
-    Part("generator", "generator.", "sadtalker_generator:Generator"),
-    Part("expression", "audio2exp.", "sadtalker_audio:ExpNet"),
-    Part("pose", "audio2pose.", "sadtalker_audio:PoseVAE"),
+    Part("keypoints", "kp_extractor.", "sadtalker.keypoints:KeyPoints"),
+    Part("generator", "generator.", "sadtalker.generator:Generator"),
+    Part("expression", "audio2exp.", "sadtalker.audio:ExpNet"),
+    Part("pose", "audio2pose.", "sadtalker.audio:PoseVAE"),
     Part("reconstruction", "face_3drecon.", "recon:FaceReconstruction"),
 )
 
@@ -63,7 +63,7 @@ PERCEPTION = (
     Entry("rts", "Face recognition RTS", "damo/cv_ir_face-recognition-ood_rts", "v2.5", "pytorch_model.pt", FACES,
           ("RTSRank", "PickFaces", "TrainFaceLoRA and TwoStageInpaint: likeness"), "rts:RTS", megabytes=192.9),
     Entry("m2fp", "Human parsing M2FP", "damo/cv_resnet101_image-multiple-human-parsing", "v1.0.1", "pytorch_model.pt", M2FP,
-          ("FaceAlign: head mask", "TwoStageInpaint"), "m2fp:M2FP", key="model", ignore=("criterion.",), megabytes=723),
+          ("FaceAlign: head mask", "TwoStageInpaint"), "m2fp.parser:M2FP", key="model", ignore=("criterion.",), megabytes=723),
     Entry("fairface", "Age and gender, FairFace", "damo/cv_resnet34_face-attribute-recognition_fairface", "v2.0.2",
           "pytorch_model.pt", FAIRFACE, ("Tagger: automatic trigger",), "fairface:FairFace", megabytes=85.2),
     Entry("flcm", "Landmark confidence FLCM", "damo/cv_manual_facial-landmark-confidence_flcm", "v2.5", "pytorch_model.pt", CARD,
@@ -115,9 +115,9 @@ TALKING = (
     Entry("sadtalker_512", "Talking head, all networks at 512 px", path="checkpoints/SadTalker_V0.0.2_512.safetensors",
           licence=SADTALKER, parts=SADTALKER_PARTS, megabytes=725, **TALK_REPO),
     Entry("sadtalker_mapping_crop", "Talking head, head motion for crops", path="checkpoints/mapping_00229-model.pth.tar",
-          licence=SADTALKER, network="sadtalker_mapping:MappingNet", key="mapping", megabytes=155, **TALK_REPO),
+          licence=SADTALKER, network="sadtalker.mapping:MappingNet", key="mapping", megabytes=155, **TALK_REPO),
     Entry("sadtalker_mapping_full", "Talking head, head motion for whole pictures", path="checkpoints/mapping_00109-model.pth.tar",
-          licence=SADTALKER, network="sadtalker_mapping:MappingNetFull", key="mapping", megabytes=155, **TALK_REPO),
+          licence=SADTALKER, network="sadtalker.mapping:MappingNetFull", key="mapping", megabytes=155, **TALK_REPO),
     Entry("sadtalker_retinaface", "Talking head, face detector", path="gfpgan/weights/detection_Resnet50_Final.pth",
           licence=RETINAFACE, network="retinaface:RetinaFace", megabytes=109.4, **TALK_REPO),
     Entry("sadtalker_fan", "Talking head, 98 landmarks", path="gfpgan/weights/alignment_WFLW_4HG.pth", licence=FAN,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from ..networks.base import Layout, layout_of
+from ..networks.published import Entry
 from . import manifest
-from .entry import Entry
 
 POINTS = 3
 AUDIO = (8, 16, 32, 64, 128)
 SIZES = {
-    "sadtalker_keypoints:KeyPoints": {"down_widths": (8, 8, 16, 16, 32), "up_widths": (32, 16, 8, 8, 4), "points": POINTS},
-    "sadtalker_generator:Generator": {
+    "sadtalker.keypoints:KeyPoints": {"down_widths": (8, 8, 16, 16, 32), "up_widths": (32, 16, 8, 8, 4), "points": POINTS},
+    "sadtalker.generator:Generator": {
         "widths": (8, 8, 16),
         "volume": 2,
         "volume_blocks": 1,
@@ -22,11 +22,11 @@ SIZES = {
         "decoder": (16, 8, 8),
         "hidden": 8,
     },
-    "sadtalker_audio:ExpNet": {"audio_widths": AUDIO},
-    "sadtalker_audio:PoseVAE": {"audio_widths": AUDIO, "widths": (8, 16, 32, 64), "discriminator": (16, 32, 64)},
+    "sadtalker.audio:ExpNet": {"audio_widths": AUDIO},
+    "sadtalker.audio:PoseVAE": {"audio_widths": AUDIO, "widths": (8, 16, 32, 64), "discriminator": (16, 32, 64)},
     "recon:FaceReconstruction": {"width": 8},
-    "sadtalker_mapping:MappingNet": {"width": 64, "points": POINTS},
-    "sadtalker_mapping:MappingNetFull": {"width": 64, "points": POINTS},
+    "sadtalker.mapping:MappingNet": {"width": 64, "points": POINTS},
+    "sadtalker.mapping:MappingNetFull": {"width": 64, "points": POINTS},
     "fan:FAN": {"width": 64},
 }
 NAMES = ("sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full", "sadtalker_fan")

@@ -18,9 +18,9 @@ from PIL import Image
 
 from ..networks.base import Layout
 from ..networks.fact import SITES
+from ..networks.published import COUNTER, Entry
 from . import files, manifest, stand_in_talking
 from .convert import Tensors, write
-from .entry import COUNTER, Entry
 
 GAIN = 1.4
 TAGS = 9176

@@ -19,8 +19,8 @@ from .. import __version__
 from ..errors import BadInput, FaceChainError, WeightsError
 from ..host import folders
 from ..networks.base import Layout, layout_of
+from ..networks.published import Entry
 from . import convert, download, files, headers, load, manifest, probes
-from .entry import Entry
 from .questions import QUESTIONS, quoted
 
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample" / "eileen_collins.png"

@@ -9,7 +9,7 @@ from facechain_impl.errors import KeyMismatch
 from facechain_impl.networks.base import layout_of
 from facechain_impl.networks.fairface import FairFace
 from facechain_impl.networks.flcm import FLCM
-from facechain_impl.networks.m2fp import M2FP
+from facechain_impl.networks.m2fp.parser import M2FP
 from facechain_impl.networks.retinaface import RetinaFace
 
 from ..parity.recipe import read_keys

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from facechain_impl.networks.aei import AEINet
-from facechain_impl.networks.dense_motion import identity_grid
+from facechain_impl.networks.sadtalker.dense_motion import identity_grid
 
 FIXTURES = ("fusion_aei",)
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from facechain_impl.networks.m2fp import M2FP
+from facechain_impl.networks.m2fp.parser import M2FP
 from facechain_impl.perception.parsing import CLASSES, HumanParser, Parsing, padded, resized
 
 from .harness import Ready

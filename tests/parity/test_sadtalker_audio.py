@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.networks.sadtalker_audio import ExpNet, PoseVAE
+from facechain_impl.networks.sadtalker.audio import ExpNet, PoseVAE
 from facechain_impl.talking import motion
 from facechain_impl.talking.audio import FPS, HOP, SAMPLES, Speech, window_start
 

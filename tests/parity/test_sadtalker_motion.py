@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from facechain_impl.networks.sadtalker_mapping import HeadMotion, MappingNet, MappingNetFull
+from facechain_impl.networks.sadtalker.mapping import HeadMotion, MappingNet, MappingNetFull
 from facechain_impl.talking import keypoints, motion, renderer
 
 from .recipe_sadtalker import maker

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.networks.sadtalker_generator import Generator
-from facechain_impl.networks.sadtalker_keypoints import KeyPoints
-from facechain_impl.networks.sadtalker_mapping import MappingNet, MappingNetFull
+from facechain_impl.networks.sadtalker.generator import Generator
+from facechain_impl.networks.sadtalker.keypoints import KeyPoints
+from facechain_impl.networks.sadtalker.mapping import MappingNet, MappingNetFull
 from facechain_impl.talking import keypoints, renderer
 from facechain_impl.talking.paste import PoissonPaste
 

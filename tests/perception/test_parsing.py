@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from facechain_impl.networks.m2fp import M2FP, Queries
+from facechain_impl.networks.m2fp.parser import M2FP, Queries
 from facechain_impl.perception import parsing
 from facechain_impl.perception.parsing import CLASSES, HumanParser, Parsing, resized_size
 
@@ -123,7 +123,7 @@ import json, re, types
 import comfy.cli_args
 comfy.cli_args.args.cpu = True
 import torch
-from facechain_impl.networks.m2fp import M2FP
+from facechain_impl.networks.m2fp.parser import M2FP
 from facechain_impl.perception.parsing import HumanParser
 
 def megabytes(field):

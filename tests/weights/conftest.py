@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from facechain_impl.networks.published import Entry
 from facechain_impl.weights import manifest, stand_ins
-from facechain_impl.weights.entry import Entry
 
 from .hub import Hub, serving
 

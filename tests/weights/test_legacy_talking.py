@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from facechain_impl.errors import KeyMismatch
+from facechain_impl.networks.published import Entry
 from facechain_impl.weights import legacy_talking, load, manifest, stand_ins
-from facechain_impl.weights.entry import Entry
 from facechain_impl.weights.stand_in_talking import narrow_layout
 
 

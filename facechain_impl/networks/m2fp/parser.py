@@ -7,10 +7,10 @@ import itertools
 import torch
 from torch import nn
 
-from .base import Network
-from .m2fp_backbone import DeepLabResNet
-from .m2fp_pixel_decoder import PixelDecoder
-from .m2fp_predictor import Predictor, Queries
+from ..base import Network
+from .backbone import DeepLabResNet
+from .pixel_decoder import PixelDecoder
+from .predictor import Predictor, Queries
 
 STRIDE = 32
 CHANNELS = 256

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from ..networks.base import Layout, Network, differences
+from .base import Layout, Network, differences
 
 MODELS = "facechain"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -117,7 +117,7 @@ class Entry:
 
     def network_class(self) -> type[Network]:
         module, name = self.network.split(":")
-        return getattr(importlib.import_module(f"..networks.{module}", __package__), name)
+        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def layout(self) -> Layout:
         """Published key -> (shape, dtype) as the state dict in the file has them; empty where the pack does not know."""

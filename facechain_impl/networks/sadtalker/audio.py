@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from ..base import Network
 
 AUDIO_WIDTHS = (32, 64, 128, 256, 512)
 POSE_WIDTHS = (32, 64, 128, 256)

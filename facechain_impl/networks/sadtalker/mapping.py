@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .base import Network
+from ..base import Network
 
 BINS = 66
 POINTS = 15

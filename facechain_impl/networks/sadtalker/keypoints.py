@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from ..base import Network
 
 DOWN_WIDTHS = (64, 128, 256, 512, 1024)
 UP_WIDTHS = (512, 256, 128, 64, 32)

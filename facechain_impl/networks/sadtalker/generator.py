@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
-from .sadtalker_keypoints import DEPTH, Down2d, Down3d, Up3d, volume_grid, widths_of
+from ..base import Network
+from .keypoints import DEPTH, Down2d, Down3d, Up3d, volume_grid, widths_of
 
 DECODER_WIDTHS = (512, 256, 64)
 HOURGLASS_DOWN = (64, 128, 256, 512, 1024)

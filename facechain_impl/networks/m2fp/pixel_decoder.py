@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .m2fp_backbone import NormedConv
+from .backbone import NormedConv
 
 LEVELS = 3
 HEADS = 8

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .m2fp_pixel_decoder import HEADS, LEVELS, sine_positions
+from .pixel_decoder import HEADS, LEVELS, sine_positions
 
 
 class Queries(NamedTuple):

@@ -1,0 +1,1 @@
+"""M2FP, human parsing: backbone, pixel decoder, predictor."""

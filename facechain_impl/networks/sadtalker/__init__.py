@@ -1,0 +1,1 @@
+"""SadTalker's networks: audio encoders, key points, head motion, generator."""
