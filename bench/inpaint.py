@@ -34,8 +34,8 @@ from facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Te
 from facechain_impl.portrait.inpaint_targets import GivenMasks, Sight  # noqa: E402
 from facechain_impl.portrait.two_stage import Nets, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
-from facechain_impl.weights.stand_in_checkpoint import write_checkpoint  # noqa: E402
-from facechain_impl.weights.stand_in_controlnet import write_controlnet  # noqa: E402
+from facechain_impl.weights.stand_ins.checkpoint import write_checkpoint  # noqa: E402
+from facechain_impl.weights.stand_ins.controlnet import write_controlnet  # noqa: E402
 
 PLACES = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.78], [0.65, 0.78]])
 LIMIT = 1.15

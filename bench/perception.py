@@ -53,7 +53,8 @@ from facechain_impl.photos.load import read_photo  # noqa: E402
 from facechain_impl.photos.sources import SAMPLE, chosen_files  # noqa: E402
 from facechain_impl.portrait import fusion  # noqa: E402
 from facechain_impl.types import Face, NoFace, Origin  # noqa: E402
-from facechain_impl.weights import load, manifest, stand_ins  # noqa: E402
+from facechain_impl.weights import catalogue, load  # noqa: E402
+from facechain_impl.weights.stand_ins import networks as stand_ins  # noqa: E402
 
 on_cpu = comfy.cli_args.args.cpu
 GOALS = {"load each time": 1.0 if on_cpu else 2.0, "one at a time": 1.0}
@@ -200,12 +201,12 @@ class Pickles:
         self._folder = folder
 
     def write(self, name: str) -> None:
-        if manifest.get(name).network:
+        if catalogue.get(name).network:
             torch.save(load.tensors(load.find(name)), self._folder / f"{name}.pt")
 
     def open(self, name: str) -> SimpleNamespace:
         tensors = torch.load(self._folder / f"{name}.pt", weights_only=True)
-        network = manifest.get(name).network_class()
+        network = catalogue.get(name).network_class()
         network(**network.sizes(tensors))
         device = comfy.model_management.get_torch_device()
         ready = network.from_state_dict(tensors).to(device)

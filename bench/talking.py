@@ -24,7 +24,7 @@ import torch
 comfy.cli_args.args.cpu = not torch.accelerator.is_available()
 
 from facechain_impl.networks.sadtalker.generator import Generator  # noqa: E402
-from facechain_impl.weights import stand_ins  # noqa: E402
+from facechain_impl.weights.stand_ins import networks as stand_ins  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "generator."

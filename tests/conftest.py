@@ -77,7 +77,7 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def checkpoint(server: Server) -> str:
     """The name, for loader nodes, of a stand-in SD 1.5 checkpoint in the host's checkpoints folder."""
-    from facechain_impl.weights import stand_in_checkpoint
+    from facechain_impl.weights.stand_ins import checkpoint as stand_in_checkpoint
 
     return stand_in_checkpoint.write_checkpoint(server.base / "models" / "checkpoints" / stand_in_checkpoint.FILE_NAME).name
 
@@ -85,7 +85,7 @@ def checkpoint(server: Server) -> str:
 @pytest.fixture(scope="session")
 def stand_in(server: Server) -> Callable[[str], Path]:
     """`stand_in(name)` puts the stand-in of a published file where the host's pack finds it. Asking twice makes it once."""
-    from facechain_impl.weights import stand_ins
+    from facechain_impl.weights.stand_ins import networks as stand_ins
 
     made = {}
 

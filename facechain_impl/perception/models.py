@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..errors import MissingWeights
 from ..host import memory
 from ..types import Origin
-from ..weights import files, load, manifest
+from ..weights import catalogue, files, load
 
 
 def require(*names: str) -> None:
     """Raise one MissingWeights that tells of every file of `names` that is not on this machine."""
-    entries = [manifest.get(name) for name in names]
+    entries = [catalogue.get(name) for name in names]
     missing = [entry for entry in entries if files.published(entry) is None and files.stand_in(entry) is None]
     if missing:
         raise MissingWeights("\n".join(load.missing_message(entry) for entry in missing))

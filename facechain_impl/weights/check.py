@@ -13,7 +13,7 @@ from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry, megabytes
 from ..types import Origin, Report
-from . import files, headers, manifest
+from . import catalogue, files, headers
 
 
 class State(str, Enum):
@@ -63,7 +63,7 @@ def _problem(entry: Entry, path: Path, header: headers.Header) -> str:
     return " ".join(entry.problems(header.layout)) if header.layout is not None else ""
 
 
-def report(entries: Iterable[Entry] = manifest.ENTRIES) -> Report:
+def report(entries: Iterable[Entry] = catalogue.ENTRIES) -> Report:
     """A row per file: state, size, licence, folder, what needs it, and how to get it where it is missing."""
     found = [status(entry) for entry in entries]
     counts = Counter(one.state.value for one in found)
@@ -99,7 +99,7 @@ def _reason(one: Status) -> str:
 
 def fingerprint(*names: str) -> str:
     """Changes whenever one of the named files, or any without names, appears, disappears or changes. Never raises."""
-    entries = [manifest.get(name) for name in names] or manifest.ENTRIES
+    entries = [catalogue.get(name) for name in names] or catalogue.ENTRIES
     digest = hashlib.blake2b(digest_size=16)
     stand_ins = [folder / files.stand_in_name(entry) for folder in folders.stand_in_folders() for entry in entries]
     for path in (*(path for entry in entries for pair in files.places(entry) for path in pair), *stand_ins):

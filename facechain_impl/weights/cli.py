@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from ..errors import FaceChainError
-from . import check, manifest
+from . import catalogue, check
 
 
 def main(argv: list[str]) -> int:
@@ -43,14 +43,14 @@ def _say(text: str) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    for entry in manifest.ENTRIES:
+    for entry in catalogue.ENTRIES:
         _say(f"{entry.name:24}{entry.title}\n{'':24}{entry.size_text}; {entry.licence.text()}")
         _say(f"{'':24}{entry.repo} {entry.revision} {entry.path}\n{'':24}{check.purpose(entry)}")
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    entries = [manifest.get(name) for name in arguments.names] or manifest.ENTRIES
+    entries = [catalogue.get(name) for name in arguments.names] or catalogue.ENTRIES
     report = check.report(entries)
     _say(report.title)
     for row in report.rows:
@@ -59,7 +59,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    entries = [manifest.get(name) for name in arguments.names]
+    entries = [catalogue.get(name) for name in arguments.names]
     from . import download
 
     for entry in entries:
@@ -68,6 +68,6 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from . import verify
+    from .verify import report as verify
 
     return verify.run(arguments.names, arguments.report, arguments.picture, _say)

@@ -13,7 +13,7 @@ from modelscope.hub.errors import HubError
 from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry
-from . import convert, files, headers, manifest
+from . import catalogue, convert, files, headers
 
 WORK = ".facechain_download"
 COMPANIONS = ["configuration.json", "README.md", "*.py"]
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 def get(name: str, say: Say) -> Path:
     """Download the file that the manifest calls `name` and put it where `load.find` looks. Raises WeightsError."""
-    entry = manifest.get(name)
+    entry = catalogue.get(name)
     for line in announcement(entry):
         say(line)
     if (there := files.published(entry)) is not None:
@@ -128,7 +128,7 @@ def _install_converted(entry: Entry, found: Path) -> Path:
 
 def siblings(entry: Entry) -> list[Entry]:
     """The entries that lie in the same published file, `entry` among them."""
-    return [other for other in manifest.ENTRIES if (other.repo, other.revision, other.path) == (entry.repo, entry.revision, entry.path)]
+    return [other for other in catalogue.ENTRIES if (other.repo, other.revision, other.path) == (entry.repo, entry.revision, entry.path)]
 
 
 def _move(source: Path, target: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..networks.published import Entry
 from ..types import Origin
-from . import files, manifest
+from . import catalogue, files
 from .convert import Tensors, state_dict, unpickle, write
 
 # part of the bundle -> file, and the entry that holds its state dict
@@ -30,7 +30,7 @@ def assemble() -> Path | None:
     """The bundle for 256 pixels, written beside its four predecessors where they are all there and it is not; None otherwise.
 
     Each part has to fit strictly. Raises WeightsError or KeyMismatch and then leaves everything as it was."""
-    entry = manifest.get(BUNDLE)
+    entry = catalogue.get(BUNDLE)
     if files.published(entry):
         return None
     for target, _ in files.places(entry):
@@ -43,6 +43,6 @@ def assemble() -> Path | None:
 
 def _part(entry: Entry, name: str, folder: Path) -> Tensors:
     file, key = LEGACY[name]
-    part = manifest.get(f"{entry.name}.{name}")
+    part = catalogue.get(f"{entry.name}.{name}")
     tensors = state_dict(unpickle(folder / file), replace(part, prefix="", key=key), folder / file)
     return {part.prefix + key: value for key, value in tensors.items()}

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import KeyMismatch, MissingWeights, WeightsError
 from ..networks.published import Entry
-from . import convert, files, headers, manifest
+from . import catalogue, convert, files, headers
 from .files import WeightFile
 
 log = logging.getLogger(__name__)
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 def find(name: str) -> WeightFile:
     """The file that the manifest calls `name`, or "file.part". A pickle is converted first. Raises MissingWeights, WeightsError."""
-    entry = manifest.get(name)
+    entry = catalogue.get(name)
     path = files.published(entry) or files.stand_in(entry)
     if path is None:
         raise MissingWeights(missing_message(entry))
     if entry.is_converted and path.suffix != ".safetensors":
-        path = convert.convert(manifest.get(entry.name), path)
+        path = convert.convert(catalogue.get(entry.name), path)
     return files.weight_file(entry, name, path)
 
 
@@ -41,7 +41,7 @@ def missing_message(entry: Entry) -> str:
 
 def tensors(file: WeightFile) -> dict[str, torch.Tensor]:
     """Its tensors on the CPU under the published names, a part's without its prefix, floating point ones in float32."""
-    entry = manifest.get(file.name)
+    entry = catalogue.get(file.name)
     headers.read(file.path)
     with safe_open(file.path, "pt") as opened:
         names = list(opened.keys())
@@ -54,7 +54,7 @@ def tensors(file: WeightFile) -> dict[str, torch.Tensor]:
 
 def network(file: WeightFile) -> nn.Module:
     """The network in `file`, in float32, evaluation mode, on the CPU. Raises KeyMismatch that names the file."""
-    entry = manifest.get(file.name)
+    entry = catalogue.get(file.name)
     try:
         return entry.network_class().from_state_dict(tensors(file))
     except KeyMismatch as error:
@@ -65,7 +65,7 @@ def tags(file: WeightFile) -> list[str]:
     """The list of names that a tagger's file carries beside its weights. Raises WeightsError."""
     text = headers.read(file.path).metadata.get("tags")
     if text is None:
-        raise WeightsError(f"{file.path} carries no list of tags. Replace it by the published {manifest.get(file.name).path}.")
+        raise WeightsError(f"{file.path} carries no list of tags. Replace it by the published {catalogue.get(file.name).path}.")
     return json.loads(text)
 
 

@@ -41,7 +41,7 @@ def weights(pack, tmp_path_factory):
         patch.setattr(folder_paths, "folder_names_and_paths", {"loras": ([str(base)], {".safetensors"})})
         pack("facechain_impl.host.folders").register()
         for name in WEIGHTS:
-            pack("facechain_impl.weights.stand_ins").write_stand_in(name, base / "facechain_stand_ins")
+            pack("facechain_impl.weights.stand_ins.networks").write_stand_in(name, base / "facechain_stand_ins")
         yield
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from facechain_impl.geometry.affine import align112
 from facechain_impl.networks.rts import RTS
 from facechain_impl.perception.detection import BuiltInDetector
-from facechain_impl.weights import manifest, stand_ins
+from facechain_impl.weights import catalogue
+from facechain_impl.weights.stand_ins import networks as stand_ins
 from launcher.client import Client, PromptFailed
 from launcher.server import Server
 
@@ -78,7 +79,7 @@ def folder(server: Server) -> Path:
 def test_check_models_lists_every_file(client: Client, weights):
     entry = client.run({"1": node("FaceChain_ModelCheck")})
     table = {row["name"]: row for row in rows(entry, "1")}
-    assert table.keys() == {one.name for one in manifest.ENTRIES}
+    assert table.keys() == {one.name for one in catalogue.ENTRIES}
     assert table["rts"]["status"] == "stand-in"
     assert table["base_sdxl"]["status"] == "missing"
     assert "non-commercial" in table["m2fp"]["values"]["licence"]
@@ -88,7 +89,7 @@ def test_check_models_runs_again_when_a_file_changes(client: Client, server: Ser
     graph = {"1": node("FaceChain_ModelCheck")}
     client.run(graph)
     assert "1" in cached(client.run(graph))
-    place = server.base / "models" / "facechain" / manifest.get("fusion_alpha").place
+    place = server.base / "models" / "facechain" / catalogue.get("fusion_alpha").place
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"no picture")
     entry = client.run(graph)

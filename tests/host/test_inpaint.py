@@ -20,8 +20,8 @@ from facechain_impl.portrait.inpaint_geometry import face_square
 from facechain_impl.portrait.inpaint_masks import paste_mask
 from facechain_impl.portrait.people import left_to_right
 from facechain_impl.types import Person
-from facechain_impl.weights import stand_in_checkpoint
-from facechain_impl.weights.stand_in_controlnet import write_controlnet
+from facechain_impl.weights.stand_ins import checkpoint as stand_in_checkpoint
+from facechain_impl.weights.stand_ins.controlnet import write_controlnet
 from launcher.client import Client, PromptFailed
 from launcher.server import Server
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from facechain_impl.types import Origin
-from facechain_impl.weights import load, stand_ins
+from facechain_impl.weights import load
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 from ..weights.conftest import models  # noqa: F401 (a fixture)
 

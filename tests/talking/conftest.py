@@ -11,8 +11,9 @@ from facechain_impl.talking.faces import Portrait
 from facechain_impl.talking.landmarks import from_five
 from facechain_impl.talking.sadtalker import SadTalker
 from facechain_impl.types import Origin
-from facechain_impl.weights import manifest, stand_ins
-from facechain_impl.weights.stand_in_talking import NAMES, narrow_layout
+from facechain_impl.weights import catalogue
+from facechain_impl.weights.stand_ins import networks as stand_ins
+from facechain_impl.weights.stand_ins.talking import NAMES, narrow_layout
 
 
 class Held:
@@ -30,10 +31,10 @@ class Held:
 
 def narrow_networks():
     """Opens the networks that the manifest names, narrow and random, through their strict loaders."""
-    tensors = {name: stand_ins.make(narrow_layout(manifest.get(name)), 1) for name in NAMES}
+    tensors = {name: stand_ins.make(narrow_layout(catalogue.get(name)), 1) for name in NAMES}
 
     def open_network(name: str) -> Held:
-        entry = manifest.get(name)
+        entry = catalogue.get(name)
         found = {key.removeprefix(entry.prefix): value for key, value in tensors[entry.name].items() if key.startswith(entry.prefix)}
         return Held(name, entry.network_class().from_state_dict(found))
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from facechain_impl.networks.published import Entry
-from facechain_impl.weights import manifest, stand_ins
+from facechain_impl.weights import catalogue
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 from .hub import Hub, serving
 
@@ -36,7 +37,7 @@ def published(models):
     """Writes the file of a name as it is published, from random numbers: published("flcm", half=True)."""
 
     def write(name: str, folder: Path | None = None, **changes) -> Path:
-        entry = manifest.get(name)
+        entry = catalogue.get(name)
         path = (folder / entry.repo if folder else models / "facechain" / entry.repo.split("/")[1]) / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".onnx", ".jpg", ".mat"):

@@ -8,8 +8,9 @@ import socket
 import pytest
 
 from facechain_impl.types import Report
-from facechain_impl.weights import check, cli, files, manifest, stand_ins
+from facechain_impl.weights import catalogue, check, cli, files
 from facechain_impl.weights.check import State
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def test_everything_missing(models):
     report = check.report()
     assert isinstance(report, Report)
     assert {row.status for row in report.rows} == {"missing"}
-    assert len(report.rows) == len(manifest.ENTRIES)
+    assert len(report.rows) == len(catalogue.ENTRIES)
     rts = row("rts")
     assert rts.reason == "get it with: python run.py models get rts"
     assert rts.values["size"] == "about 192.9 MB"
@@ -42,7 +43,7 @@ def test_present(published):
 
 def test_present_as_downloaded(published):
     path = published("fusion_alpha")
-    files.write_record(path, files.sha256(path), manifest.get("fusion_alpha").revision)
+    files.write_record(path, files.sha256(path), catalogue.get("fusion_alpha").revision)
     assert (row("fusion_alpha").status, row("fusion_alpha").reason) == ("present", "")
 
 
@@ -62,9 +63,9 @@ def test_truncated(published, name):
 
 
 def test_another_network_as_safetensors(models):
-    place = models / "facechain" / manifest.get("damofd").converted_place
+    place = models / "facechain" / catalogue.get("damofd").converted_place
     place.parent.mkdir(parents=True)
-    stand_ins.write(place, stand_ins.make(manifest.get("flcm").layout(), 1), {})
+    stand_ins.write(place, stand_ins.make(catalogue.get("flcm").layout(), 1), {})
     assert row("damofd").status == "damaged"
     assert "missing: backbone." in row("damofd").reason
     assert "unexpected: cls_net." in row("damofd").reason
@@ -89,7 +90,7 @@ def test_folders_of_base_models(models):
 
 
 def test_a_folder_where_a_file_should_be(models):
-    (models / "facechain" / manifest.get("damofd").place).mkdir(parents=True)
+    (models / "facechain" / catalogue.get("damofd").place).mkdir(parents=True)
     assert row("damofd").status == "missing"
 
 

@@ -13,8 +13,10 @@ import torch
 
 from facechain_impl.errors import KeyMismatch, WeightsError
 from facechain_impl.networks.flcm import FLCM
+from facechain_impl.networks.published import Entry
 from facechain_impl.types import Origin
-from facechain_impl.weights import convert, files, headers, load, manifest, stand_ins
+from facechain_impl.weights import catalogue, convert, files, headers, load
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 from .conftest import container
 
@@ -43,7 +45,7 @@ def test_published_containers(published, prefix, legacy):
 
 
 def test_without_the_documented_container(published):
-    entry = manifest.get(NAME)
+    entry = catalogue.get(NAME)
     torch.save(container(entry)[entry.key], published(NAME))
     assert opened().keys() == expected().keys()
 
@@ -96,7 +98,7 @@ def test_optimiser_numbers_of_the_older_numpy(published):
 
 
 def test_training_leftovers_and_missing_counters(published):
-    entry = manifest.get(NAME).__class__("x", "X", "a/b", "v1", "x.pt", manifest.CARD, ("x",), network="flcm:FLCM", ignore=("criterion.",))
+    entry = Entry("x", "X", "a/b", "v1", "x.pt", catalogue.CARD, ("x",), network="flcm:FLCM", ignore=("criterion.",))
     tensors = expected() | {"criterion.empty_weight": torch.ones(3)}
     tensors = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     assert convert.state_dict(tensors, entry, Path("x.pt")).keys() == expected().keys()
@@ -107,14 +109,14 @@ def test_tags_are_kept(models):
 
 
 def _tagged(models) -> headers.Header:
-    entry = manifest.get("face_frombase_c4")
+    entry = catalogue.get("face_frombase_c4")
     path = models / entry.path
     torch.save({"one.weight": torch.ones(2, 2), "tags": ["a", "b"]}, path)
     return headers.read(convert.convert(entry, path))
 
 
 def test_shared_memory_is_separated(models):
-    entry = manifest.get("face_frombase_c4")
+    entry = catalogue.get("face_frombase_c4")
     path, whole = models / entry.path, torch.arange(6.0)
     torch.save({"a": whole, "b": whole, "c": whole.view(2, 3).T}, path)
     tensors = convert.headers.read(convert.convert(entry, path)).layout

@@ -7,7 +7,7 @@ import torch
 
 from facechain_impl.errors import WeightsError
 from facechain_impl.types import Origin
-from facechain_impl.weights import cli, download, files, load, manifest
+from facechain_impl.weights import catalogue, cli, download, files, load
 
 from .conftest import container
 
@@ -38,18 +38,18 @@ def test_only_safetensors_are_kept_of_a_pickle(hub, models, published):
 def test_all_networks_of_one_file_come_together(hub, models, published, monkeypatch):
     """Made up, as the published file with two networks is large."""
     path = published("flcm", hub.folder)
-    place = {name: getattr(manifest.get("flcm"), name) for name in ("repo", "revision", "path")}
+    place = {name: getattr(catalogue.get("flcm"), name) for name in ("repo", "revision", "path")}
     detector = changed("damofd", key="detector", **place)
-    torch.save(container(manifest.get("flcm")) | container(detector), path)
-    monkeypatch.setitem(manifest._BY_NAME, "damofd", detector)
-    monkeypatch.setattr(manifest, "ENTRIES", (manifest.get("flcm"), detector))
+    torch.save(container(catalogue.get("flcm")) | container(detector), path)
+    monkeypatch.setitem(catalogue._BY_NAME, "damofd", detector)
+    monkeypatch.setattr(catalogue, "ENTRIES", (catalogue.get("flcm"), detector))
     download.get("flcm", lambda line: None)
     assert sorted(left_over(models)) == ["damofd.safetensors", "flcm.safetensors"]
     assert load.find("damofd").origin is Origin.PUBLISHED
 
 
 def changed(name: str, **changes):
-    entry = manifest.get(name)
+    entry = catalogue.get(name)
     return type(entry)(**entry.__dict__ | changes)
 
 
@@ -90,7 +90,7 @@ def test_without_a_connection(hub, models, published):
     hub.broken = True
     with pytest.raises(WeightsError, match=r"damo/cv_ddsar.* could not be downloaded.*run the command again"):
         download.get("damofd", lambda line: None)
-    assert not (models / "facechain" / manifest.get("damofd").converted_place).exists()
+    assert not (models / "facechain" / catalogue.get("damofd").converted_place).exists()
 
 
 def test_a_file_that_vanished(hub, published):
@@ -108,7 +108,7 @@ def test_wrong_files_are_not_moved_into_place(hub, models, published, monkeypatc
         path.write_bytes(path.read_bytes()[:-3000])
     else:
         wrong = {"bytes": 7} if how == "other size" else {"sha256": "0123…4567"}
-        monkeypatch.setitem(manifest._BY_NAME, "flcm", changed("flcm", **wrong))
+        monkeypatch.setitem(catalogue._BY_NAME, "flcm", changed("flcm", **wrong))
     with pytest.raises(WeightsError):
         download.get("flcm", lambda line: None)
     assert "pytorch_model.pt" not in left_over(models)

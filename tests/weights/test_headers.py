@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from facechain_impl.errors import WeightsError
-from facechain_impl.weights import headers, stand_ins
+from facechain_impl.weights import headers
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 WRITERS = {
     "x.safetensors": lambda path: stand_ins.write(path, {"a": torch.ones(3, 2), "n": torch.tensor(1)}, {"facechain": "stand-in"}),

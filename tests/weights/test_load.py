@@ -12,7 +12,8 @@ import torch
 from facechain_impl.errors import KeyMismatch, MissingWeights, WeightsError
 from facechain_impl.networks.damofd import DamoFD
 from facechain_impl.types import Origin
-from facechain_impl.weights import convert, files, load, manifest, stand_ins
+from facechain_impl.weights import catalogue, convert, files, load
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_stand_in_then_published(stand_in, published):
 
 def test_a_stand_in_in_the_wrong_folder_stays_a_stand_in(models, stand_in):
     path = stand_in("damofd")
-    place = models / "facechain" / manifest.get("damofd").converted_place
+    place = models / "facechain" / catalogue.get("damofd").converted_place
     place.parent.mkdir(parents=True)
     os.replace(path, place)
     assert load.find("damofd").origin is Origin.STAND_IN
@@ -61,7 +62,7 @@ def test_networks_are_ready_to_run(published):
 
 
 def test_a_network_of_another_kind_under_the_right_name(models):
-    place = models / "facechain" / manifest.get("damofd").converted_place
+    place = models / "facechain" / catalogue.get("damofd").converted_place
     place.parent.mkdir(parents=True)
     stand_ins.write(place, {"conv.weight": torch.zeros(1)}, {})
     with pytest.raises(KeyMismatch, match=r"damofd\.safetensors is not Face detector DamoFD.* It holds 1 tensors: conv\.weight"):
@@ -69,7 +70,7 @@ def test_a_network_of_another_kind_under_the_right_name(models):
 
 
 def test_one_network_of_a_file_with_several(models):
-    entry = manifest.get("sadtalker_256")
+    entry = catalogue.get("sadtalker_256")
     part = entry.part("keypoints")
     place = models / "facechain" / entry.place
     place.parent.mkdir(parents=True)
@@ -85,7 +86,7 @@ def test_published_only_when_recorded_at_this_revision(published):
     assert load.find("fusion_alpha").origin is Origin.UNKNOWN
     files.write_record(path, files.sha256(path), "v0.9")
     assert load.find("fusion_alpha").origin is Origin.UNKNOWN
-    files.write_record(path, files.sha256(path), manifest.get("fusion_alpha").revision)
+    files.write_record(path, files.sha256(path), catalogue.get("fusion_alpha").revision)
     assert load.find("fusion_alpha").origin is Origin.PUBLISHED
     path.write_bytes(path.read_bytes() + b"\0")
     assert load.find("fusion_alpha").origin is Origin.UNKNOWN
@@ -99,12 +100,12 @@ def test_a_damaged_record_makes_the_origin_unknown(published):
 
 def test_documented_hashes(published, monkeypatch):
     """Of some files only both ends of the hash are documented."""
-    entry = manifest.get("flcm")
+    entry = catalogue.get("flcm")
     path = published("flcm")
     digest = files.sha256(path)
     for documented, origin in ((f"{digest[:8]}…{digest[-4:]}", Origin.PUBLISHED), (f"{digest[:8]}…0000x", Origin.UNKNOWN)):
-        monkeypatch.setitem(manifest._BY_NAME, "flcm", entry.__class__(**{**entry.__dict__, "sha256": documented}))
-        convert.convert(manifest.get("flcm"), path)
+        monkeypatch.setitem(catalogue._BY_NAME, "flcm", entry.__class__(**{**entry.__dict__, "sha256": documented}))
+        convert.convert(catalogue.get("flcm"), path)
         assert load.find("flcm").origin is origin
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facechain_impl.weights import headers
-from facechain_impl.weights.stand_in_controlnet import layout, write_controlnet
+from facechain_impl.weights.stand_ins.controlnet import layout, write_controlnet
 
 controlnet = pytest.importorskip("comfy.controlnet", reason="set COMFYUI_PATH to the folder of ComfyUI")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from ..networks.base import Layout
-from . import files
-from .convert import write
+from ...networks.base import Layout
+from .. import files
+from ..convert import write
 
 CHANNELS = 320
 CONTEXT = 768

@@ -8,7 +8,7 @@ import pytest
 
 from facechain_impl.errors import BadInput
 from facechain_impl.networks.base import Network
-from facechain_impl.weights import manifest
+from facechain_impl.weights import catalogue
 from facechain_impl.weights.download import siblings
 
 KEY_LISTS = {
@@ -19,13 +19,13 @@ KEY_LISTS = {
     "sadtalker_mapping_crop": "sadtalker/mapping70", "sadtalker_mapping_full": "sadtalker/mapping73", "sadtalker_fan": "sadtalker/fan",
     "sadtalker_retinaface": "sadtalker/retinaface", "parsenet": "sadtalker/parsenet",
 }  # fmt: skip
-OURS = [entry for entry in manifest.ENTRIES if entry.network or entry.parts]
+OURS = [entry for entry in catalogue.ENTRIES if entry.network or entry.parts]
 
 
 def test_names_and_places_are_unique():
-    assert max(Counter(entry.name for entry in manifest.ENTRIES).values()) == 1
-    for entry in manifest.ENTRIES:
-        others = [other for other in manifest.ENTRIES if (other.folder, other.place) == (entry.folder, entry.place)]
+    assert max(Counter(entry.name for entry in catalogue.ENTRIES).values()) == 1
+    for entry in catalogue.ENTRIES:
+        others = [other for other in catalogue.ENTRIES if (other.folder, other.place) == (entry.folder, entry.place)]
         assert others == siblings(entry), f"{entry.name} lies where another file lies"
 
 
@@ -45,13 +45,13 @@ def listed(shared, name: str) -> dict:
 
 @pytest.mark.parametrize("name", KEY_LISTS)
 def test_layouts_equal_the_published_key_lists(shared, name):
-    layout = manifest.get(name).layout()
+    layout = catalogue.get(name).layout()
     assert {key: (shape, str(dtype).removeprefix("torch.")) for key, (shape, dtype) in layout.items()} == listed(shared, KEY_LISTS[name])
 
 
 def test_fact_adapter_equals_the_published_key_lists(shared):
     """One list is of the projector, one of the narrowest of 16 sites; `ln` may be absent from the file."""
-    layout = manifest.get("fact_adapter_film").layout()
+    layout = catalogue.get("fact_adapter_film").layout()
     site = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor."
     for prefix, name in (("local_fac_prj.", "fact_projector"), (site, "fact_processor320")):
         part = {key.removeprefix(prefix): shape for key, (shape, _) in layout.items() if key.startswith(prefix)}
@@ -65,25 +65,25 @@ def test_every_network_has_a_key_list():
 
 def test_gfpgan_lies_where_the_host_looks_for_it():
     """The host recognises and runs it."""
-    entry = manifest.get("gfpgan")
+    entry = catalogue.get("gfpgan")
     assert (entry.folder, str(entry.place), entry.is_converted) == ("upscale_models", "GFPGANv1.4.pth", False)
 
 
 def test_unknown_names_get_the_nearest():
     with pytest.raises(BadInput, match="Did you mean damofd"):
-        manifest.get("damofdd")
+        catalogue.get("damofdd")
 
 
 def test_parts_of_a_file():
-    part = manifest.get("sadtalker_256.generator")
-    assert part.path == manifest.get("sadtalker_256").path
+    part = catalogue.get("sadtalker_256.generator")
+    assert part.path == catalogue.get("sadtalker_256").path
     assert all(key.startswith("generator.") for key in part.layout())
     with pytest.raises(BadInput, match="sadtalker_256 has no part 'voice'"):
-        manifest.get("sadtalker_256.voice")
+        catalogue.get("sadtalker_256.voice")
 
 
 def test_non_commercial_licences_are_flagged():
     """Those that the sources name, whatever a model card says."""
     names = ("m2fp", "rts", "fusion_bfm", "fusion_gpen1024", "fusion_arcface", "transface", "skin_unet", "openpose_body", "sadtalker_256")
-    assert all(manifest.get(name).licence.commercial is False for name in names)
-    assert "non-commercial use only" in manifest.get("m2fp").licence.text()
+    assert all(catalogue.get(name).licence.commercial is False for name in names)
+    assert "non-commercial use only" in catalogue.get("m2fp").licence.text()

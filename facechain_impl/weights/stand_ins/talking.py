@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ..networks.base import Layout, layout_of
-from ..networks.published import Entry
-from . import manifest
+from ...networks.base import Layout, layout_of
+from ...networks.published import Entry
+from .. import catalogue
 
 POINTS = 3
 AUDIO = (8, 16, 32, 64, 128)
@@ -35,7 +35,7 @@ NAMES = ("sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_
 def narrow_layout(entry: Entry) -> Layout:
     """Published key -> (shape, dtype) at the narrow sizes, for one of NAMES."""
     if entry.parts:
-        return {name: row for part in entry.parts for name, row in narrow_layout(manifest.get(f"{entry.name}.{part.name}")).items()}
+        return {name: row for part in entry.parts for name, row in narrow_layout(catalogue.get(f"{entry.name}.{part.name}")).items()}
     with torch.device("meta"):
         network = entry.network_class()(**SIZES[entry.network])
     return {entry.prefix + name: row for name, row in layout_of(network.state_dict()).items()}

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .. import __version__
-from ..errors import BadInput, FaceChainError, WeightsError
-from ..host import folders
-from ..networks.base import Layout, layout_of
-from ..networks.published import Entry
-from . import convert, download, files, headers, load, manifest, probes
+from ... import __version__
+from ...errors import BadInput, FaceChainError, WeightsError
+from ...host import folders
+from ...networks.base import Layout, layout_of
+from ...networks.published import Entry
+from .. import catalogue, convert, download, files, headers, load
+from . import probes
 from .questions import QUESTIONS, quoted
 
-SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample" / "eileen_collins.png"
+SAMPLE = Path(__file__).resolve().parents[3] / "assets" / "sample" / "eileen_collins.png"
 ALSO = ("style_id_photo", "style_inpaint")
 """Files that the host opens, whose tensors answer an open question."""
 
@@ -43,7 +44,7 @@ class Finding:
 
 def run(names: list[str], report: str, picture: str | None, say: Callable[[str], None]) -> int:
     """Verify the named files, or all that the pack runs, and write `report`. Returns 1 when something is not as expected."""
-    entries = [manifest.get(name) for name in names] or [one for one in manifest.ENTRIES if one.needed_by or one.name in ALSO]
+    entries = [catalogue.get(name) for name in names] or [one for one in catalogue.ENTRIES if one.needed_by or one.name in ALSO]
     pixels = read_picture(Path(picture) if picture else SAMPLE)
     findings = []
     for entry in entries:

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..networks.base import Layout
-from ..networks.fact import SITES
-from ..networks.published import COUNTER, Entry
-from . import files, manifest, stand_in_talking
-from .convert import Tensors, write
+from ...networks.base import Layout
+from ...networks.fact import SITES
+from ...networks.published import COUNTER, Entry
+from .. import catalogue, files
+from ..convert import Tensors, write
+from . import talking as stand_in_talking
 
 GAIN = 1.4
 TAGS = 9176
@@ -53,7 +54,7 @@ SHIFTS = (
 
 def write_stand_in(name: str, folder: Path, seed: int = 1) -> Path:
     """The stand-in of the manifest's `name` in `folder`, where `load.find` looks for it. ONNX ones need the onnx package."""
-    entry = manifest.get(name)
+    entry = catalogue.get(name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / files.stand_in_name(entry)
     if path.suffix == ".safetensors":

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ..errors import WeightsError
-from . import download, files, manifest
+from ...errors import WeightsError
+from .. import catalogue, download, files
 
 LONGEST = 4000
 CODE, SETTINGS = "*.py", "configuration.json"
-SKIN, FUSION = manifest.SKIN_REPO["repo"], manifest.FUSION_REPO["repo"]
+SKIN, FUSION = catalogue.SKIN_REPO["repo"], catalogue.FUSION_REPO["repo"]
 MAJIC = "MAILAND/majicmixRealistic_v6"
 
 
@@ -79,7 +79,7 @@ QUESTIONS = (
     ),
     Question(
         "FACT: are ln.* in the file, in which precision, and are all alphas different from zero? See tensors and run of the adapters.",
-        ((manifest.FACT_REPO["repo"], "v1.0.0"),),
+        ((catalogue.FACT_REPO["repo"], "v1.0.0"),),
     ),
     Question(
         "Common face LoRA: how are its keys named? See the tensors of face_frombase_c4.",
@@ -95,10 +95,10 @@ QUESTIONS = (
     ),
     Question(
         "Which scheduler do the base models name?",
-        ((manifest.PORTRAIT_REPO, "v2.0"), (MAJIC, "v1.0.0")), ("*/scheduler_config.json", "*/model_index.json"),
+        ((catalogue.PORTRAIT_REPO, "v2.0"), (MAJIC, "v1.0.0")), ("*/scheduler_config.json", "*/model_index.json"),
     ),
     Question(
         "Where do the base models lie now?",
-        ((manifest.PORTRAIT_REPO, "v2.0"), (manifest.PORTRAIT_REPO, "v4.0"), (MAJIC, "v1.0.0")),
+        ((catalogue.PORTRAIT_REPO, "v2.0"), (catalogue.PORTRAIT_REPO, "v4.0"), (MAJIC, "v1.0.0")),
     ),
 )  # fmt: skip

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from facechain_impl.types import Origin
-from facechain_impl.weights import cli, files, load, manifest, probes, verify
-from facechain_impl.weights.questions import QUESTIONS
+from facechain_impl.weights import catalogue, cli, files, load
+from facechain_impl.weights.verify import probes
+from facechain_impl.weights.verify import report as verify
+from facechain_impl.weights.verify.questions import QUESTIONS
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_differences_are_named_and_tensors_listed(hub, published, report):
     assert status == 1
     assert "1 unexpected: extra.weight" in said
     assert "    extra.weight  [3]  float32" in text
-    assert not (files.target(manifest.get("flcm"))).exists()
+    assert not (files.target(catalogue.get("flcm"))).exists()
 
 
 def test_what_cannot_be_had_does_not_stop_the_rest(hub, published, report):
@@ -76,7 +78,7 @@ def test_what_cannot_be_had_does_not_stop_the_rest(hub, published, report):
 
 
 def test_outputs_that_are_not_finite(monkeypatch):
-    finding = verify.Finding(manifest.get("damofd"))
+    finding = verify.Finding(catalogue.get("damofd"))
     verify._note_run(finding, "damofd", [probes.describe(torch.tensor([1.0, float("nan")]))])
     assert finding.problems == ["damofd gives numbers that are not finite"]
 
@@ -98,6 +100,6 @@ def test_every_open_question_of_the_specification_is_asked():
 
 
 def test_every_network_has_a_probe():
-    networks = {entry.name for entry in manifest.ENTRIES if entry.network}
-    parts = {f"{entry.name}.{part.name}" for entry in manifest.ENTRIES for part in entry.parts}
+    networks = {entry.name for entry in catalogue.ENTRIES if entry.network}
+    parts = {f"{entry.name}.{part.name}" for entry in catalogue.ENTRIES for part in entry.parts}
     assert set(probes.PROBES) == networks | parts

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from ..host import checkpoints
-from . import files
-from .convert import Tensors, write
+from ...host import checkpoints
+from .. import files
+from ..convert import Tensors, write
 
 FILE_NAME = "stand-in-random-sd15.safetensors"
 SMALL = {"multipliers": (1, 2), "blocks": 1, "transformers": (1, 1)}

@@ -9,7 +9,8 @@ import torch
 
 from facechain_impl.networks.base import layout_of
 from facechain_impl.types import Origin
-from facechain_impl.weights import headers, load, manifest, stand_ins
+from facechain_impl.weights import catalogue, headers, load
+from facechain_impl.weights.stand_ins import networks as stand_ins
 
 SMALL = ("damofd", "flcm", "fairface", "skin_detection", "parsenet")
 
@@ -23,10 +24,10 @@ def folder(models):
 def test_layouts_and_marks(folder, name):
     path = stand_ins.write_stand_in(name, folder)
     header = headers.read(path)
-    assert header.layout == manifest.get(name).layout()
+    assert header.layout == catalogue.get(name).layout()
     assert header.metadata["facechain"] == "stand-in"
     assert load.find(name).origin is Origin.STAND_IN
-    assert isinstance(load.network(load.find(name)), manifest.get(name).network_class())
+    assert isinstance(load.network(load.find(name)), catalogue.get(name).network_class())
 
 
 @pytest.mark.parametrize("name", stand_ins.OTHER_FILES)
@@ -36,7 +37,7 @@ def test_files_without_tensors(folder, name):
 
 
 def test_numbers_depend_on_the_seed_alone():
-    layout = manifest.get("flcm").layout()
+    layout = catalogue.get("flcm").layout()
     first, again, other = stand_ins.make(layout, 1), stand_ins.make(dict(reversed(layout.items())), 1), stand_ins.make(layout, 2)
     assert all(torch.equal(first[name], again[name]) for name in layout)
     weight = "rp_net.binary_cls.weight"
@@ -69,7 +70,7 @@ INPUTS = {"damofd": (1, 3, 320, 320), "flcm": (2, 3, 120, 120), "fairface": (2, 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_outputs_are_ordinary_numbers(name):
-    network = manifest.get(name).network_class().from_state_dict(stand_ins.make(manifest.get(name).layout(), 1))
+    network = catalogue.get(name).network_class().from_state_dict(stand_ins.make(catalogue.get(name).layout(), 1))
     scale = 255 if name == "flcm" else 1
     outputs = network(torch.rand(INPUTS[name], generator=torch.Generator().manual_seed(1)) * scale)
     for tensor in flat(outputs):

@@ -1,0 +1,1 @@
+"""First contact with the published files: probes, open questions, one report."""
