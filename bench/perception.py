@@ -40,7 +40,6 @@ from facechain_impl.perception import (  # noqa: E402
     landmark_confidence,
     models,
     parsing,
-    preparation,
     quality,
     recognition,
     retinaface,
@@ -49,6 +48,7 @@ from facechain_impl.perception import (  # noqa: E402
     tagging,
 )
 from facechain_impl.perception.detection import DamoFDDetector, Detector  # noqa: E402
+from facechain_impl.photos import prepare as preparation  # noqa: E402
 from facechain_impl.photos.load import read_photo  # noqa: E402
 from facechain_impl.photos.sources import SAMPLE, chosen_files  # noqa: E402
 from facechain_impl.portrait import fusion  # noqa: E402

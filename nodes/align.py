@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
-from ..facechain_impl.perception.preparation import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
+from ..facechain_impl.photos.prepare import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
 from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceLandmarks, io

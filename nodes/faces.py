@@ -7,9 +7,10 @@ import torch
 from ..facechain_impl.errors import BadInput, FaceNotFound
 from ..facechain_impl.geometry.pixels import check_all
 from ..facechain_impl.identity.ranking import open_ranker
-from ..facechain_impl.perception import cutting, picking
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, choose_detector
 from ..facechain_impl.perception.faces import find_faces
+from ..facechain_impl.photos import crop_and_stitch as cutting
+from ..facechain_impl.photos import pick as picking
 from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..facechain_impl.errors import BadInput
-from ..facechain_impl.identity import photo_study
+from ..facechain_impl.photos import study as photo_study
 from ..facechain_impl.types import Report
 from ._api import FaceChainFaces, io, ui
 from ._common import flatten_images, report_ui, single

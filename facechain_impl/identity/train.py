@@ -15,11 +15,12 @@ from .. import __version__
 from ..errors import BadInput, FaceChainError
 from ..host import live, lora, models
 from ..host.progress import Progress, check_interrupt
+from ..photos import study as photo_study
+from ..photos.study import Study
 from ..types import Faces, Person, Report
 from ..weights.files import model_stand_ins
-from . import persons, photo_study
+from . import persons
 from .persons import IfExists
-from .photo_study import Study
 from .train_adapters import Adapters, target_modules, tensors_for_file
 from .train_checkpoint import checkpointed
 from .train_data import LiveCaptions, TrainingSet, encode_captions, encode_photos

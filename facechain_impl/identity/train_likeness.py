@@ -12,8 +12,8 @@ from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face
 from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..photos.study import Study
 from .lora_files import Layer
-from .photo_study import Study
 from .train_adapters import Adapters
 from .train_previews import Preview
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from ..host.memory import Resident
-from .pictures import as_bytes
+from .batching import as_bytes
 
 SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

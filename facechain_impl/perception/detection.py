@@ -16,9 +16,9 @@ from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
 from ..types import Face, Origin, digest_of
+from .batching import together
 from .haar import HaarFaces
 from .models import open_network
-from .pictures import together
 
 BUILT_IN, DAMOFD, MEDIAPIPE = "Built-in", "DamoFD", "MediaPipe landmarks"
 CHOICES = (BUILT_IN, DAMOFD, MEDIAPIPE)

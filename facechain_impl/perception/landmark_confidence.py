@@ -12,7 +12,7 @@ import torch
 from ..errors import BadInput
 from ..host.memory import Resident
 from ..networks.flcm import SIDE
-from .pictures import as_bytes
+from .batching import as_bytes
 
 BATCH = 32
 

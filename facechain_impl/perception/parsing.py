@@ -14,7 +14,7 @@ from PIL import Image
 from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks.m2fp.parser import STRIDE
-from .pictures import as_bytes, batches, together
+from .batching import as_bytes, batches, together
 
 CLASSES = (
     "Background", "Hat", "Hair", "Gloves", "Sunglasses", "UpperClothes", "Dress", "Coat", "Socks", "Pants", "Torso-skin",

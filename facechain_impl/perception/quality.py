@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .pictures import run_session
+from .batching import run_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -12,8 +12,8 @@ from ..host.memory import Resident
 from ..host.progress import check_interrupt
 from ..networks.retinaface import anchors, decode_boxes, decode_points
 from ..types import Face, Origin
+from .batching import as_bytes, batches
 from .detection import Detector, nms
-from .pictures import as_bytes, batches
 
 MEAN = np.array([104, 117, 123], np.float32)
 LIMIT, REDUCED = 1500, 1000

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from ..errors import WeightsError
 from . import models
-from .pictures import as_bytes, require_input, together
+from .batching import as_bytes, require_input, together
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from .pictures import as_bytes, run_session
+from .batching import as_bytes, run_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

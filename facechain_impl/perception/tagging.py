@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..errors import WeightsError
 from ..host.memory import Resident
-from .pictures import as_bytes
+from .batching import as_bytes
 
 SIZE = 512
 BATCH = 4

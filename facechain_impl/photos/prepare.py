@@ -19,15 +19,15 @@ from ..geometry.masks import head_mask
 from ..geometry.pixels import check_all, on_white
 from ..host.memory import to_output
 from ..host.progress import Progress
+from ..perception.detection import Detector
+from ..perception.faces import MAIN_FACE_RATIO, find_faces, largest
+from ..perception.landmark_confidence import LandmarkConfidence
+from ..perception.models import open_network, open_session, require, stand_ins
+from ..perception.parsing import HumanParser
+from ..perception.retinaface import RetinaFace
+from ..perception.retouch import SkinRetouch, open_retouch
+from ..perception.rotation import PhotoRotation, turn
 from ..types import Face, Faces, NoFace, Picture, Report, digest_of
-from .detection import Detector
-from .faces import MAIN_FACE_RATIO, find_faces, largest
-from .landmark_confidence import LandmarkConfidence
-from .models import open_network, open_session, require, stand_ins
-from .parsing import HumanParser
-from .retinaface import RetinaFace
-from .retouch import SkinRetouch, open_retouch
-from .rotation import PhotoRotation, turn
 
 LOOK_AGAIN_SIDE = 1024
 CHUNK = 8

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound
-from facechain_impl.perception import picking
-from facechain_impl.perception.picking import Choice, pick
 from facechain_impl.perception.recognition import Embedding
+from facechain_impl.photos import pick as picking
+from facechain_impl.photos.pick import Choice, pick
 from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of
 
 # name: box, score

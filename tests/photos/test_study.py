@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-photo_study = pytest.importorskip("facechain_impl.identity.photo_study", reason="set COMFYUI_PATH")
+photo_study = pytest.importorskip("facechain_impl.photos.study", reason="set COMFYUI_PATH")
 from facechain_impl.errors import MissingWeights  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, Report, digest_of  # noqa: E402

@@ -12,10 +12,10 @@ from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
 from facechain_impl.geometry.affine import ARCFACE_112, invert, similarity, transform
 from facechain_impl.geometry.crop import UPRIGHT
 from facechain_impl.host import folders
-from facechain_impl.perception import preparation
 from facechain_impl.perception.detection import Detector
 from facechain_impl.perception.faces import find_faces
-from facechain_impl.perception.preparation import Networks, Preparation, Stages, fill
+from facechain_impl.photos import prepare as preparation
+from facechain_impl.photos.prepare import Networks, Preparation, Stages, fill
 from facechain_impl.types import Face, Faces, NoFace, Report, digest_of
 
 RED, GREEN = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from facechain_impl.perception.pictures import as_bytes, batches, together
+from facechain_impl.perception.batching import as_bytes, batches, together
 
 
 def test_groups_of_one_size_and_bounded():

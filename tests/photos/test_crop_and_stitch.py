@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound
-from facechain_impl.perception.cutting import boxes_of, cut_faces, put_back
+from facechain_impl.photos.crop_and_stitch import boxes_of, cut_faces, put_back
 from facechain_impl.types import Face, Faces, Picture, Report, digest_of
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..perception.recognition import FaceRecognition, embed_faces, similarity
 from ..types import Face, Faces, NoFace, Picture, Report
-from .recognition import FaceRecognition, embed_faces, similarity
 
 LEFT, RIGHT, TOP, LARGE, SURE, LIKE = (
     "Left to right", "Right to left", "Top to bottom", "Largest first", "Surest first", "Most like the reference",
