@@ -92,10 +92,10 @@ def run_pack(shape: str, size: int, steps: int) -> dict:
     import torch
 
     from facechain_impl.host import models
-    from facechain_impl.identity import train_settings
-    from facechain_impl.identity.train_adapters import Adapters, target_modules
-    from facechain_impl.identity.train_data import TrainingSet
-    from facechain_impl.identity.train_loop import Trainer
+    from facechain_impl.identity.training import settings as train_settings
+    from facechain_impl.identity.training.adapters import Adapters, target_modules
+    from facechain_impl.identity.training.dataset import TrainingSet
+    from facechain_impl.identity.training.trainer import Trainer
 
     model, (latents, text) = host_model(shape), inputs(size)
     settings = train_settings.from_preset("FaceChain", 1, {"steps": steps + 1, "learning_rate": RATE, "rank": RANK})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..facechain_impl.host import lora as lora_lists
-from ..facechain_impl.identity import lora_store, merge
+from ..facechain_impl.identity.lora import merge
+from ..facechain_impl.identity.lora import store as lora_store
 from ..facechain_impl.types import LoraEntry
 from ._api import FaceChainLora, FaceChainPerson, io
 from ._common import report_ui, single

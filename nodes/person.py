@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..facechain_impl.errors import BadInput
-from ..facechain_impl.identity import lora_files, persons
+from ..facechain_impl.identity import persons
+from ..facechain_impl.identity.lora import formats as lora_files
 from ..facechain_impl.identity.persons import IfExists
 from ..facechain_impl.types import Person, Report, replace
 from ._api import FaceChainPerson, io

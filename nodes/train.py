@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..facechain_impl.errors import BadInput
-from ..facechain_impl.identity import train, train_settings
 from ..facechain_impl.identity.persons import FileWatch, IfExists
-from ..facechain_impl.identity.train_likeness import LikenessPlan
-from ..facechain_impl.identity.train_previews import Preview
-from ..facechain_impl.identity.train_settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
+from ..facechain_impl.identity.training import settings as train_settings
+from ..facechain_impl.identity.training import train
+from ..facechain_impl.identity.training.likeness import LikenessPlan
+from ..facechain_impl.identity.training.previews import Preview
+from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, report_ui
 

@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import BadInput
 from ..host import folders
 from ..types import Person
-from . import lora_files
+from .lora import formats as lora_files
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import BadInput, FaceNotFound
 from ..host.sampling import Bar, Diffusion, Painter, Schedule
-from ..identity import merge
+from ..identity.lora import merge
 from ..types import Face, LoraEntry, NoFace, Person, Report
 from . import inpaint_geometry as geometry
 from . import people, prompts

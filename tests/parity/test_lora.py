@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.identity import lora_files
+from facechain_impl.identity.lora import formats as lora_files
 
 FIXTURES = ("lora",)
 

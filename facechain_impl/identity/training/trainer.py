@@ -7,12 +7,12 @@ import math
 
 import torch
 
-from ..errors import FaceChainError
-from ..host.models import Conditions, TrainingModel
-from . import train_optim
-from .train_adapters import Adapters
-from .train_data import Batch, TrainingSet, generator_for
-from .train_settings import TrainSettings
+from ...errors import FaceChainError
+from ...host.models import Conditions, TrainingModel
+from . import optimisers as train_optim
+from .adapters import Adapters
+from .dataset import Batch, TrainingSet, generator_for
+from .settings import TrainSettings
 
 
 class Trainer:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..errors import BadInput
-from ..host.models import Conditions, TrainingModel, encode_text, stored
-from ..host.progress import check_interrupt
-from . import train_crops
-from .train_settings import TrainSettings
+from ...errors import BadInput
+from ...host.models import Conditions, TrainingModel, encode_text, stored
+from ...host.progress import check_interrupt
+from . import crops as train_crops
+from .settings import TrainSettings
 
 
 def generator_for(*numbers: int) -> torch.Generator:

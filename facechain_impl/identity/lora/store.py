@@ -6,11 +6,13 @@ import json
 
 import torch
 
-from .. import __version__
-from ..errors import BadInput
-from ..host import lora
-from ..types import LoraEntry, Person, Report
-from . import lora_files, merge, persons
+from ... import __version__
+from ...errors import BadInput
+from ...host import lora
+from ...types import LoraEntry, Person, Report
+from .. import persons
+from . import formats as lora_files
+from . import merge
 
 
 def entry(file: str | None, tensors: dict[str, torch.Tensor] | None, person: Person | None, role: str, weight: float = 1.0) -> LoraEntry:

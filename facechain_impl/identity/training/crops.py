@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..errors import BadInput
-from .train_settings import Augmentation
+from ...errors import BadInput
+from .settings import Augmentation
 
 # Ranges of FaceChain's FaceCrop for a square crop whose face takes 0.35 / 1.15 of the side.
 _FACE_RATIO = (0.35, 0.45)

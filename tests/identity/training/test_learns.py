@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_PATH")
-from facechain_impl.identity import train_crops, train_settings  # noqa: E402
-from facechain_impl.identity.train_adapters import Adapters, target_modules  # noqa: E402
-from facechain_impl.identity.train_data import Batch, TrainingSet  # noqa: E402
-from facechain_impl.identity.train_loop import Trainer  # noqa: E402
-from facechain_impl.identity.train_settings import Augmentation, Targets  # noqa: E402
+from facechain_impl.identity.training import crops as train_crops  # noqa: E402
+from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
+from facechain_impl.identity.training.dataset import Batch, TrainingSet  # noqa: E402
+from facechain_impl.identity.training.settings import Augmentation, Targets  # noqa: E402
+from facechain_impl.identity.training.trainer import Trainer  # noqa: E402
 
-from .conftest import SmallVae, sd15_model  # noqa: E402
+from ..conftest import SmallVae, sd15_model  # noqa: E402
 
 BASE_STEPS, LORA_STEPS, VARIANTS, PAIRS, SIDE = 300, 150, 16, 64, 64
 

@@ -8,7 +8,7 @@ import importlib.util
 import torch
 from diffusers.optimization import get_scheduler
 
-from .train_settings import Optimiser, TrainSettings
+from .settings import Optimiser, TrainSettings
 
 
 def has_8bit() -> bool:

@@ -15,13 +15,13 @@ pytest.importorskip("comfy.utils", reason="set COMFYUI_PATH")
 import comfy.utils  # noqa: E402
 
 from facechain_impl.host import models  # noqa: E402
-from facechain_impl.identity import train_settings  # noqa: E402
-from facechain_impl.identity.train_adapters import Adapters, target_modules  # noqa: E402
-from facechain_impl.identity.train_data import TrainingSet  # noqa: E402
-from facechain_impl.identity.train_loop import Trainer  # noqa: E402
-from facechain_impl.identity.train_settings import Targets  # noqa: E402
+from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
+from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
+from facechain_impl.identity.training.settings import Targets  # noqa: E402
+from facechain_impl.identity.training.trainer import Trainer  # noqa: E402
 
-from .conftest import sd15_model, sdxl_model  # noqa: E402
+from ..conftest import sd15_model, sdxl_model  # noqa: E402
 
 LIMIT = 1e-4
 PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]

@@ -11,25 +11,25 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from .. import __version__
-from ..errors import BadInput, FaceChainError
-from ..host import live, lora, models
-from ..host.progress import Progress, check_interrupt
-from ..photos import study as photo_study
-from ..photos.study import Study
-from ..types import Faces, Person, Report
-from ..weights.files import model_stand_ins
-from . import persons
-from .persons import IfExists
-from .train_adapters import Adapters, target_modules, tensors_for_file
-from .train_checkpoint import checkpointed
-from .train_data import LiveCaptions, TrainingSet, encode_captions, encode_photos
-from .train_likeness import LikenessPlan, LikenessWatch, held_out
-from .train_loop import Trainer
-from .train_previews import Preview
-from .train_settings import Augmentation, IfState, Start, TrainSettings
-from .train_start import face_common
-from .train_state import StateStore, require_space, run_hash
+from ... import __version__
+from ...errors import BadInput, FaceChainError
+from ...host import live, lora, models
+from ...host.progress import Progress, check_interrupt
+from ...photos import study as photo_study
+from ...photos.study import Study
+from ...types import Faces, Person, Report
+from ...weights.files import model_stand_ins
+from .. import persons
+from ..persons import IfExists
+from .adapters import Adapters, target_modules, tensors_for_file
+from .checkpointing import checkpointed
+from .dataset import LiveCaptions, TrainingSet, encode_captions, encode_photos
+from .likeness import LikenessPlan, LikenessWatch, held_out
+from .previews import Preview
+from .settings import Augmentation, IfState, Start, TrainSettings
+from .start import face_common
+from .state import StateStore, require_space, run_hash
+from .trainer import Trainer
 
 # adapters, two moments and the gradient in float32; the state is written beside the old one
 _STATE_COPIES = 8

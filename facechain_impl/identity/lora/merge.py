@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..errors import BadInput
-from ..host import lora, models
-from ..types import LoraEntry, Report
-from ..weights.files import model_stand_ins
-from . import lora_files
+from ...errors import BadInput
+from ...host import lora, models
+from ...types import LoraEntry, Report
+from ...weights.files import model_stand_ins
+from . import formats as lora_files
 
 # A LoRA for another variant of a model shares most keys with it; a few extra ones are common in sound files.
 _UNKNOWN_SHARE = 0.1

@@ -10,11 +10,14 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from facechain_impl.errors import BadInput
 from facechain_impl.types import LoraEntry, Report
 
-merge = pytest.importorskip("facechain_impl.identity.merge", reason="set COMFYUI_PATH")
+merge = pytest.importorskip("facechain_impl.identity.lora.merge", reason="set COMFYUI_PATH")
 import comfy.sd  # noqa: E402
 
 from facechain_impl.host import lora  # noqa: E402
-from facechain_impl.identity import lora_files, lora_store, persons, train_adapters  # noqa: E402
+from facechain_impl.identity import persons  # noqa: E402
+from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
+from facechain_impl.identity.lora import store as lora_store  # noqa: E402
+from facechain_impl.identity.training import adapters  # noqa: E402
 from facechain_impl.types import Person  # noqa: E402
 
 
@@ -23,12 +26,12 @@ def made(model, clip=None, rank=4, seed=0, alpha=None) -> dict[str, torch.Tensor
     generator = torch.Generator().manual_seed(seed)
 
     def layers(module):
-        chosen = [name for name in train_adapters.target_modules(module, train_adapters.Targets.ATTENTION)]
+        chosen = [name for name in adapters.target_modules(module, adapters.Targets.ATTENTION)]
         return {name: random_layer(module.get_submodule(name).weight, rank, alpha, generator) for name in chosen}
 
-    tensors = train_adapters.tensors_for_file(layers(model.model.diffusion_model), lora.file_names(model), lora.MODEL_PREFIX)
+    tensors = adapters.tensors_for_file(layers(model.model.diffusion_model), lora.file_names(model), lora.MODEL_PREFIX)
     if clip is not None:
-        tensors |= train_adapters.tensors_for_file(layers(clip.cond_stage_model), lora.text_file_names(clip))
+        tensors |= adapters.tensors_for_file(layers(clip.cond_stage_model), lora.text_file_names(clip))
     return tensors
 
 
@@ -137,7 +140,7 @@ def test_other_kinds_go_through_the_host(sd15, kind):
 
 def test_one_file_loads_in_diffusers_and_peft(sd15, tmp_path):
     """diffusers' own loader takes the trainer's file, and its UNet then gives what the host's gives."""
-    from .test_train_parity import copy_weights, reference_sd15
+    from ..training.test_parity import copy_weights, reference_sd15
 
     tensors = made(sd15.model, alpha=2.0)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")

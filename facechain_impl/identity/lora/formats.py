@@ -19,7 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ..errors import BadInput, FaceChainError, WeightsError
+from ...errors import BadInput, FaceChainError, WeightsError
 
 # suffix -> kohya's suffix; the longer ones come first
 _SUFFIXES = {

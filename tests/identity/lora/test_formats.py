@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput, FaceChainError, WeightsError
-from facechain_impl.identity import lora_files
+from facechain_impl.identity.lora import formats as lora_files
 
 SITE = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
 KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"

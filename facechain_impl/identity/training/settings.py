@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
-from ..errors import BadInput
+from ...errors import BadInput
 
 
 class Augmentation(str, Enum):

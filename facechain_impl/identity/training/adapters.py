@@ -8,9 +8,9 @@ import peft
 import torch
 from peft.tuners.lora import LoraLayer
 
-from ..errors import BadInput
-from .lora_files import Layer
-from .train_settings import Targets
+from ...errors import BadInput
+from ..lora.formats import Layer
+from .settings import Targets
 
 _ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
 _MLP = re.compile(r"(^|\.)\w*(ff|mlp|feed_forward)(\.|$)")

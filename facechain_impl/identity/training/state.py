@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from ..errors import FaceChainError
-from ..host import folders
-from ..types import digest_of
-from .lora_files import is_disk_full
-from .train_settings import TrainSettings
+from ...errors import FaceChainError
+from ...host import folders
+from ...types import digest_of
+from ..lora.formats import is_disk_full
+from .settings import TrainSettings
 
 _FORMAT = 1
 # Saving cadence and where the work was done do not change the weights that come out.

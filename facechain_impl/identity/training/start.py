@@ -6,12 +6,12 @@ import re
 
 import torch
 
-from ..errors import BadInput
-from ..types import Origin
-from ..weights import load as weights
-from . import lora_files
-from .lora_files import Layer
-from .train_settings import Start
+from ...errors import BadInput
+from ...types import Origin
+from ...weights import load as weights
+from ..lora import formats as lora_files
+from ..lora.formats import Layer
+from .settings import Start
 
 # Order in which diffusers numbers the attention layers of a UNet.
 _SIDES = {"down": 0, "up": 1, "mid": 2}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-train = pytest.importorskip("facechain_impl.identity.train", reason="set COMFYUI_PATH")
+train = pytest.importorskip("facechain_impl.identity.training.train", reason="set COMFYUI_PATH")
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
-from facechain_impl.identity import train_likeness  # noqa: E402
-from facechain_impl.identity.lora_files import Layer  # noqa: E402
-from facechain_impl.identity.train_data import Batch  # noqa: E402
-from facechain_impl.identity.train_likeness import LikenessPlan, LikenessWatch, held_out  # noqa: E402
-from facechain_impl.identity.train_previews import Preview  # noqa: E402
+from facechain_impl.identity.lora.formats import Layer  # noqa: E402
+from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
+from facechain_impl.identity.training.dataset import Batch  # noqa: E402
+from facechain_impl.identity.training.likeness import LikenessPlan, LikenessWatch, held_out  # noqa: E402
+from facechain_impl.identity.training.previews import Preview  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from ..host import models as host_models
-from ..perception import models
-from ..perception.detection import BUILT_IN
-from ..perception.faces import find_faces, main_face
-from ..perception.recognition import FaceRecognition, embed_faces, similarity
-from ..photos.study import Study
-from .lora_files import Layer
-from .train_adapters import Adapters
-from .train_previews import Preview
+from ...host import models as host_models
+from ...perception import models
+from ...perception.detection import BUILT_IN
+from ...perception.faces import find_faces, main_face
+from ...perception.recognition import FaceRecognition, embed_faces, similarity
+from ...photos.study import Study
+from ..lora.formats import Layer
+from .adapters import Adapters
+from .previews import Preview
 
 # From four photos on, one in five is kept from the training to be compared with.
 _FEW, _SHARE = 3, 5

@@ -10,10 +10,10 @@ import comfy.sd  # noqa: E402
 
 from facechain_impl.host import lora  # noqa: E402
 from facechain_impl.host.objective import Objective  # noqa: E402
-from facechain_impl.identity import train  # noqa: E402
-from facechain_impl.identity.train_adapters import target_modules  # noqa: E402
-from facechain_impl.identity.train_previews import Preview  # noqa: E402
-from facechain_impl.identity.train_settings import Targets  # noqa: E402
+from facechain_impl.identity.training import train  # noqa: E402
+from facechain_impl.identity.training.adapters import target_modules  # noqa: E402
+from facechain_impl.identity.training.previews import Preview  # noqa: E402
+from facechain_impl.identity.training.settings import Targets  # noqa: E402
 
 from .test_train import order, weights  # noqa: E402
 

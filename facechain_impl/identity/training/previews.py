@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..host import models
+from ...host import models
 
 
 @dataclass(frozen=True)

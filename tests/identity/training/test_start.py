@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-train_start = pytest.importorskip("facechain_impl.identity.train_start", reason="set COMFYUI_PATH")
+train_start = pytest.importorskip("facechain_impl.identity.training.start", reason="set COMFYUI_PATH")
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.host import lora  # noqa: E402
-from facechain_impl.identity import train  # noqa: E402
-from facechain_impl.identity.train_adapters import Adapters, target_modules  # noqa: E402
-from facechain_impl.identity.train_settings import Start, Targets  # noqa: E402
+from facechain_impl.identity.training import train  # noqa: E402
+from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
+from facechain_impl.identity.training.settings import Start, Targets  # noqa: E402
 from facechain_impl.types import Origin  # noqa: E402
 
-from .conftest import sd15_model  # noqa: E402
+from ..conftest import sd15_model  # noqa: E402
 from .test_train import order  # noqa: E402
 
 SITES = [

@@ -13,10 +13,12 @@ import torch
 from facechain_impl.errors import BadInput, FaceChainError
 
 persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COMFYUI_PATH")
-train = pytest.importorskip("facechain_impl.identity.train")
+train = pytest.importorskip("facechain_impl.identity.training.train")
 from facechain_impl.host import live, lora, models  # noqa: E402
-from facechain_impl.identity import lora_files, train_settings, train_state  # noqa: E402
-from facechain_impl.identity.train_settings import Augmentation, IfState, Optimiser, Precision, Start  # noqa: E402
+from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
+from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training import state as train_state  # noqa: E402
+from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start  # noqa: E402
 
 SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "learning_rate": 1e-3}
 

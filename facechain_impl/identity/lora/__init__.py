@@ -1,0 +1,1 @@
+"""LoRA files: formats, merging, and where they are kept."""

@@ -1,0 +1,1 @@
+"""The training of a face LoRA on the host's own model objects."""
