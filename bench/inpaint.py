@@ -29,10 +29,10 @@ import psutil  # noqa: E402
 
 from facechain_impl.host.sampling import Diffusion, Schedule  # noqa: E402
 from facechain_impl.perception.detection import Detector  # noqa: E402
-from facechain_impl.portrait import group_inpaint  # noqa: E402
-from facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Template, Words  # noqa: E402
-from facechain_impl.portrait.inpaint_targets import GivenMasks, Sight  # noqa: E402
-from facechain_impl.portrait.two_stage import Nets, Settings  # noqa: E402
+from facechain_impl.portrait.inpaint import group  # noqa: E402
+from facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Template, Words  # noqa: E402
+from facechain_impl.portrait.inpaint.targets import GivenMasks, Sight  # noqa: E402
+from facechain_impl.portrait.inpaint.two_stage import Nets, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
 from facechain_impl.weights.stand_ins.checkpoint import write_checkpoint  # noqa: E402
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet  # noqa: E402
@@ -105,7 +105,7 @@ def watched(cost: Cost):
 
 
 def measure(base: Diffusion, nets: Nets, picture: Template, options: argparse.Namespace, batch: int) -> Cost:
-    cost, paste = Cost(), group_inpaint.paste
+    cost, paste = Cost(), group.paste
 
     def timed_paste(canvas, work):
         start = clock()
@@ -115,14 +115,14 @@ def measure(base: Diffusion, nets: Nets, picture: Template, options: argparse.Na
     settings = Settings(size=options.size, batch=batch)
     words = Words("in a garden", "blurry")
     inpaint = GroupInpaint(base, nets, Sight(Centre()), Cast([]), words, settings, Schedule(options.steps))
-    group_inpaint.paste = timed_paste
+    group.paste = timed_paste
     try:
         with watched(cost):
             start = clock()
             inpaint.run(picture, Choice(which="all"), 1, 1, NoFace.STOP)
             cost.seconds = clock() - start
     finally:
-        group_inpaint.paste = paste
+        group.paste = paste
     return cost
 
 

@@ -51,7 +51,7 @@ from facechain_impl.perception.detection import DamoFDDetector, Detector  # noqa
 from facechain_impl.photos import prepare as preparation  # noqa: E402
 from facechain_impl.photos.load import read_photo  # noqa: E402
 from facechain_impl.photos.sources import SAMPLE, chosen_files  # noqa: E402
-from facechain_impl.portrait import fusion  # noqa: E402
+from facechain_impl.portrait.fusion import face_fusion as fusion  # noqa: E402
 from facechain_impl.types import Face, NoFace, Origin  # noqa: E402
 from facechain_impl.weights import catalogue, load  # noqa: E402
 from facechain_impl.weights.stand_ins import networks as stand_ins  # noqa: E402

@@ -7,8 +7,8 @@ import torch
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
-from ..facechain_impl.portrait import fusion
-from ..facechain_impl.portrait.fusion_faces import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
+from ..facechain_impl.portrait.fusion import face_fusion as fusion
+from ..facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
 from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, io

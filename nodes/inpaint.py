@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, Schedule
-from ..facechain_impl.portrait import fusion, prompts
-from ..facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Words
-from ..facechain_impl.portrait.inpaint_inputs import DETECTORS, Looking, Material, find_known, open_detector_only, open_looking
+from ..facechain_impl.portrait import prompts
+from ..facechain_impl.portrait.fusion import face_fusion as fusion
+from ..facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Words
+from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, Looking, Material, find_known, open_detector_only, open_looking
+from ..facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
-from ..facechain_impl.portrait.two_stage import Nets, Settings
 from ..facechain_impl.types import NoFace
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io

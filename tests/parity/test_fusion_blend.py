@@ -10,8 +10,8 @@ import torch
 
 from facechain_impl.geometry.affine import fusion256, invert, warp
 from facechain_impl.networks.bfm import JAW, FaceShape
-from facechain_impl.portrait import fusion_paste
-from facechain_impl.portrait.fusion import FaceFusion
+from facechain_impl.portrait.fusion import pasting
+from facechain_impl.portrait.fusion.face_fusion import FaceFusion
 
 from .harness import Ready
 
@@ -44,7 +44,7 @@ def test_mask(case, alpha):
 
 
 def test_enhancement_mask(case):
-    mask = fusion_paste.enhancement_mask(512)
+    mask = pasting.enhancement_mask(512)
     case.compare("enhance_mask_row256", mask[256], max=1e-5)
     case.compare("enhance_mask_diag", mask.diagonal(), max=1e-5)
 

@@ -27,7 +27,7 @@ from facechain_impl.perception.retinaface import RetinaFace
 from facechain_impl.perception.retouch import BlemishRemoval, SkinRetouch
 from facechain_impl.perception.rotation import PhotoRotation
 from facechain_impl.perception.tagging import Tagger
-from facechain_impl.portrait.fusion import FaceFusion
+from facechain_impl.portrait.fusion.face_fusion import FaceFusion
 from facechain_impl.types import Origin, digest_of
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from facechain_impl.host.sampling import Diffusion, Painter, Schedule
 from facechain_impl.perception.detection import Detector
-from facechain_impl.portrait import group_inpaint
-from facechain_impl.portrait.group_inpaint import Cast, Choice, GroupInpaint, Template, Words
-from facechain_impl.portrait.inpaint_targets import GivenMasks, Sight
-from facechain_impl.portrait.two_stage import Nets, Settings
+from facechain_impl.portrait.inpaint import group
+from facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Template, Words
+from facechain_impl.portrait.inpaint.targets import GivenMasks, Sight
+from facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from facechain_impl.types import Face, NoFace, Person
 
 SIZE = 128
@@ -179,10 +179,10 @@ def person(name, embedding=None):
 @pytest.fixture
 def studio(monkeypatch) -> Studio:
     studio = Studio()
-    monkeypatch.setattr(group_inpaint, "Painter", studio.painter)
+    monkeypatch.setattr(group, "Painter", studio.painter)
 
     def with_person(base, person, strength):
         return Diffusion(SimpleNamespace(name=person.name, model=base.model.model), base.clip, base.vae)
 
-    monkeypatch.setattr(group_inpaint, "with_person", with_person)
+    monkeypatch.setattr(group, "with_person", with_person)
     return studio

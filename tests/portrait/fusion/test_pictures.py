@@ -8,10 +8,10 @@ import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
 from facechain_impl.networks.bfm import JAW, FaceShape
-from facechain_impl.portrait import fusion as fusion_module
-from facechain_impl.portrait import fusion_faces
-from facechain_impl.portrait.fusion import FaceFusion, Target
-from facechain_impl.portrait.fusion_faces import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
+from facechain_impl.portrait.fusion import face_fusion as fusion_module
+from facechain_impl.portrait.fusion import pictures
+from facechain_impl.portrait.fusion.face_fusion import FaceFusion, Target
+from facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
 from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of
 
 FACE = np.array([[-12.0, -12.0], [12.0, -12.0], [0.0, 2.0], [-10.0, 14.0], [10.0, 14.0]])
@@ -221,6 +221,6 @@ def test_the_progress_counts_every_face_twice_with_enhancement(run, monkeypatch)
         def step(self):
             totals[-1][1] += 1
 
-    monkeypatch.setattr(fusion_faces, "Progress", Bar)
+    monkeypatch.setattr(pictures, "Progress", Bar)
     run([(picture(), PLACES)], [(picture(seed=1), [(150, 100)])], Choice(Which.ALL), enhance=True)
     assert totals == [[6, 6]]

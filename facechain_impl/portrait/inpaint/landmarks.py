@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import BadInput
-from ..geometry import affine
-from ..host import pose_drawing
-from ..perception import landmarks98
-from ..perception.detection import Detector, from_landmarks
-from ..types import Face
+from ...errors import BadInput
+from ...geometry import affine
+from ...host import pose_drawing
+from ...perception import landmarks98
+from ...perception.detection import Detector, from_landmarks
+from ...types import Face
 
 POINTS = 70
 CANVAS = 512

@@ -8,7 +8,7 @@ import torch
 
 from facechain_impl.errors import BadInput
 from facechain_impl.host import pose_drawing
-from facechain_impl.portrait import landmarks
+from facechain_impl.portrait.inpaint import landmarks
 from facechain_impl.types import Face
 
 # x to the right and y up of MediaPipe's canonical face (mediapipe, canonical_face_model.obj, Apache-2.0)

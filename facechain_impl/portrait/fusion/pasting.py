@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import WeightsError
-from ..geometry.affine import invert, square, transform, warp
+from ...errors import WeightsError
+from ...geometry.affine import invert, square, transform, warp
 
 ALPHA_SIZE = 256
 ENHANCE_SIZE = 1024

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound
-from facechain_impl.portrait.group_inpaint import Choice
-from facechain_impl.portrait.inpaint_geometry import face_square
-from facechain_impl.portrait.inpaint_masks import paste_mask
-from facechain_impl.portrait.inpaint_targets import GivenMasks, Pose
+from facechain_impl.portrait.inpaint.geometry import face_square
+from facechain_impl.portrait.inpaint.group import Choice
+from facechain_impl.portrait.inpaint.masks import paste_mask
+from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import NoFace
 
-from .conftest import face_at, person, template
+from ..conftest import face_at, person, template
 
 THREE = [face_at(20, 60, 40), face_at(130, 70, 50), face_at(250, 90, 45)]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry import affine
+from ...geometry import affine
 
 FACE_RATIO = 0.45
 GENERATED_GROWTH = 1.5

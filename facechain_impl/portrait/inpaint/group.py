@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..errors import BadInput, FaceNotFound
-from ..host.sampling import Bar, Diffusion, Painter, Schedule
-from ..identity.lora import merge
-from ..types import Face, LoraEntry, NoFace, Person, Report
-from . import inpaint_geometry as geometry
-from . import people, prompts
-from .fusion import FaceFusion
-from .inpaint_masks import paste_mask
-from .inpaint_targets import GivenMasks, Pose, Sight, Target, prepare
+from ...errors import BadInput, FaceNotFound
+from ...host.sampling import Bar, Diffusion, Painter, Schedule
+from ...identity.lora import merge
+from ...types import Face, LoraEntry, NoFace, Person, Report
+from .. import people, prompts
+from ..fusion.face_fusion import FaceFusion
+from . import geometry
+from .masks import paste_mask
+from .targets import GivenMasks, Pose, Sight, Target, prepare
 from .two_stage import Likeness, Nets, Settings, TwoStage, Work, steps_of
 
 SEED_STRIDE = 1009

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from facechain_impl.geometry import affine
-from facechain_impl.portrait import inpaint_geometry as geometry
-from facechain_impl.portrait.inpaint_geometry import Square
+from facechain_impl.portrait.inpaint import geometry
+from facechain_impl.portrait.inpaint.geometry import Square
 
 # box -> middle and half side, worked out by hand: longer side / 0.45 / 2, everything cut to whole pixels
 SQUARES = [

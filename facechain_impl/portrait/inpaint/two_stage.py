@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..geometry import affine
-from ..host.sampling import Control, Painter, Schedule, Start, Text
-from ..types import Face
-from . import fusion_paste
-from . import inpaint_geometry as geometry
-from . import inpaint_masks as masks
-from .fusion import FaceFusion, User
-from .fusion import Target as FusionTarget
-from .inpaint_targets import Regions, Sight, Target
+from ...geometry import affine
+from ...host.sampling import Control, Painter, Schedule, Start, Text
+from ...types import Face
+from ..fusion import pasting
+from ..fusion.face_fusion import FaceFusion, User
+from ..fusion.face_fusion import Target as FusionTarget
+from . import geometry, masks
 from .landmarks import face_control, five_of
+from .targets import Regions, Sight, Target
 
 STAGE_STRIDE = 1_000_003
 
@@ -212,7 +211,7 @@ class TwoStage:
         """The person's own face fused into `images`, inside the grown face masks."""
         targets = [FusionTarget(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
         fused = self._likeness.fusion.replace(images, targets, self._likeness.user, self._settings.enhance)
-        return [fusion_paste.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
+        return [pasting.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
 def steps_of(count: int, given: bool, settings: Settings, schedule: Schedule) -> int:

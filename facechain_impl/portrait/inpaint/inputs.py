@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..errors import BadInput, MissingWeights
-from ..geometry import pixels
-from ..perception import landmarks98, models
-from ..perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
-from ..perception.faces import find_faces
-from ..perception.parsing import HumanParser
-from ..perception.recognition import FaceRecognition, embed_faces
-from ..types import Face, Faces, Person
-from . import fusion
-from .group_inpaint import Template
-from .inpaint_targets import GivenMasks, Pose, Sight
+from ...errors import BadInput, MissingWeights
+from ...geometry import pixels
+from ...perception import landmarks98, models
+from ...perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
+from ...perception.faces import find_faces
+from ...perception.parsing import HumanParser
+from ...perception.recognition import FaceRecognition, embed_faces
+from ...types import Face, Faces, Person
+from ..fusion import face_fusion as fusion
+from ..people import Assign, left_to_right
+from .group import Template
 from .landmarks import Landmarker, Landmarks98, MediaPipe, MeshDetector
-from .people import Assign, left_to_right
+from .targets import GivenMasks, Pose, Sight
 
 MESH = "MediaPipe"
 DETECTORS = (BUILT_IN, DAMOFD, MESH)

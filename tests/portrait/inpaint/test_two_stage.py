@@ -9,14 +9,12 @@ import pytest
 import torch
 
 from facechain_impl.geometry import affine
-from facechain_impl.portrait import inpaint_geometry as geometry
-from facechain_impl.portrait import inpaint_masks as masks
-from facechain_impl.portrait import landmarks
-from facechain_impl.portrait.group_inpaint import Choice
-from facechain_impl.portrait.inpaint_targets import GivenMasks, Pose, prepare
+from facechain_impl.portrait.inpaint import geometry, landmarks, masks
+from facechain_impl.portrait.inpaint.group import Choice
+from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose, prepare
 from facechain_impl.types import Person
 
-from .conftest import SIZE, centre_face, face_at, marked, template
+from ..conftest import SIZE, centre_face, face_at, marked, template
 
 FACE = face_at(130, 70, 58)
 

@@ -8,13 +8,14 @@ from enum import Enum
 
 import torch
 
-from ..errors import BadInput, FaceNotFound
-from ..geometry import pixels
-from ..host.progress import Progress
-from ..perception.faces import find_faces, largest
-from ..types import Face, Faces, NoFace, Report
-from . import fusion, fusion_paste
-from .people import left_to_right
+from ...errors import BadInput, FaceNotFound
+from ...geometry import pixels
+from ...host.progress import Progress
+from ...perception.faces import find_faces, largest
+from ...types import Face, Faces, NoFace, Report
+from ..people import left_to_right
+from . import face_fusion as fusion
+from . import pasting
 
 
 class Which(str, Enum):
@@ -91,8 +92,8 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
     _check_policy(plan, names, settings.no_face)
     results = _replace(inputs, owners, plan, settings.enhance) if plan.targets else list(inputs.pictures)
     for index in plan.faces if masks else ():
-        mask = fusion_paste.soft_edge(masks[index % len(masks)], settings.edge)
-        results[index] = fusion_paste.within(mask, results[index], inputs.pictures[index])
+        mask = pasting.soft_edge(masks[index % len(masks)], settings.edge)
+        results[index] = pasting.within(mask, results[index], inputs.pictures[index])
     _tell(plan, names, settings.no_face, report)
     used = fusion.stand_ins(settings.enhance) if plan.targets else ()
     report.stand_ins = tuple(sorted({*found.stand_ins, *owners.stand_ins, *used}))

@@ -9,8 +9,8 @@ from PIL import Image
 
 from facechain_impl.errors import WeightsError
 from facechain_impl.geometry.affine import fusion256
-from facechain_impl.portrait import fusion_paste
-from facechain_impl.portrait.fusion_paste import paste, soft_edge, soften, within
+from facechain_impl.portrait.fusion import pasting
+from facechain_impl.portrait.fusion.pasting import paste, soft_edge, soften, within
 
 FACE = np.array([[60.0, 70.0], [100.0, 72.0], [80.0, 95.0], [64.0, 115.0], [97.0, 117.0]])
 
@@ -79,7 +79,7 @@ def test_the_smaller_the_face_the_softer():
 
 def test_the_alpha_picture_may_have_any_size(tmp_path):
     Image.fromarray(np.full((100, 120, 3), 128, np.uint8)).save(tmp_path / "alpha.png")
-    alpha = fusion_paste.read_alpha(tmp_path / "alpha.png")
+    alpha = pasting.read_alpha(tmp_path / "alpha.png")
     assert alpha.shape == (256, 256) and torch.allclose(alpha, torch.tensor(128 / 255))
 
 
@@ -87,4 +87,4 @@ def test_an_alpha_that_is_no_picture_is_named(tmp_path):
     path = tmp_path / "alpha.jpg"
     path.write_bytes(b"\xff\xd8 nothing of a picture \xff\xd9")
     with pytest.raises(WeightsError, match=r"alpha\.jpg should be the blending mask, but is no readable picture"):
-        fusion_paste.read_alpha(path)
+        pasting.read_alpha(path)

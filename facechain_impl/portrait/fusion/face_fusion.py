@@ -14,14 +14,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..geometry.affine import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
-from ..host.memory import Resident
-from ..host.progress import check_interrupt
-from ..networks import bfm
-from ..perception import models
-from ..types import Face
-from ..weights import basel, load
-from . import fusion_paste as paste
+from ...geometry.affine import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
+from ...host.memory import Resident
+from ...host.progress import check_interrupt
+from ...networks import bfm
+from ...perception import models
+from ...types import Face
+from ...weights import basel, load
+from . import pasting as paste
 
 CROP = 256
 BATCH = 4

@@ -11,14 +11,14 @@ import torch
 from facechain_impl.errors import BadInput, MissingWeights
 from facechain_impl.perception import models
 from facechain_impl.perception.recognition import Embedding
-from facechain_impl.portrait import inpaint_inputs
-from facechain_impl.portrait.inpaint_inputs import Looking, Material, find_known, open_looking
-from facechain_impl.portrait.inpaint_targets import Sight
-from facechain_impl.portrait.landmarks import MediaPipe, MeshDetector
+from facechain_impl.portrait.inpaint import inputs
+from facechain_impl.portrait.inpaint.inputs import Looking, Material, find_known, open_looking
+from facechain_impl.portrait.inpaint.landmarks import MediaPipe, MeshDetector
+from facechain_impl.portrait.inpaint.targets import Sight
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import Face, Faces, Person, Picture, digest_of
 
-from .conftest import face_at, marked
+from ..conftest import face_at, marked
 
 IMAGE = torch.rand(60, 80, 3, generator=torch.Generator().manual_seed(1))
 MASK = torch.ones(60, 80)
@@ -78,7 +78,7 @@ def test_fusion_without_its_files_is_an_error(monkeypatch):
     def missing(name):
         raise MissingWeights(f"{name} is not here")
 
-    monkeypatch.setattr(inpaint_inputs.fusion, "open_fusion", lambda enhance: missing("fusion_bfm"))
+    monkeypatch.setattr(inputs.fusion, "open_fusion", lambda enhance: missing("fusion_bfm"))
     with pytest.raises(MissingWeights, match="fusion_bfm"):
         open_looking("Built-in", object(), material(**ALL_MASKS), False, True, True)
 
@@ -124,7 +124,7 @@ def looking_at(detector=None):
 
 def test_faces_that_are_known_come_from_left_to_right_and_are_not_changed(monkeypatch):
     image, known = two_faces()
-    monkeypatch.setattr(inpaint_inputs, "FaceRecognition", Recognition)
+    monkeypatch.setattr(inputs, "FaceRecognition", Recognition)
     monkeypatch.setattr(models, "open_network", lambda name: None)
     monkeypatch.setattr(models, "stand_ins", lambda *names: names)
     given, looking = material(images=[image], names=["x"], faces=known), looking_at()
@@ -158,7 +158,7 @@ def test_without_the_recognition_file_likeness_is_a_note_or_an_error(nothing_the
 def test_where_nothing_is_painted_nothing_but_faces_is_looked_for(nothing_there):
     image, known = two_faces()
     given = material(images=[image], names=["x"], faces=known)
-    looking = inpaint_inputs.open_detector_only("Built-in", None, given)
+    looking = inputs.open_detector_only("Built-in", None, given)
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])]
     (faces,) = find_known(given, persons, Assign.LIKENESS, looking)
     assert len(faces) == 2 and looking.idle and not looking.notes

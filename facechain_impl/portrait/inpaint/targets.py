@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..errors import BadInput
-from ..geometry import affine
-from ..perception.detection import Detector
-from ..perception.parsing import HumanParser
-from ..types import Face
-from . import inpaint_geometry as geometry
+from ...errors import BadInput
+from ...geometry import affine
+from ...perception.detection import Detector
+from ...perception.parsing import HumanParser
+from ...types import Face
+from . import geometry
 from .landmarks import CANVAS, Body, Landmarker, body_of, face_control, five_of
 
 FACE, HUMAN, NECK = "Face", "Human", "Torso-skin"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from .inpaint_geometry import Square, territory, whole
+from .geometry import Square, territory, whole
 
 EDGE_GROWTH = 0.05
 PAINT_GROWTH, PAINT_FIRST_GROWTH = 0.1, 0.06

@@ -10,8 +10,8 @@ from PIL import Image
 
 from facechain_impl.geometry import affine
 from facechain_impl.perception.detection import open_detector
-from facechain_impl.portrait import inpaint_masks as masks
-from facechain_impl.portrait.inpaint_geometry import Square, face_square
+from facechain_impl.portrait.inpaint import masks
+from facechain_impl.portrait.inpaint.geometry import Square, face_square
 
 
 def block(size, rows, columns):

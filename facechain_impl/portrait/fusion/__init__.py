@@ -1,0 +1,1 @@
+"""Face fusion: the networks, pictures with their faces fused, and pasting."""

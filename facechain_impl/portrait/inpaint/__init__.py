@@ -1,0 +1,1 @@
+"""Persons put into pictures: two-stage inpainting for one or many."""
