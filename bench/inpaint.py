@@ -27,11 +27,11 @@ import comfy.utils  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 
-from facechain_impl.host.sampling import Diffusion, Schedule  # noqa: E402
+from facechain_impl.host.sampling import Diffusion, SamplingSettings  # noqa: E402
 from facechain_impl.perception.detection import Detector  # noqa: E402
 from facechain_impl.portrait.inpaint import group  # noqa: E402
-from facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Template, Words  # noqa: E402
-from facechain_impl.portrait.inpaint.targets import GivenMasks, Sight  # noqa: E402
+from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, Template  # noqa: E402
+from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks  # noqa: E402
 from facechain_impl.portrait.inpaint.two_stage import Nets, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
 from facechain_impl.weights.stand_ins.checkpoint import write_checkpoint  # noqa: E402
@@ -113,8 +113,8 @@ def measure(base: Diffusion, nets: Nets, picture: Template, options: argparse.Na
         cost.paste += clock() - start
 
     settings = Settings(size=options.size, batch=batch)
-    words = Words("in a garden", "blurry")
-    inpaint = GroupInpaint(base, nets, Sight(Centre()), Cast([]), words, settings, Schedule(options.steps))
+    words = PromptText("in a garden", "blurry")
+    inpaint = GroupInpaint(base, nets, FaceAnalyzer(Centre()), Subjects([]), words, settings, SamplingSettings(options.steps))
     group.paste = timed_paste
     try:
         with watched(cost):

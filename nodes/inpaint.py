@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..facechain_impl.host.memory import to_output
-from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, Schedule
+from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, SamplingSettings
 from ..facechain_impl.portrait import prompts
 from ..facechain_impl.portrait.fusion import face_fusion as fusion
-from ..facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Words
-from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, Looking, Material, find_known, open_detector_only, open_looking
+from ..facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects
+from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, InpaintInputs, OpenedModels, find_known, open_detector_only, open_models
 from ..facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.types import NoFace
@@ -45,23 +45,23 @@ class TwoStageInpaint(io.ComfyNode):
     def execute(cls, persons=None, **lists) -> io.NodeOutput:
         values = {name: single(entries) for name, entries in lists.items()}
         people = [person for entries in (persons or {}).values() for person in entries or ()]
-        material = _material(lists, values)
+        inputs = _inputs(lists, values)
         choice = Choice(Assign(values["assign"]), values["assign_list"], values["which_faces"])
-        looking = _open(values, material, idle=choice.nobody or values["strength"] == 0)
-        faces = find_known(material, people, choice.how, looking)
+        opened = _open(values, inputs, idle=choice.nobody or values["strength"] == 0)
+        faces = find_known(inputs, people, choice.how, opened)
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
         inpaint = GroupInpaint(
             Diffusion(values["model"], values["clip"], values["vae"]),
             Nets(values["pose_control_net"], values["canny_control_net"]),
-            looking.sight,
-            Cast(people, values["person_strength"], photo, looking.fusion),
-            Words(values["prompt"], values["negative"], values["ethnicity"], values["trigger"], values["prompt_weights"]),
+            opened.analyzer,
+            Subjects(people, values["person_strength"], photo, opened.fusion),
+            PromptText(values["prompt"], values["negative"], values["ethnicity"], values["trigger"], values["prompt_weights"]),
             _settings(values),
-            Schedule(values["steps"], values["cfg"], values["sampler_name"], values["scheduler"]),
+            SamplingSettings(values["steps"], values["cfg"], values["sampler_name"], values["scheduler"]),
         )
-        inpaint.report.notes += looking.notes
-        inpaint.report.stand_ins = tuple(sorted(looking.stand_ins))
-        finished = inpaint.run_all(material.templates(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
+        inpaint.report.notes += opened.notes
+        inpaint.report.stand_ins = tuple(sorted(opened.stand_ins))
+        finished = inpaint.run_all(inputs.templates(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
         return io.NodeOutput([to_output(image[None]) for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
 
 
@@ -204,7 +204,7 @@ def _knowledge() -> list[io.Input]:
     ]
 
 
-def _material(lists: dict, values: dict) -> Material:
+def _inputs(lists: dict, values: dict) -> InpaintInputs:
     def pictures(name: str):
         return flatten_images(lists.get(name) or [])
 
@@ -212,7 +212,7 @@ def _material(lists: dict, values: dict) -> Material:
         return [mask for batch in lists.get(name) or [] for mask in batch.reshape(-1, *batch.shape[-2:])]
 
     images = pictures("image")
-    return Material(
+    return InpaintInputs(
         images,
         picture_names(lists.get("names") or [], images),
         values.get("faces"),
@@ -225,11 +225,11 @@ def _material(lists: dict, values: dict) -> Material:
     )
 
 
-def _open(values: dict, material: Material, idle: bool) -> Looking:
+def _open(values: dict, inputs: InpaintInputs, idle: bool) -> OpenedModels:
     model = values.get("face_detection_model")
     if idle:
-        return open_detector_only(values["detector"], model, material)
-    return open_looking(values["detector"], model, material, values["include_neck"], values["fusion"], values["enhance"])
+        return open_detector_only(values["detector"], model, inputs)
+    return open_models(values["detector"], model, inputs, values["include_neck"], values["fusion"], values["enhance"])
 
 
 def _settings(values: dict) -> Settings:

@@ -49,7 +49,7 @@ class TrainFaceLoRA(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, name, **kwargs):
         asked = name[0] if isinstance(name, list) else name
-        return _files.losses(asked or "")
+        return _files.missing_count(asked or "")
 
     @classmethod
     def execute(cls, model, clip, vae, images, captions, faces=None, class_images=None, **widgets) -> io.NodeOutput:
@@ -65,7 +65,7 @@ class TrainFaceLoRA(io.ComfyNode):
         result = train.train_face_lora(request)
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
-        return io.NodeOutput(result.person.lora, {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
+        return io.NodeOutput(result.person.lora, {"loss": result.missing_count}, file, result.person, ui=report_ui(result.report))
 
 
 def _changes(values: dict) -> dict:

@@ -19,7 +19,7 @@ ENHANCE_1024 = (ARCFACE_112 + 28) * 1024 / 168  # a quarter of 112 pixels of roo
 WHITE, BLACK = 1.0, 0.0
 
 
-def similarity(points: np.ndarray, template: np.ndarray, mirrored: bool = False) -> np.ndarray:
+def similarity_transform(points: np.ndarray, template: np.ndarray, mirrored: bool = False) -> np.ndarray:
     """The rotation, scale and shift [2, 3] that brings `points` [N, 2] closest to `template` [N, 2] (Umeyama, 1991).
 
     `mirrored` allows a reflection where that is closer. Raises BadInput when the points are not finite or coincide.
@@ -39,25 +39,25 @@ def similarity(points: np.ndarray, template: np.ndarray, mirrored: bool = False)
 
 def fusion256(points: np.ndarray) -> np.ndarray:
     """Picture -> 256 crop of the face fusion [2, 3]: fitted in the picture's own pixels and inverted, as its networks were trained."""
-    return invert(similarity(FUSION_256, points, mirrored=True))
+    return invert(similarity_transform(FUSION_256, points, mirrored=True))
 
 
-def square(matrix: np.ndarray) -> np.ndarray:
+def homogeneous(matrix: np.ndarray) -> np.ndarray:
     """A [2, 3] matrix with its third row."""
     return np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape[0] == 2 else matrix
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a [2, 3] or [3, 3] matrix, in the shape of the input."""
-    return np.linalg.inv(square(matrix))[: matrix.shape[0]]
+    return np.linalg.inv(homogeneous(matrix))[: matrix.shape[0]]
 
 
-def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`points` [N, 2] moved by a [2, 3] or [3, 3] matrix."""
     return np.asarray(points, np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
 
 
-def resizing(scale: float) -> np.ndarray:
+def scale_matrix(scale: float) -> np.ndarray:
     """A picture -> the same picture `scale` times as large [3, 3]."""
     return _scaling(scale, (scale - 1) / 2, (scale - 1) / 2)
 
@@ -66,7 +66,7 @@ def shift(x: float, y: float) -> np.ndarray:
     return _scaling(1, x, y)
 
 
-def shrink_of(matrix: np.ndarray) -> float:
+def downscale_factor(matrix: np.ndarray) -> float:
     """How many pixels of the picture fall on one of the crop, along one side."""
     return 1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
 
@@ -79,12 +79,12 @@ def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border:
     """
     left, top, right, bottom = _source_window(matrix, size, 2, image.shape)
     window = image.detach()[top:bottom, left:right].to("cpu", torch.float32)
-    return _sample(window, square(matrix) @ shift(left, top), size, border)
+    return _sample(window, homogeneous(matrix) @ shift(left, top), size, border)
 
 
 def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None = BLACK) -> torch.Tensor:
     """Like `warp`, but a picture at least twice as fine as the crop is averaged first, so that fine detail does not alias."""
-    factor = int(shrink_of(matrix) + 1e-6)
+    factor = int(downscale_factor(matrix) + 1e-6)
     if factor < 2:
         return warp(image, matrix, size, border)
     left, top, right, bottom = _source_window(matrix, size, 2 * factor, image.shape)
@@ -92,12 +92,12 @@ def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], 
     blocks = window.unflatten(1, (-1, factor)).unflatten(0, (-1, factor)).mean((1, 3))
     # the centre of a block lies half a block less half a pixel after its first pixel
     offset = (factor - 1) / 2
-    return _sample(blocks, square(matrix) @ _scaling(factor, left + offset, top + offset), size, border)
+    return _sample(blocks, homogeneous(matrix) @ _scaling(factor, left + offset, top + offset), size, border)
 
 
 def align112(image: torch.Tensor, points: np.ndarray) -> torch.Tensor:
     """The face at `points` as the recognition networks want it: [112, 112, 3], black outside the picture."""
-    return warp(image, similarity(points, ARCFACE_112), (112, 112))
+    return warp(image, similarity_transform(points, ARCFACE_112), (112, 112))
 
 
 def _scaling(factor: float, x: float, y: float) -> np.ndarray:
@@ -118,7 +118,7 @@ def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], bor
     """Bilinear sampling at exact positions: OpenCV 4 rounds them to 1/32 of a pixel, which costs up to three levels of 255."""
     back, (height, width) = invert(matrix), window.shape[:2]
     columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
-    places = transform(np.stack([columns, rows], -1).reshape(-1, 2), back)
+    places = transform_points(np.stack([columns, rows], -1).reshape(-1, 2), back)
     grid = torch.from_numpy(((2 * places + 1) / [width, height] - 1).astype(np.float32)).view(1, *size, 2)
     mode, ground = ("border", 0.0) if border is None else ("zeros", border)
     planes = (window.reshape(height, width, -1) - ground).permute(2, 0, 1)[None]
@@ -129,7 +129,7 @@ def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], bor
 def _source_window(matrix: np.ndarray, size: tuple[int, int], margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The part x0 y0 x1 y1 of a picture of `shape` that the crop can see, `margin` pixels wider, at least one pixel."""
     height, width = size
-    corners = transform(np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - 0.5, invert(matrix))
+    corners = transform_points(np.array([[0, 0], [width, 0], [0, height], [width, height]], float) - 0.5, invert(matrix))
     last = np.array([shape[1], shape[0]]) - 1
     low = np.clip(np.floor(corners.min(0)) - margin, 0, last).astype(int)
     high = np.clip(np.ceil(corners.max(0)) + margin, low, last).astype(int) + 1

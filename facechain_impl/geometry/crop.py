@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .affine import WHITE, similarity, square, warp_smooth
+from .affine import WHITE, homogeneous, similarity_transform, warp_smooth
 
 CROP_SIZE = 512
 FACE_SHARE = 0.35 / 1.15
@@ -50,7 +50,7 @@ class Window(NamedTuple):
 
 def angle_of(points: np.ndarray) -> float:
     """The angle in radians by which the picture must be turned, clockwise, to bring the face at `points` [5, 2] upright."""
-    matrix = similarity(points, UPRIGHT)
+    matrix = similarity_transform(points, UPRIGHT)
     return float(np.arctan2(matrix[1, 0], matrix[0, 0]))
 
 
@@ -73,7 +73,7 @@ def window_of(box: np.ndarray) -> Window:
 
 def cut(image: torch.Tensor, matrix: np.ndarray, size: int = CROP_SIZE, border: float | None = WHITE) -> torch.Tensor:
     """The crop [size, size, 3] that `matrix` [3, 3] makes of `image` [H, W, 3]; `border` outside, or its repeated edge for None."""
-    return warp_smooth(image, square(matrix), (size, size), border).clamp(0, 1)
+    return warp_smooth(image, homogeneous(matrix), (size, size), border).clamp(0, 1)
 
 
 def contain(size: tuple[int, int], target: int = CROP_SIZE) -> np.ndarray:

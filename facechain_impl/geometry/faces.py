@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..types import Face
-from .affine import ARCFACE_112, similarity, transform
+from .affine import ARCFACE_112, similarity_transform, transform_points
 
 # A face's extent, in distances between the eyes: half width, half height, and how far its centre lies below the eyes.
 HALF_WIDTH, HALF_HEIGHT, CENTRE_BELOW = 1.02, 1.43, 0.36
@@ -31,8 +31,8 @@ def moved(face: Face, matrix: np.ndarray) -> Face:
     """
     if np.array_equal(matrix[:2], np.eye(2, 3)):
         return replace(face)
-    points = None if face.points is None else transform(face.points, matrix).astype(np.float32)
-    landmarks = None if face.landmarks is None else transform(face.landmarks, matrix).astype(np.float32)
+    points = None if face.points is None else transform_points(face.points, matrix).astype(np.float32)
+    landmarks = None if face.landmarks is None else transform_points(face.landmarks, matrix).astype(np.float32)
     box = _moved_box(face.box, matrix)
     if min(abs(matrix[0, 0]), abs(matrix[0, 1])) > 1e-6 * abs(matrix[:2, :2]).max():
         box = _box_of(points, landmarks, box)
@@ -40,7 +40,7 @@ def moved(face: Face, matrix: np.ndarray) -> Face:
 
 
 def _moved_box(box: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    corners = transform(np.asarray(box)[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2), matrix)
+    corners = transform_points(np.asarray(box)[[0, 1, 2, 1, 0, 3, 2, 3]].reshape(4, 2), matrix)
     return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
 
 
@@ -49,5 +49,5 @@ def _box_of(points: np.ndarray | None, landmarks: np.ndarray | None, box: np.nda
         return np.concatenate([landmarks.min(0), landmarks.max(0)])
     if points is None:
         return box
-    scale = np.sqrt(abs(np.linalg.det(similarity(ARCFACE_112, points)[:, :2])))
+    scale = np.sqrt(abs(np.linalg.det(similarity_transform(ARCFACE_112, points)[:, :2])))
     return box_around(points[:2].astype(np.float64), scale * EYE_DISTANCE)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from .affine import invert, resizing, shift, transform, warp_smooth
+from .affine import invert, scale_matrix, shift, transform_points, warp_smooth
 from .crop import angle_of, cut
 
 
@@ -26,7 +26,7 @@ class Patch:
     @property
     def to_crop(self) -> np.ndarray:
         """picture -> the crop in its present size [3, 3]."""
-        return resizing(self.crop.shape[0] / self.size) @ self.matrix
+        return scale_matrix(self.crop.shape[0] / self.size) @ self.matrix
 
 
 def face_matrix(box: np.ndarray, points: np.ndarray | None, share: float, size: int, upright: bool) -> np.ndarray:
@@ -103,12 +103,12 @@ def _placed(patch: Patch, feather: float, left: int, top: int, window: tuple[int
 
 def _fitted(mask: torch.Tensor, size: int) -> torch.Tensor:
     """A square mask in another size."""
-    return warp_smooth(mask, resizing(size / mask.shape[0]), (size, size)).clamp(0, 1)
+    return warp_smooth(mask, scale_matrix(size / mask.shape[0]), (size, size)).clamp(0, 1)
 
 
 def _window(patch: Patch, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The part x0 y0 x1 y1 of a picture of `shape` that `patch` covers."""
     last = patch.crop.shape[0] - 1
-    corners = transform(np.array([[0, 0], [last, 0], [0, last], [last, last]], float), invert(patch.to_crop))
+    corners = transform_points(np.array([[0, 0], [last, 0], [0, last], [last, last]], float), invert(patch.to_crop))
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
     return max(low[0], 0), max(low[1], 0), min(high[0], shape[1]), min(high[1], shape[0])

@@ -12,7 +12,7 @@ from comfy_execution.utils import get_executing_context
 from ..types import Origin
 
 
-class Resident:
+class ManagedModel:
     """A network that the host moves between devices. Ask for it with `load` right before every use."""
 
     def __init__(self, name: str, network: torch.nn.Module, origin: Origin):
@@ -34,9 +34,9 @@ class _PromptNetworks:
 
     def __init__(self):
         self._prompt: str | None = None
-        self._residents: dict[Hashable, Resident] = {}
+        self._residents: dict[Hashable, ManagedModel] = {}
 
-    def get(self, key: Hashable, build: Callable[[], Resident]) -> Resident:
+    def get(self, key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
         context = get_executing_context()
         prompt = context.prompt_id if context else None
         if prompt is None:
@@ -51,7 +51,7 @@ class _PromptNetworks:
 _networks = _PromptNetworks()
 
 
-def resident(key: Hashable, build: Callable[[], Resident]) -> Resident:
+def managed(key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
     """The network of `key` (name, path, time of its file), built once per prompt."""
     return _networks.get(key, build)
 

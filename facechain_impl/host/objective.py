@@ -21,7 +21,7 @@ class Objective:
         """Number of discrete timesteps, None where time is continuous."""
         return self._sampling.num_timesteps if self._discrete else None
 
-    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+    def sample_sigmas(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Noise levels to train at: uniform timesteps for discrete models, logit-normal time for flow, uniform time elsewhere."""
         if self._discrete:
             return self.sigmas(torch.randint(0, self._sampling.num_timesteps, (count,), generator=generator))
@@ -50,7 +50,7 @@ class Objective:
 
     def _solved_target(self, latents, noise, sigmas):
         """The host's clean latent is linear in the output, whatever the parametrisation, so it can be solved for the output."""
-        noisy = self.noisy(latents, noise, sigmas)
+        noisy = self.add_noise(latents, noise, sigmas)
         offset = self._sampling.calculate_denoised(sigmas, torch.zeros_like(noisy), noisy)
         slope = self._sampling.calculate_denoised(sigmas, torch.ones_like(noisy), noisy) - offset
         return (latents - offset) / slope

@@ -41,7 +41,7 @@ class Diffusion:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class SamplingSettings:
     steps: int = 40
     cfg: float = 7.0
     sampler: str = DEFAULT_SAMPLER
@@ -70,7 +70,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Start:
+class InpaintInput:
     """What is painted over: pictures [N, H, W, 3], their latents, and masks [N, h, w] with one 0 or 1 per latent."""
 
     images: torch.Tensor
@@ -78,7 +78,7 @@ class Start:
     masks: torch.Tensor
 
 
-class Bar:
+class SamplingProgress:
     """One progress bar over all samplings of a node, with the host's preview of what is being made."""
 
     def __init__(self, total: int):
@@ -98,10 +98,10 @@ class Bar:
         return step
 
 
-class Painter:
+class DiffusionSampler:
     """Text-to-image and inpainting with one model: its samplings share a schedule and a progress bar."""
 
-    def __init__(self, base: Diffusion, schedule: Schedule, bar: Bar):
+    def __init__(self, base: Diffusion, schedule: SamplingSettings, bar: SamplingProgress):
         self.base = base
         self.schedule = schedule
         self._bar = bar
@@ -129,7 +129,7 @@ class Painter:
         empty = torch.zeros(len(seeds), 4, side, side, device=comfy.model_management.intermediate_device())
         return self._sample(self._controlled(text, controls), empty, seeds, 0)
 
-    def repaint(self, text: Text, start: Start, seeds: Sequence[int], strength: float, controls: Sequence[Control]) -> torch.Tensor:
+    def repaint(self, text: Text, start: InpaintInput, seeds: Sequence[int], strength: float, controls: Sequence[Control]) -> torch.Tensor:
         """Latents of the pictures of `start`, painted anew inside its masks with the last `strength` of the steps.
 
         Latents outside the masks come out as they went in.
@@ -175,7 +175,7 @@ class Painter:
             return text
         return _with_values(text, {"control": previous, "control_apply_to_uncond": False})
 
-    def _inpaint_model(self, text: Text, start: Start) -> Text:
+    def _inpaint_model(self, text: Text, start: InpaintInput) -> Text:
         """`text` with the extra channels that a checkpoint made for inpainting reads; other models read none."""
         if not self.base.model.model.concat_keys:
             return text

@@ -180,13 +180,13 @@ class FileWatch:
 
     def __init__(self):
         self._stored: dict[str, Path] = {}
-        self._losses: dict[str, int] = {}
+        self._missing_counts: dict[str, int] = {}
 
     def stored(self, asked: str, file: Path) -> None:
         self._stored[asked] = file
 
-    def losses(self, asked: str) -> int:
+    def missing_count(self, asked: str) -> int:
         if asked in self._stored and not self._stored[asked].is_file():
             del self._stored[asked]
-            self._losses[asked] = self._losses.get(asked, 0) + 1
-        return self._losses.get(asked, 0)
+            self._missing_counts[asked] = self._missing_counts.get(asked, 0) + 1
+        return self._missing_counts.get(asked, 0)

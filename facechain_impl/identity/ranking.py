@@ -16,7 +16,7 @@ from ..perception import models
 from ..perception.detection import Detector
 from ..perception.faces import enriched, find_faces, main_face, separate
 from ..perception.quality import FaceQuality
-from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
 from ..types import Face, Faces, NoFace, Person, Picture, Report
 
 SIZE_RANGE = (120.0, 300.0)
@@ -152,7 +152,7 @@ class Ranker:
         faced = [one for one in candidates if one.face]
         embed_faces(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])
         for one in faced:
-            one.score = similarity(one.face.embedding, reference.vector)
+            one.score = cosine_similarity(one.face.embedding, reference.vector)
         return _sorted(candidates, policy)
 
     def _find(self, images: list[torch.Tensor], known: Faces | None) -> list[Picture]:

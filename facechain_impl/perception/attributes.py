@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from .batching import as_bytes
 
 SIDE = 224
@@ -20,16 +20,16 @@ BATCH = 8
 class FaceAttributes:
     """Gender and age of aligned faces, in batches. The network's opinion about race is not used."""
 
-    def __init__(self, resident: Resident):
-        self.resident = resident
+    def __init__(self, managed: ManagedModel):
+        self.managed = managed
 
     def predict(self, aligned: list[torch.Tensor]) -> list[dict[str, np.ndarray]]:
         """aligned: RGB [112, 112, 3] in 0..1 each -> probabilities "gender" [2] as in GENDERS and "age" [9] as in AGES."""
         found = []
         for start in range(0, len(aligned), BATCH):
-            network = self.resident.load()
+            network = self.managed.load()
             faces = torch.stack([prepared(face) for face in aligned[start : start + BATCH]])
-            found += [probabilities(row) for row in network(faces.to(self.resident.device)).cpu()]
+            found += [probabilities(row) for row in network(faces.to(self.managed.device)).cpu()]
         return found
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from ..geometry.affine import ARCFACE_112, similarity, transform
+from ..geometry.affine import ARCFACE_112, similarity_transform, transform_points
 from ..geometry.faces import box_around
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
 from ..types import Face, Origin, digest_of
-from .batching import together
+from .batching import max_batch
 from .haar import HaarFaces
 from .models import open_network
 
@@ -31,14 +31,14 @@ MESH_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))
 
 
 class Detector(ABC):
-    """Finds faces. `name` is told to the user, `origin_names` are the networks that run on stand-in weights.
+    """Finds faces. `name` is shown to the user, `origin_names` are the networks that run on stand-in weights.
 
-    `looks_twice`: whether a photo is looked at again after it was turned. Else the faces of the photo as it came are turned with it.
+    `redetects_after_rotation`: whether a photo is searched again after it was rotated. Else the faces found before are rotated with it.
     """
 
     name: str
     origin_names: tuple[str, ...] = ()
-    looks_twice = True
+    redetects_after_rotation = True
 
     @abstractmethod
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
@@ -70,7 +70,7 @@ class BuiltInDetector(Detector):
     """OpenCV's cascades. Eyes are found; nose and mouth are where faces have them."""
 
     name = BUILT_IN
-    looks_twice = False
+    redetects_after_rotation = False
 
     def __init__(self):
         self._cascades = HaarFaces()
@@ -87,7 +87,7 @@ class BuiltInDetector(Detector):
 
 def _face_from_eyes(eyes: np.ndarray, side: float, score: float) -> Face:
     """A face from its eyes [2, 2] and the side of the square that a cascade calls it."""
-    points = transform(ARCFACE_112, similarity(ARCFACE_112[:2], eyes))
+    points = transform_points(ARCFACE_112, similarity_transform(ARCFACE_112[:2], eyes))
     return Face(box_around(eyes, SQUARE_TO_EYES * side), float(score), points.astype(np.float32))
 
 
@@ -97,10 +97,10 @@ class DamoFDDetector(Detector):
     name = DAMOFD
     SIDE = 640
 
-    def __init__(self, resident: Resident, threshold: float = 0.3, overlap: float = 0.45):
-        self._resident, self._threshold, self._overlap = resident, threshold, overlap
-        self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
-        self._count = together(8, resident.device)
+    def __init__(self, managed: ManagedModel, threshold: float = 0.3, overlap: float = 0.45):
+        self._resident, self._threshold, self._overlap = managed, threshold, overlap
+        self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
+        self._count = max_batch(8, managed.device)
 
     def detect(self, images):
         faces = []
@@ -199,7 +199,7 @@ class LandmarkDetector(Detector):
     """Faces of known pictures, by the digest of their pixels. Other pictures have none."""
 
     name = MEDIAPIPE
-    looks_twice = False
+    redetects_after_rotation = False
 
     def __init__(self, faces: dict[str, list[dict]]):
         self._faces = faces

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import WeightsError
-from ..geometry.affine import invert, transform
+from ..geometry.affine import invert, transform_points
 
 FACES = ("frontalface_alt2", "frontalface_default", "frontalface_alt")
 EYES = ("eye", "eye_tree_eyeglasses")
@@ -85,7 +85,7 @@ class HaarFaces:
             turned, matrix = _turned(small, turn)
             for cascade in self._faces[:2]:
                 for x, y, side, _ in cascade.detectMultiScale(turned, SEARCH_SCALE, 2, minSize=(20, 20)):
-                    centre = transform([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
+                    centre = transform_points([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
                     places.append(Place(*centre, side / scale))
         return _distinct(places)
 
@@ -124,7 +124,7 @@ class HaarFaces:
             centred = [(np.hypot(x + side / 2 - face, y + side / 2 - face), x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
             distance, x, y, side = min(centred, default=(face, 0, 0, 0))
             if distance < 0.3 * face:
-                votes.append(Place(*transform([[x, y]], invert(matrix))[0], side * place.side / face, turn))
+                votes.append(Place(*transform_points([[x, y]], invert(matrix))[0], side * place.side / face, turn))
         return votes
 
     def eyes(self, grey: np.ndarray, face: Place) -> np.ndarray:
@@ -132,7 +132,7 @@ class HaarFaces:
         patch, matrix = _patch(grey, face, face.turn, EYE_PATCH, EYE_FACE)
         expected = (EYE_PLACES - 0.5) * EYE_FACE + EYE_PATCH / 2
         seen = [self._eye(patch, place) for place in expected]
-        return transform(np.stack(seen), invert(matrix))
+        return transform_points(np.stack(seen), invert(matrix))
 
     def _eye(self, patch: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """The middle one of the eyes that the cascades see close to `expected`."""

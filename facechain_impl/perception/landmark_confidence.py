@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from ..networks.flcm import SIDE
 from .batching import as_bytes
 
@@ -35,8 +35,8 @@ class Crop(NamedTuple):
 class LandmarkConfidence:
     """Judges one face per picture, in batches."""
 
-    def __init__(self, resident: Resident):
-        self.resident = resident
+    def __init__(self, managed: ManagedModel):
+        self.managed = managed
 
     def score(self, images: Sequence[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[float]:
         """Pictures [H, W, 3] in 0..1 with one face box x0 y0 x1 y1 each -> their scores."""
@@ -55,9 +55,9 @@ class LandmarkConfidence:
         return found
 
     def _judge_batch(self, crops: list[Crop]) -> list[Clarity]:
-        network = self.resident.load()
+        network = self.managed.load()
         batch = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)  # [N, H, W, C] -> [N, C, H, W]
-        findings = network(batch.to(self.resident.device))
+        findings = network(batch.to(self.managed.device))
         points = findings.landmarks.cpu().unflatten(1, (2, 5)).mT.numpy()  # five x, five y -> [N, 5, 2]
         scores = (1 - findings.unreliability[:, 0]).tolist()
         return [Clarity(score, place * crop.side + np.float32(crop.corner)) for score, place, crop in zip(scores, points, crops)]

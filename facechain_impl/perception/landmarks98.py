@@ -23,14 +23,14 @@ SECOND = np.array([entry[-1] for entry in TABLE])
 
 
 class Landmarks98:
-    """The landmark network in the Resident `resident`."""
+    """The landmark network in the ManagedModel `resident`."""
 
-    def __init__(self, resident):
-        self.resident = resident
+    def __init__(self, managed):
+        self.managed = managed
 
     @property
     def origin(self):
-        return self.resident.origin
+        return self.managed.origin
 
     def find(self, image: torch.Tensor, face: Face, upstream_exact: bool = False) -> np.ndarray:
         """Landmarks float64 [98, 2] of `face` in pixels of `image`, float RGB [H, W, 3] in 0..1."""
@@ -42,8 +42,8 @@ class Landmarks98:
 
     def maps(self, pixels: np.ndarray) -> np.ndarray:
         """Heat maps [1, 98, 64, 64] of a cut face, RGB uint8."""
-        network = self.resident.load()
-        picture = network_input(pixels).to(self.resident.device)
+        network = self.managed.load()
+        picture = network_input(pixels).to(self.managed.device)
         return network(picture)[-1][:, :-1].float().cpu().numpy()
 
 

@@ -16,16 +16,16 @@ def require(*names: str) -> None:
         raise MissingWeights("\n".join(load.missing_message(entry) for entry in missing))
 
 
-def open_network(name: str) -> memory.Resident:
+def open_network(name: str) -> memory.ManagedModel:
     """The network that the manifest calls `name`. Raises MissingWeights, KeyMismatch or WeightsError."""
     file = load.find(name)
-    return memory.resident(file.key, lambda: memory.Resident(name, load.network(file), file.origin))
+    return memory.managed(file.key, lambda: memory.ManagedModel(name, load.network(file), file.origin))
 
 
 def open_session(name: str):
     """The onnxruntime session of a published ONNX file. Raises MissingWeights or WeightsError."""
     file = load.find(name)
-    return memory.resident(file.key, lambda: load.session(file))
+    return memory.managed(file.key, lambda: load.session(file))
 
 
 def stand_ins(*names: str) -> tuple[str, ...]:

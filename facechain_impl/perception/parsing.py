@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.m2fp.parser import STRIDE
-from .batching import as_bytes, batches, together
+from .batching import as_bytes, batches, max_batch
 
 CLASSES = (
     "Background", "Hat", "Hair", "Gloves", "Sunglasses", "UpperClothes", "Dress", "Coat", "Socks", "Pants", "Torso-skin",
@@ -32,19 +32,19 @@ BATCH_PIXELS = 1_200_000  # about 700 MB of activations
 class HumanParser:
     """Finds body parts and people with M2FP."""
 
-    def __init__(self, resident: Resident):
-        self.resident = resident
+    def __init__(self, managed: ManagedModel):
+        self.managed = managed
 
     def parse(self, images: Sequence[torch.Tensor]) -> list[Parsing]:
         """Pictures [H, W, 3] in 0..1, of any sizes -> what is in each of them."""
         pictures = [resized(image) for image in images]
         sizes = [tuple(side + -side % STRIDE for side in picture.shape[1:]) for picture in pictures]
         found: dict[int, Parsing] = {}
-        for indices in batches(sizes, together(BATCH_PIXELS, self.resident.device)):
+        for indices in batches(sizes, max_batch(BATCH_PIXELS, self.managed.device)):
             check_interrupt()
             batch = torch.stack([padded(pictures[index], sizes[index]) for index in indices])
-            network = self.resident.load()
-            logits, masks = (output.cpu() for output in network(batch.to(self.resident.device)))
+            network = self.managed.load()
+            logits, masks = (output.cpu() for output in network(batch.to(self.managed.device)))
             for row, index in enumerate(indices):
                 inner, size = pictures[index].shape[1:], images[index].shape[:2]
                 found[index] = Parsing(logits[row], masks[row], sizes[index], tuple(inner), tuple(size))

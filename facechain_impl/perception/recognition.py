@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry.affine import align112
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..types import Face
 
@@ -27,8 +27,8 @@ class Embedding(NamedTuple):
 class FaceRecognition:
     """Aligned faces to embeddings, in batches."""
 
-    def __init__(self, resident: Resident):
-        self.resident = resident
+    def __init__(self, managed: ManagedModel):
+        self.managed = managed
 
     def embed(self, aligned: list[torch.Tensor]) -> list[Embedding]:
         """aligned: RGB [112, 112, 3] in 0..1 each, see photos.align.align112."""
@@ -39,8 +39,8 @@ class FaceRecognition:
         return found
 
     def _embed_batch(self, faces: torch.Tensor) -> list[Embedding]:
-        network = self.resident.load()
-        faces = faces.to(self.resident.device).permute(0, 3, 1, 2) * 2 - 1  # [N, H, W, C] -> [N, C, H, W]
+        network = self.managed.load()
+        faces = faces.to(self.managed.device).permute(0, 3, 1, 2) * 2 - 1  # [N, H, W, C] -> [N, C, H, W]
         vectors, log_variance = network(faces)
         vectors = F.normalize(vectors).cpu().numpy()
         # The published pipeline keeps all values of this head; one column shows the log of their mean variance.
@@ -56,6 +56,6 @@ def embed_faces(recognition: FaceRecognition, images: list[torch.Tensor], faces:
         face.embedding, face.uncertainty = embedding
 
 
-def similarity(first: np.ndarray, second: np.ndarray) -> float:
+def cosine_similarity(first: np.ndarray, second: np.ndarray) -> float:
     """Cosine of two embeddings of length 1."""
     return float(np.dot(first, second))

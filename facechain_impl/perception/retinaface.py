@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.retinaface import anchors, decode_boxes, decode_points
 from ..types import Face, Origin
@@ -46,9 +46,9 @@ class RetinaFace(Detector):
 
     name = "RetinaFace"
 
-    def __init__(self, resident: Resident, bgr: bool = False, rules: Rules = MODELSCOPE):
-        self._resident, self._bgr, self._rules = resident, bgr, rules
-        self.origin_names = (self.name,) if resident.origin is Origin.STAND_IN else ()
+    def __init__(self, managed: ManagedModel, bgr: bool = False, rules: Rules = MODELSCOPE):
+        self._resident, self._bgr, self._rules = managed, bgr, rules
+        self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
 
     def detect(self, images):
         pictures = [self.prepare(image) for image in images]

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 
 from ..errors import WeightsError
 from . import models
-from .batching import as_bytes, require_input, together
+from .batching import as_bytes, max_batch, require_input
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    from ..host.memory import Resident
+    from ..host.memory import ManagedModel
 
 GENERATOR_SIZE = 512
 DETECTION_SIZE = 768
@@ -65,7 +65,7 @@ class SkinRetouch:
 
     def __init__(
         self,
-        generator: Resident,
+        generator: ManagedModel,
         skin_mask: InferenceSession | None = None,
         blemishes: BlemishRemoval | None = None,
         settings: Settings = WRAPPER,
@@ -92,7 +92,7 @@ class SkinRetouch:
 
     def blend_layers(self, regions: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Per region [h, w, 3] the layer [h, w, 3] that smooths it, 0.5 at the borders."""
-        count = together(BATCH, self.generator.device)
+        count = max_batch(BATCH, self.generator.device)
         for start in range(0, len(regions), count):
             chunk = regions[start : start + count]
             batch = torch.cat([_resize(_planes(region) * 2 - 1, (GENERATOR_SIZE, GENERATOR_SIZE)) for region in chunk])
@@ -116,7 +116,7 @@ class SkinRetouch:
 class BlemishRemoval:
     """Finds spots on a face with `detection` (DetectionUNet) and paints them over with `inpainting` (RetouchingNet)."""
 
-    def __init__(self, detection: Resident, inpainting: Resident):
+    def __init__(self, detection: ManagedModel, inpainting: ManagedModel):
         self.detection, self.inpainting = detection, inpainting
 
     def remove(self, region: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ..errors import WeightsError
-from ..host.memory import Resident
+from ..host.memory import ManagedModel
 from .batching import as_bytes
 
 SIZE = 512
@@ -19,8 +19,8 @@ BATCH = 4
 class Tagger:
     """resident: DeepDanbooru. names: what its outputs stand for, in their order."""
 
-    def __init__(self, resident: Resident, names: Sequence[str]):
-        self.resident, self.names = resident, list(names)
+    def __init__(self, managed: ManagedModel, names: Sequence[str]):
+        self.managed, self.names = managed, list(names)
 
     def tags(self, images: Sequence[torch.Tensor], threshold: float) -> list[dict[str, float]]:
         """Per picture [H, W, 3] its tags with a probability of at least `threshold`, ratings among them, in the network's order.
@@ -34,7 +34,7 @@ class Tagger:
 
     def _probabilities(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         batch = torch.stack([letterbox(image) for image in images])
-        probabilities = torch.sigmoid(self.resident.load()(batch.to(self.resident.device))).cpu()
+        probabilities = torch.sigmoid(self.managed.load()(batch.to(self.managed.device))).cpu()
         if probabilities.shape[1] != len(self.names):
             raise WeightsError(
                 f"The tagger answers {probabilities.shape[1]} tags, but its file names {len(self.names)}. "

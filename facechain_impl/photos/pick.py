@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
-from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
 from ..types import Face, Faces, NoFace, Picture, Report
 
 LEFT, RIGHT, TOP, LARGE, SURE, LIKE = (
@@ -84,7 +84,7 @@ def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, repo
 
 def _likeness(face: Face, reference: np.ndarray | None) -> float:
     """The cosine with `reference`, -1 for a face without an embedding."""
-    return similarity(face.embedding, reference) if reference is not None and face.embedding is not None else -1.0
+    return cosine_similarity(face.embedding, reference) if reference is not None and face.embedding is not None else -1.0
 
 
 def _why(face: Face, choice: Choice, likeness: float) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import FaceNotFound
 from ..geometry import crop
-from ..geometry.affine import WHITE, invert, resizing, warp_smooth
+from ..geometry.affine import WHITE, invert, scale_matrix, warp_smooth
 from ..geometry.faces import moved
 from ..geometry.masks import head_mask
 from ..geometry.pixels import check_all, on_white
@@ -149,7 +149,7 @@ class Preparation:
 
     def _find(self, photos: list[Photo], known: Faces | None) -> None:
         """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""
-        if not self._detector.looks_twice:
+        if not self._detector.redetects_after_rotation:
             known = find_faces([photo.image for photo in photos], self._detector, known)
         pictures = [known.of(photo.image) if known is not None else None for photo in photos]
         for photo, picture in zip(photos, pictures):
@@ -190,12 +190,13 @@ class Preparation:
 
     def _upright_faces(self, photos: list[Photo], squares: list[crop.Upright]) -> list[Face | None]:
         """The main face of each photograph on its upright square, None (and a reason) where it is not found there again."""
-        if not self._detector.looks_twice:
+        if not self._detector.redetects_after_rotation:
             return [moved(photo.face, square.matrix) for photo, square in zip(photos, squares)]
         scales = [LOOK_AGAIN_SIDE / square.side for square in squares]
         size = (LOOK_AGAIN_SIDE, LOOK_AGAIN_SIDE)
         images = [
-            warp_smooth(photo.turned, resizing(scale) @ square.matrix, size, WHITE) for photo, square, scale in zip(photos, squares, scales)
+            warp_smooth(photo.turned, scale_matrix(scale) @ square.matrix, size, WHITE)
+            for photo, square, scale in zip(photos, squares, scales)
         ]
         faces = []
         for photo, scale, found in zip(photos, scales, self._detector.detect(images)):

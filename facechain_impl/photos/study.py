@@ -12,7 +12,7 @@ from ..errors import MissingWeights
 from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face, separate
-from ..perception.recognition import FaceRecognition, embed_faces, similarity
+from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
 from ..types import Face, Faces, Report
 
 # Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
@@ -114,7 +114,7 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
         result.stand_ins = tuple(dict.fromkeys((*result.stand_ins, *models.stand_ins("rts"))))
     result.embeddings = {index: result.facts[index].face.embedding for index in chosen}
     for index in chosen:
-        others = [similarity(result.embeddings[index], result.embeddings[other]) for other in chosen if other != index]
+        others = [cosine_similarity(result.embeddings[index], result.embeddings[other]) for other in chosen if other != index]
         result.facts[index].likeness = float(np.median(others)) if others else None
 
 

@@ -87,10 +87,10 @@ def align(points: np.ndarray, size: tuple[int, int]) -> Alignment:
 
 
 class FaceCoefficients:
-    """The reconstruction network in the Resident `resident`."""
+    """The reconstruction network in the ManagedModel `resident`."""
 
-    def __init__(self, resident):
-        self.resident = resident
+    def __init__(self, managed):
+        self.managed = managed
 
     def read(self, pixels: np.ndarray, landmarks: np.ndarray | None) -> torch.Tensor:
         """float32 [73] of a square crop, RGB uint8 [S, S, 3]: expression 64, angles 3, translation 3, scale and centre of the
@@ -104,5 +104,5 @@ class FaceCoefficients:
     def network_output(self, crop: np.ndarray) -> torch.Tensor:
         """[257] of an aligned crop, RGB uint8 [224, 224, 3]."""
         picture = torch.from_numpy(crop.transpose(2, 0, 1).copy())[None].float() / 255
-        network = self.resident.load()
-        return network(picture.to(self.resident.device))[0].float().cpu()
+        network = self.managed.load()
+        return network(picture.to(self.managed.device))[0].float().cpu()

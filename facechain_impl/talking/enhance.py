@@ -63,7 +63,7 @@ def pasted(large: np.ndarray, face: np.ndarray, mask: np.ndarray, back: np.ndarr
 
 class FaceRestorer:
     """GFPGAN with the noise that is stored in its file, so that a still face does not flicker. find: the five points of every face
-    in a frame; where it finds none, those of the frame before are taken. parser: ParseNet in a Resident."""
+    in a frame; where it finds none, those of the frame before are taken. parser: ParseNet in a ManagedModel."""
 
     def __init__(self, model: UpscaleModel, parser, find: FindPoints):
         self.model, self.parser, self.find = model, parser, find

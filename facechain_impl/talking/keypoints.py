@@ -47,7 +47,7 @@ def moved(canonical: torch.Tensor, motion: HeadMotion, angles: dict[str, torch.T
 
 
 class PointPlanner:
-    """Key points of a plan, by the mapping network in the Resident `mapping`."""
+    """Key points of a plan, by the mapping network in the ManagedModel `mapping`."""
 
     def __init__(self, mapping):
         self.mapping = mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.affine import similarity, transform
+from ..geometry.affine import similarity_transform, transform_points
 from ..perception.landmarks98 import to_68
 from ..types import Face
 
@@ -59,8 +59,8 @@ def from_five(points: np.ndarray) -> np.ndarray:
     The schematic face is turned and scaled to the five points; then every part is moved to its own. The crop and the alignment to
     the 3-D template use nothing but eyes, nose tip and mouth corners, so that the other landmarks only complete the picture."""
     points = np.asarray(points, np.float64)
-    placed = transform(TEMPLATE, similarity(FIVE, points))
-    off = points - transform(FIVE, similarity(FIVE, points))
+    placed = transform_points(TEMPLATE, similarity_transform(FIVE, points))
+    off = points - transform_points(FIVE, similarity_transform(FIVE, points))
     for name, index in _NEAREST.items():
         placed[_PARTS[name][0]] += off[index]
     mouth = _PARTS["mouth"][0]

@@ -79,7 +79,7 @@ class Motion:
 
 
 class Planner:
-    """Plans a clip with the networks of SadTalker; `expression` and `pose` are Residents, `step` is told of every batch."""
+    """Plans a clip with the networks of SadTalker; `expression` and `pose` are ManagedModels, `step` is told of every batch."""
 
     def __init__(self, expression, pose, step: Callable[[], None] = lambda: None):
         self.expression, self.pose, self.step = expression, pose, step

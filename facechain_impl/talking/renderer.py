@@ -20,7 +20,7 @@ FIRST_BYTES, NEXT_BYTES = 1.2e9, 0.62e9
 
 
 class FaceRenderer:
-    """The key point detector and the generator of SadTalker in the Residents `keypoints` and `generator`."""
+    """The key point detector and the generator of SadTalker in the ManagedModels `keypoints` and `generator`."""
 
     def __init__(self, keypoints, generator):
         self.keypoints, self.generator = keypoints, generator

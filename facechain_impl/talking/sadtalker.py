@@ -58,7 +58,7 @@ class SadTalker(Driver):
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
-        return tuple(name for name, resident in self._opened.items() if resident.origin is Origin.STAND_IN)
+        return tuple(name for name, managed in self._opened.items() if managed.origin is Origin.STAND_IN)
 
     def _resident(self, name: str):
         if name not in self._opened:
@@ -124,6 +124,6 @@ class SadTalker(Driver):
 
 
 def open_part(name: str):
-    """A network of SadTalker in a Resident, from the bundle or from its predecessors. Raises WeightsError."""
+    """A network of SadTalker in a ManagedModel, from the bundle or from its predecessors. Raises WeightsError."""
     legacy_talking.assemble()
     return open_network(name)

@@ -14,22 +14,22 @@ from facechain_impl.geometry import affine
 @pytest.mark.parametrize("scale", [0.05, 1.0, 40.0])
 def test_similarity_finds_the_transform_that_made_the_points(angle, scale):
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    points = affine.transform(affine.ARCFACE_112, affine.invert(np.column_stack([turn, [30.0, -70.0]])))
-    found = affine.similarity(points, affine.ARCFACE_112)
+    points = affine.transform_points(affine.ARCFACE_112, affine.invert(np.column_stack([turn, [30.0, -70.0]])))
+    found = affine.similarity_transform(points, affine.ARCFACE_112)
     assert np.allclose(found, np.column_stack([turn, [30.0, -70.0]]), atol=1e-9)
 
 
 def test_similarity_reflects_only_when_asked():
     mirrored = affine.ARCFACE_112 * [-1, 1]
-    assert np.linalg.det(affine.similarity(mirrored, affine.ARCFACE_112)[:, :2]) > 0
-    reflected = affine.similarity(mirrored, affine.ARCFACE_112, mirrored=True)
-    assert np.allclose(affine.transform(mirrored, reflected), affine.ARCFACE_112)
+    assert np.linalg.det(affine.similarity_transform(mirrored, affine.ARCFACE_112)[:, :2]) > 0
+    reflected = affine.similarity_transform(mirrored, affine.ARCFACE_112, mirrored=True)
+    assert np.allclose(affine.transform_points(mirrored, reflected), affine.ARCFACE_112)
 
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.full((5, 2), 7.0)])
 def test_similarity_refuses_points_without_extent(points):
     with pytest.raises(BadInput, match="five distinct ones"):
-        affine.similarity(points, affine.ARCFACE_112)
+        affine.similarity_transform(points, affine.ARCFACE_112)
 
 
 def test_warp_samples_a_ramp_exactly():
@@ -37,7 +37,7 @@ def test_warp_samples_a_ramp_exactly():
     rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(80.0), indexing="ij")
     ramp = (columns + 2 * rows)[..., None]
     matrix = np.array([[0.8, 0.3, -9.5], [-0.3, 0.8, 11.25]])
-    places = affine.transform(np.stack(np.meshgrid(np.arange(40), np.arange(30)), -1).reshape(-1, 2), affine.invert(matrix))
+    places = affine.transform_points(np.stack(np.meshgrid(np.arange(40), np.arange(30)), -1).reshape(-1, 2), affine.invert(matrix))
     expected = (places[:, 0] + 2 * places[:, 1]).reshape(30, 40)
     inside = ((places >= 0) & (places <= [79, 59])).all(1).reshape(30, 40)
     assert inside.mean() > 0.5
@@ -57,7 +57,7 @@ def test_outside_the_picture_lies_the_border_alone():
 @pytest.mark.parametrize("scale", [1.0, 1 / 3.3])
 def test_without_a_border_the_edge_is_repeated(scale):
     ramp = torch.arange(40.0).expand(30, 40)
-    moved = affine.warp_smooth(ramp, affine.resizing(scale) @ affine.shift(20, 0), (20, 100), None)
+    moved = affine.warp_smooth(ramp, affine.scale_matrix(scale) @ affine.shift(20, 0), (20, 100), None)
     left, right = int(20 * scale) - 2, int(60 * scale) + 2
     assert (moved[:, :left] - moved[0, 0]).abs().max() < 1e-3 and moved[0, 0] < 2
     assert (moved[:, right:] - moved[0, -1]).abs().max() < 1e-3 and moved[0, -1] > 37
@@ -80,7 +80,7 @@ def test_shrinking_smoothly_does_not_alias():
     """A board of single black and white pixels is grey from afar; sampled without averaging it is not."""
     rows, columns = torch.meshgrid(torch.arange(400), torch.arange(400), indexing="ij")
     board = ((rows + columns) % 2).float()[..., None].expand(-1, -1, 3)
-    matrix = affine.resizing(1 / 8.3)[:2]
+    matrix = affine.scale_matrix(1 / 8.3)[:2]
     smooth, plain = affine.warp_smooth(board, matrix, (48, 48)), affine.warp(board, matrix, (48, 48))
     assert (smooth[1:-1, 1:-1] - 0.5).abs().max() < 0.06
     assert (plain[1:-1, 1:-1] - 0.5).abs().max() > 0.3
@@ -95,13 +95,13 @@ def test_averaging_does_not_shift_the_picture():
         small = affine.warp_smooth(blob, matrix, (150, 150)).double()
         places = torch.arange(150.0).double()
         centre = [(small.sum(0) * places).sum() / small.sum(), (small.sum(1) * places).sum() / small.sum()]
-        assert np.allclose(centre, affine.transform([[151, 140]], matrix)[0], atol=0.02)
+        assert np.allclose(centre, affine.transform_points([[151, 140]], matrix)[0], atol=0.02)
 
 
 def test_align112_puts_the_points_on_the_template():
     """White dots at the five points of a tilted face land on the template's places."""
     turn = 3.5 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
-    points = np.round(affine.transform(affine.ARCFACE_112, np.column_stack([turn, [120, 40]])))
+    points = np.round(affine.transform_points(affine.ARCFACE_112, np.column_stack([turn, [120, 40]])))
     image = torch.zeros(600, 600, 3)
     for x, y in points.astype(int):
         image[y - 2 : y + 3, x - 2 : x + 3] = 1

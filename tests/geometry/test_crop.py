@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facechain_impl.geometry import crop
-from facechain_impl.geometry.affine import ARCFACE_112, transform
+from facechain_impl.geometry.affine import ARCFACE_112, transform_points
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_face_has_its_published_proportion_and_place():
     left, top, side = crop.window_of([100.0, 50.0, 150.0, 120.0])
     assert side == int(70 / (0.35 / 1.15)) == 229
     assert left == int(125 - 114.5) and top == int(85 - 0.5 / 1.15 * 229)
-    x0, y0, x1, y1 = transform(np.array([[100, 50], [150, 120]]), crop.Window(left, top, side).matrix()).ravel()
+    x0, y0, x1, y1 = transform_points(np.array([[100, 50], [150, 120]]), crop.Window(left, top, side).matrix()).ravel()
     assert abs((y1 - y0) - 156) < 1
     assert abs((y0 + y1) / 2 - 0.435 * 512) < 2.5 and abs((x0 + x1) / 2 - 256) < 2.5
 
@@ -63,7 +63,7 @@ def test_the_angle_is_the_one_that_brings_the_face_upright(degrees):
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     points = ARCFACE_112 @ turn.T * 3 + [500, 300]
     angle = crop.angle_of(points)
-    upright = transform(points, crop.upright((600, 1000), angle).matrix)
+    upright = transform_points(points, crop.upright((600, 1000), angle).matrix)
     level = upright[1] - upright[0]
     assert abs(np.arctan2(level[1], level[0])) < np.radians(3)
     assert upright[3:, 1].min() > upright[2, 1] > upright[:2, 1].max()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput
-from facechain_impl.geometry.affine import ARCFACE_112, transform
+from facechain_impl.geometry.affine import ARCFACE_112, transform_points
 from facechain_impl.geometry.stitch import Patch, cut_out, face_matrix, feathered, stitch
 
 SIZE = 64
@@ -27,7 +27,7 @@ def patch(box, value=None, image=None, points=None, upright=False, size=SIZE, ma
 def footprint(patch: Patch, shape) -> np.ndarray:
     """Where the crop lies in the picture, from its corners alone."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    places = transform(np.stack([columns, rows], -1).reshape(-1, 2), patch.matrix).reshape(*shape[:2], 2)
+    places = transform_points(np.stack([columns, rows], -1).reshape(-1, 2), patch.matrix).reshape(*shape[:2], 2)
     return ((places > -1) & (places < patch.size)).all(-1)
 
 
@@ -120,7 +120,7 @@ def test_upright_cuts_and_puts_back_the_same_picture():
 
 def test_the_face_sits_in_the_middle_with_its_share():
     matrix = face_matrix(np.array([50, 40, 80, 100.0]), None, 0.45, 512, False)
-    corners = transform(np.array([[50, 40], [80, 100.0]]), matrix)
+    corners = transform_points(np.array([[50, 40], [80, 100.0]]), matrix)
     assert np.allclose(corners.mean(0), 255.5)
     assert np.isclose(corners[1, 1] - corners[0, 1], 0.45 * 512)
 

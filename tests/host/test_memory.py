@@ -84,9 +84,9 @@ def test_the_host_owns_the_network_and_no_precision_is_lost(opened):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comfy.model_patcher, "CoreModelPatcher", Patcher)
-        resident, _ = open_all()
-    network = resident.load()
-    assert isinstance(resident._patcher, Patcher)
-    assert resident._patcher in [loaded.model for loaded in comfy.model_management.current_loaded_models]
+        managed, _ = open_all()
+    network = managed.load()
+    assert isinstance(managed._patcher, Patcher)
+    assert managed._patcher in [loaded.model for loaded in comfy.model_management.current_loaded_models]
     assert {value.dtype for value in network.parameters()} == {torch.float32}
-    assert resident.origin is Origin.STAND_IN and resident.device == comfy.model_management.get_torch_device()
+    assert managed.origin is Origin.STAND_IN and managed.device == comfy.model_management.get_torch_device()

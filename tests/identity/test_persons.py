@@ -94,11 +94,11 @@ def test_a_name_in_use_is_not_overwritten_by_renaming(home):
 
 def test_watch_counts_losses_only(home):
     watch = persons.FileWatch()
-    assert watch.losses("Ann") == 0
+    assert watch.missing_count("Ann") == 0
     watch.stored("Ann", persons.save(ann(), {}).lora_file)
-    assert watch.losses("Ann") == 0
+    assert watch.missing_count("Ann") == 0
     persons.delete("Ann")
-    assert [watch.losses("Ann") for _ in range(2)] == [1, 1]
+    assert [watch.missing_count("Ann") for _ in range(2)] == [1, 1]
 
 
 class TestCommand:

@@ -13,7 +13,7 @@ from .recipe_sadtalker import maker
 
 
 class Held:
-    """A Resident without a host."""
+    """A ManagedModel without a host."""
 
     origin, device = Origin.STAND_IN, torch.device("cpu")
 

@@ -12,7 +12,7 @@ FIXTURES = ("align",)
 def test_recognition(case):
     points = case.input("points")
     case.compare("reference", affine.ARCFACE_112)
-    case.compare("matrices", np.stack([affine.similarity(one, affine.ARCFACE_112) for one in points]), max=1e-5, rel=1e-6)
+    case.compare("matrices", np.stack([affine.similarity_transform(one, affine.ARCFACE_112) for one in points]), max=1e-5, rel=1e-6)
 
 
 def test_fusion(case):
@@ -23,7 +23,7 @@ def test_fusion(case):
 
 
 def test_enhancement(case):
-    matrices = np.stack([affine.similarity(one, affine.ENHANCE_1024) for one in case.input("points")])
+    matrices = np.stack([affine.similarity_transform(one, affine.ENHANCE_1024) for one in case.input("points")])
     case.compare("enhance1024_reference", affine.ENHANCE_1024, max=1e-3, rel=1e-6)
     case.compare("enhance1024_matrices", matrices, max=1e-3, rel=1e-6)
     case.compare("enhance1024_inverse", np.stack([affine.invert(one) for one in matrices]), max=1e-3, rel=1e-6)

@@ -108,7 +108,7 @@ def test_landmark_maps(parity, fan):
     case = parity("sadtalker/fan")
     picture = landmarks98.network_input(case.input("in_rgb"))
     case.compare("out_input", picture, max=1e-6)
-    for index, maps in enumerate(fan.resident.load()(picture)):
+    for index, maps in enumerate(fan.managed.load()(picture)):
         expected = case.arrays.get(f"out_heatmap{index}__stats")
         case.compare(f"out_heatmap{index}", maps, max=1e-5 * float(expected[2]) if expected is not None else 1e-3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from facechain_impl.perception.batching import as_bytes, batches, together
+from facechain_impl.perception.batching import as_bytes, batches, max_batch
 
 
 def test_groups_of_one_size_and_bounded():
@@ -13,8 +13,8 @@ def test_groups_of_one_size_and_bounded():
 
 
 def test_a_processor_takes_one_at_a_time():
-    assert together(8, "cpu") == together(8, torch.device("cpu")) == 1
-    assert together(8, "cuda") == together(8, torch.device("cuda", 1)) == 8
+    assert max_batch(8, "cpu") == max_batch(8, torch.device("cpu")) == 1
+    assert max_batch(8, "cuda") == max_batch(8, torch.device("cuda", 1)) == 8
 
 
 def test_bytes_survive_the_way_through_floats():

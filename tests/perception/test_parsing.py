@@ -76,7 +76,7 @@ def on_gpu(monkeypatch):
 def test_pictures_of_one_size_go_through_together(on_gpu):
     images = [torch.rand(40, 50, 3), torch.rand(50, 40, 3), torch.rand(40, 50, 3)]
     network = Bands()
-    found = HumanParser(resident(network)).parse(images)
+    found = HumanParser(managed(network)).parse(images)
     assert [tuple(one.largest("Face").shape) for one in found] == [(40, 50), (50, 40), (40, 50)]
     assert sorted(shape[0] for shape in network.shapes) == [1, 2]
     assert all(side % 32 == 0 for shape in network.shapes for side in shape[2:])
@@ -85,12 +85,12 @@ def test_pictures_of_one_size_go_through_together(on_gpu):
 def test_batches_are_bounded(monkeypatch, on_gpu):
     monkeypatch.setattr(parsing, "BATCH_PIXELS", 2 * 640 * 640)
     network = Bands()
-    assert len(HumanParser(resident(network)).parse([torch.rand(50, 50, 3)] * 5)) == 5
+    assert len(HumanParser(managed(network)).parse([torch.rand(50, 50, 3)] * 5)) == 5
     assert [shape[0] for shape in network.shapes] == [2, 2, 1]
 
 
 def test_no_pictures():
-    assert HumanParser(resident(Bands())).parse([]) == []
+    assert HumanParser(managed(Bands())).parse([]) == []
 
 
 def test_batched_network_gives_the_numbers_of_single_pictures():
@@ -173,5 +173,5 @@ class Bands:
         return Queries(logits, masks)
 
 
-def resident(network):
+def managed(network):
     return SimpleNamespace(load=lambda: network, device="cpu")

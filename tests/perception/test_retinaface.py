@@ -33,8 +33,8 @@ class OneAnchor:
 
 
 def detector(network, **options):
-    resident = SimpleNamespace(load=lambda: network, device="cpu", origin=Origin.STAND_IN)
-    return RetinaFace(resident, **options)
+    managed = SimpleNamespace(load=lambda: network, device="cpu", origin=Origin.STAND_IN)
+    return RetinaFace(managed, **options)
 
 
 def test_anchors_of_an_odd_size():

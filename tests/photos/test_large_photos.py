@@ -60,7 +60,7 @@ def _megabytes(field: str) -> float:
     return int(re.search(field + r":\s+(\d+)", STATUS.read_text())[1]) / 1024
 
 
-def resident(forward):
+def managed(forward):
     return SimpleNamespace(load=lambda: forward, device="cpu", origin=Origin.PUBLISHED)
 
 
@@ -79,7 +79,7 @@ def test_damofd(photo):
         maps[0].scores[0, 0, 10, 20] = 20
         return maps
 
-    ((face,),) = within(250, lambda: DamoFDDetector(resident(one_cell)).detect([photo]))
+    ((face,),) = within(250, lambda: DamoFDDetector(managed(one_cell)).detect([photo]))
     assert face.box == pytest.approx([120 * 6.25, 40 * 6.25, 200 * 6.25, 120 * 6.25])
     assert face.points == pytest.approx(np.tile([[1000, 500]], (5, 1)))
 
@@ -92,7 +92,7 @@ def test_retinaface(photo):
         scores[0, 2 * (20 * 125 + 50), 1] = 0.99
         return Raw(torch.zeros(1, count, 4), scores, torch.zeros(1, count, 10))
 
-    ((face,),) = within(450, lambda: RetinaFace(resident(one_anchor)).detect([photo]))
+    ((face,),) = within(450, lambda: RetinaFace(managed(one_anchor)).detect([photo]))
     assert face.box == pytest.approx([396 * 4, 156 * 4, 412 * 4, 172 * 4])
 
 
@@ -108,7 +108,7 @@ def test_landmark_confidence(photo):
         assert x.shape == (1, 3, 120, 120)
         return Findings(x[:, 2].mean((1, 2))[:, None] / 255, torch.full((1, 10), 0.5), None, None)
 
-    (found,) = within(200, lambda: LandmarkConfidence(resident(middle)).judge([photo], [BOX]))
+    (found,) = within(200, lambda: LandmarkConfidence(managed(middle)).judge([photo], [BOX]))
     assert found.landmarks == pytest.approx(np.tile([[2000, 1500]], (5, 1)))
     assert found.score == pytest.approx(1 - 0.625, abs=0.01)
 
@@ -119,7 +119,7 @@ def test_recognition(photo):
     def edges(x):
         return torch.nn.functional.pad(x[:, 0, 56, [5, -5]], (0, 510)), torch.zeros(1, 4)
 
-    (found,) = within(150, lambda: FaceRecognition(resident(edges)).embed([align112(photo, POINTS)]))
+    (found,) = within(150, lambda: FaceRecognition(managed(edges)).embed([align112(photo, POINTS)]))
     assert found.vector[:2] == pytest.approx(np.array([0.5, 0]) / 0.5, abs=1e-3)
 
 
@@ -127,15 +127,15 @@ def test_tagger(photo):
     def halves(x):
         return torch.logit(x[:, 256, [100, 400], 0])
 
-    (found,) = within(400, lambda: Tagger(resident(halves), ["left", "right"]).tags([photo], 0.1))
+    (found,) = within(400, lambda: Tagger(managed(halves), ["left", "right"]).tags([photo], 0.1))
     assert found == pytest.approx({"left": 0.75, "right": 0.5}, abs=0.01)
 
 
 @pytest.mark.slow
 def test_retouch(photo):
-    brighter = resident(lambda x: torch.full((len(x), 3, 512, 512), 0.6))
+    brighter = managed(lambda x: torch.full((len(x), 3, 512, 512), 0.6))
     everywhere = session(lambda pixels: np.full((*pixels.shape[:2], 1), 255, np.float32))
-    clean = BlemishRemoval(resident(lambda x: torch.full_like(x[:, :1], -9)), resident(lambda x, keep: x))
+    clean = BlemishRemoval(managed(lambda x: torch.full_like(x[:, :1], -9)), managed(lambda x, keep: x))
     (found,) = within(1200, lambda: SkinRetouch(brighter, everywhere, clean).retouch([photo], [BOX[None]]))
     smoothed = 0.5 + 2 * 0.07 * 0.25
     assert found.shape == photo.shape
@@ -148,8 +148,8 @@ def test_fusion(photo):
     jaw = FaceShape.from_state_dict(
         {"mean": torch.zeros(JAW, 3), "identity": torch.zeros(JAW, 3, 80), "expression": torch.zeros(JAW, 3, 64)}
     )
-    inverted, as_it_is = resident(lambda x, identity, found, wanted: -x), resident(lambda x: x)
-    means, nothing = resident(lambda x: x.mean((2, 3))), resident(lambda x: torch.zeros(len(x), 257))
+    inverted, as_it_is = managed(lambda x, identity, found, wanted: -x), managed(lambda x: x)
+    means, nothing = managed(lambda x: x.mean((2, 3))), managed(lambda x: torch.zeros(len(x), 257))
     fusion = FaceFusion(means, nothing, jaw, inverted, torch.ones(256, 256), as_it_is)
     found = within(1200, lambda: fusion.fuse(photo, POINTS, photo, POINTS))
     assert found[1500, 1500].tolist() == pytest.approx([0.25, 0.5, 0.5], abs=5e-3)

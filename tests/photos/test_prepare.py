@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
-from facechain_impl.geometry.affine import ARCFACE_112, invert, similarity, transform
+from facechain_impl.geometry.affine import ARCFACE_112, invert, similarity_transform, transform_points
 from facechain_impl.geometry.crop import UPRIGHT
 from facechain_impl.host import folders
 from facechain_impl.perception.detection import Detector
@@ -38,8 +38,8 @@ class ByColour(Detector):
 
     name = "by colour"
 
-    def __init__(self, extra: tuple[int, ...] = (), looks_twice: bool = True):
-        self.extra, self.looks_twice, self.seen = extra, looks_twice, 0
+    def __init__(self, extra: tuple[int, ...] = (), redetects_after_rotation: bool = True):
+        self.extra, self.redetects_after_rotation, self.seen = extra, redetects_after_rotation, 0
 
     def detect(self, images):
         self.seen += len(images)
@@ -57,7 +57,7 @@ def _centre(image: torch.Tensor, colour: torch.Tensor) -> np.ndarray | None:
 
 
 def _face(eyes: np.ndarray) -> Face:
-    points = transform(UPRIGHT, similarity(UPRIGHT[:2], eyes))
+    points = transform_points(UPRIGHT, similarity_transform(UPRIGHT[:2], eyes))
     distance = np.linalg.norm(eyes[1] - eyes[0])
     middle = points.mean(0)
     return Face(np.concatenate([middle - distance, middle + distance]).astype(np.float32), 0.9, points.astype(np.float32))
@@ -69,11 +69,11 @@ def run(images, detector=None, stages=Stages(), networks=None, policy=NoFace.STO
 
 
 @pytest.mark.parametrize("degrees", [0, 25, -60, 120, 180])
-@pytest.mark.parametrize("looks_twice", [True, False])
-def test_the_face_comes_out_upright_in_its_place(degrees, looks_twice):
+@pytest.mark.parametrize("redetects_after_rotation", [True, False])
+def test_the_face_comes_out_upright_in_its_place(degrees, redetects_after_rotation):
     """Red left eye, green right eye, level, the face at the published size and height, whatever its angle was."""
     picture, _ = portrait(degrees=degrees)
-    prepared = run([picture], ByColour(looks_twice=looks_twice))
+    prepared = run([picture], ByColour(redetects_after_rotation=redetects_after_rotation))
     (crop,) = prepared.crops
     assert crop.shape == (512, 512, 3)
     left, right = _centre(crop, RED), _centre(crop, GREEN)
@@ -88,10 +88,10 @@ def test_the_crop_transform_is_the_map_from_photo_to_crop():
     picture, points = portrait(degrees=33)
     prepared = run([picture])
     face = prepared.faces.pictures[0].faces[0]
-    moved = transform(points, face.crop_transform)
+    moved = transform_points(points, face.crop_transform)
     assert np.abs(moved[0] - _centre(prepared.crops[0], RED)).max() < 1.5
     assert np.abs(moved[1] - _centre(prepared.crops[0], GREEN)).max() < 1.5
-    assert np.abs(transform(face.points, face.crop_transform) - prepared.faces.crops[0].faces[0].points).max() < 0.1
+    assert np.abs(transform_points(face.points, face.crop_transform) - prepared.faces.crops[0].faces[0].points).max() < 0.1
 
 
 def test_outside_the_photo_the_crop_is_white():
@@ -99,7 +99,7 @@ def test_outside_the_photo_the_crop_is_white():
     prepared = run([picture])
     rows, columns = np.mgrid[:512, :512]
     back = invert(prepared.faces.pictures[0].faces[0].crop_transform)
-    places = transform(np.stack([columns, rows], -1).reshape(-1, 2), back).reshape(512, 512, 2)
+    places = transform_points(np.stack([columns, rows], -1).reshape(-1, 2), back).reshape(512, 512, 2)
     outside = ((places < -1) | (places > [110, 120])).any(-1)
     assert 0.1 < outside.mean() < 0.9
     assert (prepared.crops[0][outside] == 1).all() and (prepared.crops[0][~outside] < 1).any(-1).float().mean() > 0.95
@@ -114,7 +114,7 @@ def test_a_large_photo_is_no_special_case():
 
 def test_known_faces_are_not_looked_for_again():
     picture, _ = portrait()
-    detector = ByColour(looks_twice=False)
+    detector = ByColour(redetects_after_rotation=False)
     known = find_faces([picture], detector)
     run([picture], detector, known=known)
     assert detector.seen == 1
@@ -196,7 +196,7 @@ def test_a_photo_turned_by_the_network_keeps_its_own_coordinates(quarters, known
     prepared = run([lying], networks=Networks(rotation=Turns([quarters])), known=before)
     face = prepared.faces.pictures[0].faces[0]
     assert np.abs(face.points[0] - _centre(lying, RED)).max() < 1
-    assert np.abs(transform(face.points, face.crop_transform)[0] - _centre(prepared.crops[0], RED)).max() < 1.5
+    assert np.abs(transform_points(face.points, face.crop_transform)[0] - _centre(prepared.crops[0], RED)).max() < 1.5
     assert _centre(prepared.crops[0], RED)[0] < _centre(prepared.crops[0], GREEN)[0]
 
 
@@ -288,7 +288,7 @@ def test_a_face_without_points_is_cut_as_it_stands():
     picture = portrait()[0]
     known = Faces([find_faces([picture], ByColour()).pictures[0]])
     known.pictures[0].faces[0].points = None
-    prepared = run([picture], ByColour(looks_twice=False), known=known)
+    prepared = run([picture], ByColour(redetects_after_rotation=False), known=known)
     assert prepared.photos[0].angle == 0 and _centre(prepared.crops[0], RED) is not None
 
 
@@ -297,7 +297,7 @@ def test_a_stage_asks_for_its_networks_by_name(monkeypatch):
     monkeypatch.setattr(preparation, "open_network", asked.append)
     monkeypatch.setattr(preparation, "open_session", asked.append)
     monkeypatch.setattr(preparation, "open_retouch", lambda: asked.append("retouch"))
-    monkeypatch.setattr(preparation, "RetinaFace", lambda resident, bgr: bgr)
+    monkeypatch.setattr(preparation, "RetinaFace", lambda managed, bgr: bgr)
     monkeypatch.setattr(preparation, "stand_ins", lambda *names: names)
     monkeypatch.setattr(preparation, "require", lambda *names: None)
     assert preparation.open_networks(Stages()) == Networks()

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from facechain_impl.host.sampling import Diffusion, Painter, Schedule
+from facechain_impl.host.sampling import Diffusion, DiffusionSampler, SamplingSettings
 from facechain_impl.perception.detection import Detector
 from facechain_impl.portrait.inpaint import group
-from facechain_impl.portrait.inpaint.group import Cast, Choice, GroupInpaint, Template, Words
-from facechain_impl.portrait.inpaint.targets import GivenMasks, Sight
+from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, Template
+from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks
 from facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from facechain_impl.types import Face, NoFace, Person
 
@@ -87,16 +87,16 @@ class Studio:
     calls: list[Call] = field(default_factory=list)
     fused: list[torch.Tensor] = field(default_factory=list)
 
-    def painter(self, base, schedule, bar):
+    def sampler(self, base, schedule, bar):
         return FlatPainter(self, base, schedule, bar)
 
     def inpaint(self, persons=(), fusion=None, photo=None, parser=None, landmarker=None, **settings) -> GroupInpaint:
         base = Diffusion(SimpleNamespace(name="base", model=SimpleNamespace(concat_keys=())), Clip(), BlockVAE())
         settings = Settings(**{"size": SIZE, **settings})
-        cast = Cast(list(persons), 0.95, photo, fusion)
-        sight = Sight(CentreDetector(self), landmarker, parser)
-        words = Words("in a garden", "blurry", trigger="<fcsks>, a mature man")
-        return GroupInpaint(base, Nets(Net("pose"), Net("canny")), sight, cast, words, settings, Schedule())
+        subjects = Subjects(list(persons), 0.95, photo, fusion)
+        analyzer = FaceAnalyzer(CentreDetector(self), landmarker, parser)
+        words = PromptText("in a garden", "blurry", trigger="<fcsks>, a mature man")
+        return GroupInpaint(base, Nets(Net("pose"), Net("canny")), analyzer, subjects, words, settings, SamplingSettings())
 
     def run(self, template, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
         inpaint = self.inpaint(persons, **settings)
@@ -104,7 +104,7 @@ class Studio:
         return images, inpaint.report
 
 
-class FlatPainter(Painter):
+class FlatPainter(DiffusionSampler):
     """Samples at once: the colour of the model everywhere, or inside the mask."""
 
     def __init__(self, studio, base, schedule, bar):
@@ -179,7 +179,7 @@ def person(name, embedding=None):
 @pytest.fixture
 def studio(monkeypatch) -> Studio:
     studio = Studio()
-    monkeypatch.setattr(group, "Painter", studio.painter)
+    monkeypatch.setattr(group, "DiffusionSampler", studio.sampler)
 
     def with_person(base, person, strength):
         return Diffusion(SimpleNamespace(name=person.name, model=base.model.model), base.clip, base.vae)

@@ -18,7 +18,7 @@ import comfy.ops  # noqa: E402
 import comfy.sd1_clip  # noqa: E402
 import comfy.supported_models  # noqa: E402
 
-from facechain_impl.host.sampling import Bar, Control, Diffusion, Painter, Schedule, Start, Text  # noqa: E402
+from facechain_impl.host.sampling import Control, Diffusion, DiffusionSampler, InpaintInput, SamplingProgress, SamplingSettings, Text  # noqa: E402
 
 CPU = torch.device("cpu")
 UNET = {
@@ -79,8 +79,8 @@ class World:
         net = comfy.cldm.cldm.ControlNet(**sizes, hint_channels=3, operations=comfy.ops.disable_weight_init, device=CPU)
         self.net = comfy.controlnet.ControlNet(randomise(net, 4), load_device=CPU)
 
-    def painter(self, steps=4, sampler="euler", **rest):
-        return Painter(self.base, Schedule(steps, 3.0, sampler, "normal", **rest), Bar(100))
+    def sampler(self, steps=4, sampler="euler", **rest):
+        return DiffusionSampler(self.base, SamplingSettings(steps, 3.0, sampler, "normal", **rest), SamplingProgress(100))
 
     def hints(self, count, value=0.7):
         ramp = torch.linspace(0, value, 64).view(1, 1, 64, 1).expand(count, 64, 64, 3)
@@ -90,7 +90,7 @@ class World:
         images = torch.rand(count, 64, 64, 3, generator=torch.Generator().manual_seed(9))
         masks = torch.zeros(count, 8, 8)
         masks[:, 2:6, 3:7] = 1
-        return Start(images, self.base.vae.encode(images), masks)
+        return InpaintInput(images, self.base.vae.encode(images), masks)
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -106,44 +106,44 @@ def sd15():
 
 
 def test_the_same_seed_is_the_same_picture_and_another_is_not(world):
-    painter = world.painter()
-    first, again, other = (painter.new(world.text, 64, [seed], [world.hints(1)]) for seed in (5, 5, 6))
+    sampler = world.sampler()
+    first, again, other = (sampler.new(world.text, 64, [seed], [world.hints(1)]) for seed in (5, 5, 6))
     assert first.shape == (1, 4, 8, 8) and torch.equal(first, again) and not torch.allclose(first, other, atol=1e-2)
 
 
 def test_a_picture_does_not_depend_on_what_shares_its_batch(world):
-    painter = world.painter()
-    together = painter.new(world.text, 64, [5, 6, 7], [world.hints(3)])
-    alone = painter.new(world.text, 64, [6], [world.hints(1)])
+    sampler = world.sampler()
+    together = sampler.new(world.text, 64, [5, 6, 7], [world.hints(3)])
+    alone = sampler.new(world.text, 64, [6], [world.hints(1)])
     assert (together[1] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
 
 
 def test_every_picture_of_a_batch_has_its_own_control(sd15):
     hints = Control(sd15.net, torch.stack([sd15.hints(1).images[0], torch.zeros(64, 64, 3)]), 1.0)
-    together = sd15.painter().new(sd15.text, 64, [5, 5], [hints])
-    alone = sd15.painter().new(sd15.text, 64, [5], [Control(sd15.net, torch.zeros(1, 64, 64, 3), 1.0)])
+    together = sd15.sampler().new(sd15.text, 64, [5, 5], [hints])
+    alone = sd15.sampler().new(sd15.text, 64, [5], [Control(sd15.net, torch.zeros(1, 64, 64, 3), 1.0)])
     assert (together[1] - alone[0]).abs().max() < 1e-4 * alone.abs().max() and (together[0] - together[1]).abs().max() > 1e-2
 
 
 def test_controls_steer_and_a_weight_of_zero_does_not(world):
-    painter = world.painter()
-    free = painter.new(world.text, 64, [5], [])
-    steered = painter.new(world.text, 64, [5], [world.hints(1)])
-    idle = painter.new(world.text, 64, [5], [Control(world.net, world.hints(1).images, 0.0)])
+    sampler = world.sampler()
+    free = sampler.new(world.text, 64, [5], [])
+    steered = sampler.new(world.text, 64, [5], [world.hints(1)])
+    idle = sampler.new(world.text, 64, [5], [Control(world.net, world.hints(1).images, 0.0)])
     assert (steered - free).abs().max() > 1e-2 and torch.equal(idle, free)
 
 
 def test_two_controls_add_up(sd15):
-    painter = sd15.painter()
-    once = painter.new(sd15.text, 64, [5], [sd15.hints(1)])
-    twice = painter.new(sd15.text, 64, [5], [Control(sd15.net, sd15.hints(1).images, 0.5)] * 2)
+    sampler = sd15.sampler()
+    once = sampler.new(sd15.text, 64, [5], [sd15.hints(1)])
+    twice = sampler.new(sd15.text, 64, [5], [Control(sd15.net, sd15.hints(1).images, 0.5)] * 2)
     assert (once - twice).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("sampler", ["uni_pc_bh2", "euler", "euler_ancestral", "dpmpp_2m_sde", "lcm"])
 def test_repainting_stays_inside_the_mask(sd15, sampler):
     start = sd15.start()
-    painted = sd15.painter(6, sampler).repaint(sd15.text, start, [5], 0.65, [sd15.hints(1)])
+    painted = sd15.sampler(6, sampler).repaint(sd15.text, start, [5], 0.65, [sd15.hints(1)])
     outside = (start.masks[:, None] == 0).expand_as(painted)
     assert torch.equal(painted[outside], start.latents[outside])
     assert (painted - start.latents)[~outside].abs().mean() > 1e-2
@@ -151,36 +151,36 @@ def test_repainting_stays_inside_the_mask(sd15, sampler):
 
 def test_repainting_sdxl(world):
     start = world.start(2)
-    painted = world.painter().repaint(world.text, start, [5, 6], 0.5, [world.hints(2), world.hints(2)])
+    painted = world.sampler().repaint(world.text, start, [5, 6], 0.5, [world.hints(2), world.hints(2)])
     assert painted.isfinite().all() and torch.equal(painted[:, :, 0], start.latents[:, :, 0])
 
 
 @pytest.mark.parametrize("steps, strength, kept", [(40, 0.65, 26), (40, 0.1, 4), (40, 0.025, 1), (3, 0.1, 1), (20, 1.0, 20), (10, 0.7, 7)])
 def test_strength_keeps_the_last_share_of_the_steps(steps, strength, kept):
-    assert Schedule(steps).kept(strength) == kept
+    assert SamplingSettings(steps).kept(strength) == kept
 
 
 def test_only_the_kept_steps_are_run(sd15, monkeypatch):
     done = []
-    bar = Bar(100)
+    bar = SamplingProgress(100)
     monkeypatch.setattr(bar._bar, "update_absolute", lambda value, total, preview: done.append((value, total)))
-    painter = Painter(sd15.base, Schedule(10, 3.0, "euler", "normal"), bar)
-    painter.new(sd15.text, 64, [5], [])
-    painter.repaint(sd15.text, sd15.start(), [5], 0.3, [])
+    sampler = DiffusionSampler(sd15.base, SamplingSettings(10, 3.0, "euler", "normal"), bar)
+    sampler.new(sd15.text, 64, [5], [])
+    sampler.repaint(sd15.text, sd15.start(), [5], 0.3, [])
     assert done == [(i, 100) for i in range(1, 14)]
 
 
 def test_a_small_strength_changes_less(sd15):
     start = sd15.start()
-    painter = sd15.painter(20)
-    little, much = ((painter.repaint(sd15.text, start, [5], s, []) - start.latents).abs().mean() for s in (0.1, 0.9))
+    sampler = sd15.sampler(20)
+    little, much = ((sampler.repaint(sd15.text, start, [5], s, []) - start.latents).abs().mean() for s in (0.1, 0.9))
     assert little < 0.5 * much
 
 
 def test_an_inpainting_checkpoint_is_shown_mask_and_hollow_picture(sd15):
     base = Diffusion(SimpleNamespace(model=SimpleNamespace(concat_keys=("mask", "masked_image"))), None, Vae())
     start = sd15.start()
-    text = Painter(base, Schedule(), Bar(1))._inpaint_model(sd15.text, start)
+    text = DiffusionSampler(base, SamplingSettings(), SamplingProgress(1))._inpaint_model(sd15.text, start)
     shown = text.negative[0][1]
     assert torch.equal(shown["concat_mask"], start.masks[:, None])
     hollow = shown["concat_latent_image"]
@@ -191,7 +191,7 @@ def test_an_inpainting_checkpoint_is_shown_mask_and_hollow_picture(sd15):
 
 def test_stop_ends_the_sampling_within_a_step(sd15, monkeypatch):
     seen = []
-    bar = Bar(100)
+    bar = SamplingProgress(100)
 
     def stop_at_two(value, total, preview):
         seen.append(value)
@@ -199,9 +199,9 @@ def test_stop_ends_the_sampling_within_a_step(sd15, monkeypatch):
 
     monkeypatch.setattr(bar._bar, "update_absolute", stop_at_two)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        Painter(sd15.base, Schedule(8, 3.0, "euler", "normal"), bar).new(sd15.text, 64, [5], [])
+        DiffusionSampler(sd15.base, SamplingSettings(8, 3.0, "euler", "normal"), bar).new(sd15.text, 64, [5], [])
     assert seen == [1, 2]
-    assert sd15.painter().new(sd15.text, 64, [5], []).isfinite().all()
+    assert sd15.sampler().new(sd15.text, 64, [5], []).isfinite().all()
 
 
 class TokenClip:
@@ -218,9 +218,9 @@ class TokenClip:
 
 
 def test_brackets_are_ordinary_characters_unless_weights_are_asked_for():
-    painter = Painter(Diffusion(None, TokenClip(), None), Schedule(), Bar(1))
-    plain = painter.text("(<fcsks>:10), a man", "").positive[0][0]
-    weighted = painter.text("(<fcsks>:10), a man", "", weights=True).positive[0][0]
+    sampler = DiffusionSampler(Diffusion(None, TokenClip(), None), SamplingSettings(), SamplingProgress(1))
+    plain = sampler.text("(<fcsks>:10), a man", "").positive[0][0]
+    weighted = sampler.text("(<fcsks>:10), a man", "", weights=True).positive[0][0]
     assert {weight for _, weight in plain} == {1.0} and {weight for _, weight in weighted} == {1.0, 10.0}
     # the eight pieces that the text encoder of the published system saw, comma included in the last
     pieces = [TokenClip().tokenizer.untokenize([token])[0][1] for token in plain[1:9]]

@@ -17,7 +17,7 @@ from facechain_impl.weights.stand_ins.talking import NAMES, narrow_layout
 
 
 class Held:
-    """A Resident without a host."""
+    """A ManagedModel without a host."""
 
     origin, device = Origin.STAND_IN, torch.device("cpu")
 

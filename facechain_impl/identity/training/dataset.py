@@ -47,7 +47,7 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, number: int, settings: TrainSettings, draw: Callable[[int, torch.Generator], torch.Tensor]) -> Batch:
+    def batch(self, number: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> Batch:
         """The samples of forward pass `number`: every photo once per epoch, in an order of its own, a variant of it at random."""
         count = settings.batch_size
         source = generator_for(settings.seed, 1 + self._salt, number)
@@ -56,7 +56,7 @@ class TrainingSet:
         place = torch.tensor(photos), variants
         latents = self.latents[place]
         noise = torch.randn(latents.shape, generator=source)
-        sigmas = draw(count, source)
+        sigmas = sample_sigmas(count, source)
         dropped = (torch.rand(count, generator=source) < settings.caption_dropout).tolist()
         return Batch(latents, noise, sigmas, photos, dropped, None if self.weights is None else self.weights[place])
 
@@ -64,7 +64,7 @@ class TrainingSet:
         epoch, position = divmod(sample, len(self))
         return int(torch.randperm(len(self), generator=generator_for(seed, 2 + self._salt, epoch))[position])
 
-    def told(self, batch: Batch) -> list[Conditions]:
+    def conditioning_for(self, batch: Batch) -> list[Conditions]:
         """What the model is told about the samples of a batch."""
         return [self._conditions[-1 if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 

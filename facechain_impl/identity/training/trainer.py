@@ -60,17 +60,17 @@ class Trainer:
 
     def _learn(self, data: TrainingSet, number: int, weight: float) -> float:
         """Add the gradients of one forward pass; returns its weighted loss."""
-        batch = data.batch(number, self.settings, self._model.objective.draw)
-        loss = weight * self.loss(batch, data.told(batch))
+        batch = data.batch(number, self.settings, self._model.objective.sample_sigmas)
+        loss = weight * self.loss(batch, data.conditioning_for(batch))
         self._scaler.scale(loss).backward()
         return loss.item()
 
-    def loss(self, batch: Batch, told: list[Conditions]) -> torch.Tensor:
+    def loss(self, batch: Batch, conditions: list[Conditions]) -> torch.Tensor:
         """Mean squared error of the model's own prediction, weighted by place and by noise level where the settings say so."""
         objective, device = self._model.objective, self._model.device
         latents, noise, sigmas = (value.to(device) for value in (batch.latents, batch.noise, batch.sigmas))
         with torch.autocast(device.type, self._dtype, enabled=self._dtype is not torch.float32):
-            predicted = self._model.predict(objective.noisy(latents, noise, sigmas), sigmas, told)
+            predicted = self._model.predict(objective.add_noise(latents, noise, sigmas), sigmas, conditions)
         error = (predicted - objective.target(latents, noise, sigmas)).square()
         if batch.weights is not None:
             weights = batch.weights.to(device)

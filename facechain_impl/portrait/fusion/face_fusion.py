@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...geometry.affine import ARCFACE_112, ENHANCE_1024, fusion256, shrink_of, similarity, warp
-from ...host.memory import Resident
+from ...geometry.affine import ARCFACE_112, ENHANCE_1024, downscale_factor, fusion256, similarity_transform, warp
+from ...host.memory import ManagedModel
 from ...host.progress import check_interrupt
 from ...networks import bfm
 from ...perception import models
@@ -30,7 +30,7 @@ ENHANCER = "fusion_gpen1024"
 USUAL_BOX = 82  # shorter side of a detector's box around a face aligned to 112 pixels
 
 
-class User(NamedTuple):
+class SourceFace(NamedTuple):
     """Whose face it becomes. identity: [1, 512]. coefficients: [1, 257], see `networks.bfm`."""
 
     identity: torch.Tensor
@@ -38,7 +38,7 @@ class User(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetFace:
     """A face to replace: number of its picture, five points [5, 2], shorter side of its box in pixels."""
 
     picture: int
@@ -46,9 +46,9 @@ class Target:
     side: float
 
 
-def target(picture: int, face: Face) -> Target:
+def target(picture: int, face: Face) -> TargetFace:
     """The target of a detected face, which must have points."""
-    return Target(picture, face.points, min(face.width, face.height))
+    return TargetFace(picture, face.points, min(face.width, face.height))
 
 
 def open_fusion(enhance: bool = True) -> FaceFusion:
@@ -76,12 +76,12 @@ class FaceFusion:
 
     def __init__(
         self,
-        identity: Resident,
-        reconstruction: Resident,
+        identity: ManagedModel,
+        reconstruction: ManagedModel,
         jaw: bfm.FaceShape,
-        generator: Resident,
+        generator: ManagedModel,
         alpha: torch.Tensor,
-        enhancer: Resident | None = None,
+        enhancer: ManagedModel | None = None,
     ):
         self.identity, self.reconstruction, self.jaw, self.generator = identity, reconstruction, jaw, generator
         self.alpha, self.enhancer = alpha, enhancer
@@ -100,23 +100,23 @@ class FaceFusion:
 
         mask [H, W] in 0..1 limits the change; pixels outside keep their bits. side: shorter side of the template face's box in
         pixels, guessed from the points where it is not known; enhanced faces below 100 pixels are softened."""
-        side = side or USUAL_BOX * shrink_of(similarity(template_points, ARCFACE_112))
-        targets = [Target(0, template_points, side)]
+        side = side or USUAL_BOX * downscale_factor(similarity_transform(template_points, ARCFACE_112))
+        targets = [TargetFace(0, template_points, side)]
         (fused,) = self.replace([template], targets, self.read_user(user, user_points), enhance)
         return fused if mask is None else paste.within(mask, fused, template)
 
-    def read_user(self, user: torch.Tensor, points: np.ndarray) -> User:
+    def read_user(self, user: torch.Tensor, points: np.ndarray) -> SourceFace:
         """What is taken over from the face at `points` [5, 2] of the picture `user` [H, W, 3]."""
-        crop = _crops([user], [Target(0, points, 0.0)])
+        crop = _crops([user], [TargetFace(0, points, 0.0)])
         small = F.interpolate(crop, (112, 112), mode="bilinear", align_corners=True)
         network = self.identity.load()
-        return User(network(small.to(self.identity.device)).cpu(), self._coefficients(crop))
+        return SourceFace(network(small.to(self.identity.device)).cpu(), self._coefficients(crop))
 
     def replace(
         self,
         pictures: Sequence[torch.Tensor],
-        targets: Sequence[Target],
-        user: User,
+        targets: Sequence[TargetFace],
+        user: SourceFace,
         enhance: bool = True,
         step: Callable[[], None] = check_interrupt,
     ) -> list[torch.Tensor]:
@@ -131,7 +131,9 @@ class FaceFusion:
             step()
         return results
 
-    def _new_faces(self, pictures: Sequence[torch.Tensor], targets: Sequence[Target], user: User) -> Iterator[tuple[Target, torch.Tensor]]:
+    def _new_faces(
+        self, pictures: Sequence[torch.Tensor], targets: Sequence[TargetFace], user: SourceFace
+    ) -> Iterator[tuple[TargetFace, torch.Tensor]]:
         """Per target its new face crop [256, 256, 3] in 0..1."""
         for start in range(0, len(targets), BATCH):
             chunk = targets[start : start + BATCH]
@@ -149,9 +151,9 @@ class FaceFusion:
         faces = F.interpolate(crops / 2 + 0.5, size, mode="bilinear", align_corners=False)
         return self.reconstruction.load()(faces.to(self.reconstruction.device)).cpu()
 
-    def _enhance(self, picture: torch.Tensor, target: Target) -> None:
+    def _enhance(self, picture: torch.Tensor, target: TargetFace) -> None:
         """Redraw the target's face sharply, in place."""
-        matrix = similarity(target.points, ENHANCE_1024)
+        matrix = similarity_transform(target.points, ENHANCE_1024)
         size = (paste.ENHANCE_SIZE, paste.ENHANCE_SIZE)
         face = warp(picture, matrix, size).permute(2, 0, 1)[None] * 2 - 1
         sharp = self.enhancer.load()(face.to(self.enhancer.device)).cpu().clamp(-1, 1)
@@ -159,7 +161,7 @@ class FaceFusion:
         paste.paste(picture, sharp, paste.enhancement_mask(), matrix)
 
 
-def _crops(pictures: Sequence[torch.Tensor], targets: Sequence[Target]) -> torch.Tensor:
+def _crops(pictures: Sequence[torch.Tensor], targets: Sequence[TargetFace]) -> torch.Tensor:
     """[N, 3, 256, 256] in -1..1."""
     crops = [warp(pictures[target.picture], fusion256(target.points), (CROP, CROP)) for target in targets]
     return torch.stack(crops).permute(0, 3, 1, 2) * 2 - 1

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ...errors import WeightsError
-from ...geometry.affine import invert, square, transform, warp
+from ...geometry.affine import homogeneous, invert, transform_points, warp
 
 ALPHA_SIZE = 256
 ENHANCE_SIZE = 1024
@@ -22,7 +22,7 @@ def paste(picture: torch.Tensor, crop: torch.Tensor, mask: torch.Tensor, matrix:
     x0, y0, x1, y1 = _reach(matrix, crop.shape[:2], picture.shape[:2])
     if x1 <= x0 or y1 <= y0:
         return
-    back = _shift(-x0, -y0) @ square(invert(matrix))
+    back = _shift(-x0, -y0) @ homogeneous(invert(matrix))
     size = (y1 - y0, x1 - x0)
     weight = warp(mask, back, size)[..., None]
     region = picture[y0:y1, x0:x1]
@@ -83,7 +83,7 @@ def soften(face: torch.Tensor, side: float) -> torch.Tensor:
 def _reach(matrix: np.ndarray, size: tuple[int, int], picture: tuple[int, int]) -> tuple[int, int, int, int]:
     """The part x0 y0 x1 y1 of a picture (height, width) that a crop of `size` covers, one pixel wider."""
     height, width = size
-    corners = transform(np.array([[-1, -1], [width, -1], [-1, height], [width, height]], float), invert(matrix))
+    corners = transform_points(np.array([[-1, -1], [width, -1], [-1, height], [width, height]], float), invert(matrix))
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
     return max(low[0], 0), max(low[1], 0), min(high[0], picture[1]), min(high[1], picture[0])
 

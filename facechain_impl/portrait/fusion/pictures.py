@@ -74,7 +74,7 @@ class FusionSettings:
 class _Plan:
     """The faces to replace, per user; the pictures that nothing is done to, with the reason."""
 
-    targets: dict[int, list[fusion.Target]] = field(default_factory=dict)
+    targets: dict[int, list[fusion.TargetFace]] = field(default_factory=dict)
     faces: dict[int, int] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
 
@@ -150,7 +150,7 @@ def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) ->
         (face,) = Choice().of(owners.pictures[user].faces)
         identity = networks.read_user(inputs.users[user], face.points)
         chosen = sorted({target.picture for target in targets})
-        moved = [fusion.Target(chosen.index(target.picture), target.points, target.side) for target in targets]
+        moved = [fusion.TargetFace(chosen.index(target.picture), target.points, target.side) for target in targets]
         fused = networks.replace([inputs.pictures[index] for index in chosen], moved, identity, enhance, bar.step)
         results = [fused[chosen.index(i)] if i in chosen else result for i, result in enumerate(results)]
     return results

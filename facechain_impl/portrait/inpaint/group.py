@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 import torch
 
 from ...errors import BadInput, FaceNotFound
-from ...host.sampling import Bar, Diffusion, Painter, Schedule
+from ...host.sampling import Diffusion, DiffusionSampler, SamplingProgress, SamplingSettings
 from ...identity.lora import merge
 from ...types import Face, LoraEntry, NoFace, Person, Report
 from .. import people, prompts
 from ..fusion.face_fusion import FaceFusion
 from . import geometry
 from .masks import paste_mask
-from .targets import GivenMasks, Pose, Sight, Target, prepare
-from .two_stage import Likeness, Nets, Settings, TwoStage, Work, steps_of
+from .targets import FaceAnalyzer, GivenMasks, Pose, Target, prepare
+from .two_stage import FaceJob, FusionSource, Nets, Settings, TwoStage, steps_of
 
 SEED_STRIDE = 1009
 
 
 @dataclass(frozen=True)
-class Words:
+class PromptText:
     """Texts of the prompts. trigger: of the person in the model, where no person is connected."""
 
     scene: str
@@ -58,7 +58,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Cast:
+class Subjects:
     """The people: persons with their own LoRA, or none where the MODEL knows the person already.
 
     strength: of the persons' LoRAs. photo: a face of the person in the MODEL, for the fusion. fusion: None switches it off.
@@ -73,10 +73,19 @@ class Cast:
 class GroupInpaint:
     """The two-stage inpainting of any number of persons. `report` says what happened to every face."""
 
-    def __init__(self, base: Diffusion, nets: Nets, sight: Sight, cast: Cast, words: Words, settings: Settings, schedule: Schedule):
+    def __init__(
+        self,
+        base: Diffusion,
+        nets: Nets,
+        analyzer: FaceAnalyzer,
+        subjects: Subjects,
+        words: PromptText,
+        settings: Settings,
+        schedule: SamplingSettings,
+    ):
         if settings.size % base.factor or settings.size < base.factor:
             raise BadInput(f"The crop size is {settings.size}; it must be a multiple of {base.factor}, the VAE's cell.")
-        self._base, self._nets, self._sight, self._cast = base, nets, sight, cast
+        self._base, self._nets, self._analyzer, self._subjects = base, nets, analyzer, subjects
         self._words, self._settings, self._schedule = words, settings, schedule
         self.report = Report("Faces put into pictures")
 
@@ -100,25 +109,25 @@ class GroupInpaint:
             self.report.add(template.name, "unchanged", "no face was chosen" if not who else "the strength is 0")
             return plain
         targets, reasons = prepare(
-            template.image, template.faces, sorted(who), template.given, template.pose, self._sight, self._settings.size
+            template.image, template.faces, sorted(who), template.given, template.pose, self._analyzer, self._settings.size
         )
         canvases = [template.image.clone() for _ in plain]
-        bar = Bar(self._steps(targets, who, variants, bool(template.generated)))
+        bar = SamplingProgress(self._steps(targets, who, variants, bool(template.generated)))
         for person, group in _groups(targets, who):
             if reasons and no_face is not NoFace.PASS:
                 break
-            works = self._works(template, group, canvases, seed, sorted(who))
-            self._stages(person, bar).run(works)
-            reasons.update({work.target.number: work.problem for work in works if work.problem})
-            for work in works:
-                if work.result is not None:
-                    paste(canvases[work.variant], work)
-            self._note_landmarks(works)
+            jobs = self._jobs(template, group, canvases, seed, sorted(who))
+            self._stages(person, bar).run(jobs)
+            reasons.update({job.target.number: job.problem for job in jobs if job.problem})
+            for job in jobs:
+                if job.result is not None:
+                    paste(canvases[job.variant], job)
+            self._note_landmarks(jobs)
         return self._told(template.name, who, reasons, no_face, canvases, plain)
 
     def _assign(self, faces: list[Face], choice: Choice) -> dict[int, int | None]:
         """Index of the face -> index of its person, None for the person in the model."""
-        persons = self._cast.persons
+        persons = self._subjects.persons
         indices = people.chosen(faces, choice.which, bool(persons))
         if not persons:
             return dict.fromkeys(indices)
@@ -129,51 +138,51 @@ class GroupInpaint:
             self.report.add(persons[index].name, "not used", "there is no face left for this person")
         return {face: person for face, person in zip(indices, result.person_of) if person is not None}
 
-    def _works(self, template: Template, group: list[Target], canvases: list[torch.Tensor], seed: int, order: list[int]) -> list[Work]:
+    def _jobs(self, template: Template, group: list[Target], canvases: list[torch.Tensor], seed: int, order: list[int]) -> list[FaceJob]:
         generated = template.generated
         if len(generated) not in (0, 1, len(order)):
             raise BadInput(f"There are {len(generated)} stage-1 pictures for {len(order)} faces. Connect one, or one for each face.")
-        works = []
+        jobs = []
         for variant, canvas in enumerate(canvases):
             for target in group:
                 place = order.index(target.number - 1)
-                work = Work(target, variant, seed + variant + SEED_STRIDE * place, target.crop(canvas, self._settings.size))
+                job = FaceJob(target, variant, seed + variant + SEED_STRIDE * place, target.crop(canvas, self._settings.size))
                 if generated:
-                    work.generated, work.given = generated[place % len(generated)], True
-                works.append(work)
-        return works
+                    job.generated, job.given = generated[place % len(generated)], True
+                jobs.append(job)
+        return jobs
 
-    def _stages(self, index: int | None, bar: Bar) -> TwoStage:
-        person = None if index is None else self._cast.persons[index]
-        base = self._base if person is None else with_person(self._base, person, self._cast.strength)
-        painter = Painter(base, self._schedule, bar)
+    def _stages(self, index: int | None, bar: SamplingProgress) -> TwoStage:
+        person = None if index is None else self._subjects.persons[index]
+        base = self._base if person is None else with_person(self._base, person, self._subjects.strength)
+        sampler = DiffusionSampler(base, self._schedule, bar)
         words = self._words
         trigger = words.trigger if person is None else person.trigger
         prompt = prompts.scene(trigger, words.scene, words.negative, words.ethnicity)
-        text = painter.text(prompt.positive, prompt.negative, words.weights)
-        return TwoStage(painter, text, self._nets, self._sight, self._likeness(person), self._settings)
+        text = sampler.text(prompt.positive, prompt.negative, words.weights)
+        return TwoStage(sampler, text, self._nets, self._analyzer, self._likeness(person), self._settings)
 
-    def _likeness(self, person: Person | None) -> Likeness | None:
+    def _likeness(self, person: Person | None) -> FusionSource | None:
         """The photograph for the fusion, or None with a note that says why there is none."""
-        if self._cast.fusion is None:
+        if self._subjects.fusion is None:
             return None
-        photo = self._cast.photo if person is None else person.template
+        photo = self._subjects.photo if person is None else person.template
         name = "the person in the MODEL" if person is None else person.name
         if photo is None:
             self._note(f"No face is fused for {name}: there is no photograph of that face.")
             return None
-        face = self._sight.largest([photo])[0]
+        face = self._analyzer.largest([photo])[0]
         if face is None:
             self._note(f"No face is fused for {name}: no face was found in the photograph.")
             return None
-        return Likeness(self._cast.fusion, self._cast.fusion.read_user(photo, face.points))
+        return FusionSource(self._subjects.fusion, self._subjects.fusion.read_user(photo, face.points))
 
     def _steps(self, targets: list[Target], who: dict[int, int | None], variants: int, given: bool) -> int:
         counts = [len(group) * variants for _, group in _groups(targets, who)]
         return sum(steps_of(count, given, self._settings, self._schedule) for count in counts)
 
-    def _note_landmarks(self, works: list[Work]) -> None:
-        if any(work.landmarks is None and work.result is not None for work in works):
+    def _note_landmarks(self, jobs: list[FaceJob]) -> None:
+        if any(job.landmarks is None and job.result is not None for job in jobs):
             self._note(
                 "Without facial landmarks only eyes, nose and mouth steer the painting: the expression and the outline of the jaw may "
                 "differ from the generated face. Connect a FACE_DETECTION_MODEL, or get the weights of the landmark network."
@@ -189,7 +198,7 @@ class GroupInpaint:
         if reasons and no_face is not NoFace.PASS:
             return self._missing(name, summary, no_face, plain)
         for index, person in sorted(who.items()):
-            values = {} if person is None else {"person": self._cast.persons[person].name}
+            values = {} if person is None else {"person": self._subjects.persons[person].name}
             reason = reasons.get(index + 1, "")
             self.report.add(f"{name}, face {index + 1}", "left as it was" if reason else "painted", reason, **values)
         return self._missing(name, summary, no_face, canvases) if reasons else canvases
@@ -213,24 +222,24 @@ def with_person(base: Diffusion, person: Person, strength: float) -> Diffusion:
     return Diffusion(model, clip, base.vae)
 
 
-def paste(canvas: torch.Tensor, work: Work) -> None:
+def paste(canvas: torch.Tensor, job: FaceJob) -> None:
     """Put a finished crop back into `canvas` [H, W, 3], in place. Pixels where its mask is 0 keep their very values."""
-    target = work.target
+    target = job.target
     window, mask = paste_mask(target.square, target.face.box, target.others, *canvas.shape[:2])
     x0, y0, x1, y1 = window
     left, top, _, _ = target.square.box
-    pixels = _full_size(target.pixels(canvas), work)[y0 - top : y1 - top, x0 - left : x1 - left]
+    pixels = _full_size(target.pixels(canvas), job)[y0 - top : y1 - top, x0 - left : x1 - left]
     region = canvas[y0:y1, x0:x1]
     mixed = pixels * mask[..., None] + region * (1 - mask[..., None])
     canvas[y0:y1, x0:x1] = torch.where(mask[..., None] > 0, mixed, region)
 
 
-def _full_size(original: torch.Tensor, work: Work) -> torch.Tensor:
+def _full_size(original: torch.Tensor, job: FaceJob) -> torch.Tensor:
     """The result in the resolution of the picture. What resizing alone would lose is put right where nothing was painted."""
-    side, size = len(original), len(work.result)
+    side, size = len(original), len(job.result)
     lost = original - geometry.resize(geometry.resize(original, size, size), side, side)
-    kept = 1 - geometry.resize(work.painted, side, side)
-    return (geometry.resize(work.result, side, side) + lost * kept[..., None]).clamp(0, 1)
+    kept = 1 - geometry.resize(job.painted, side, side)
+    return (geometry.resize(job.result, side, side) + lost * kept[..., None]).clamp(0, 1)
 
 
 def _groups(targets: list[Target], who: dict[int, int | None]) -> list[tuple[int | None, list[Target]]]:

@@ -19,7 +19,7 @@ from ..fusion import face_fusion as fusion
 from ..people import Assign, left_to_right
 from .group import Template
 from .landmarks import Landmarker, Landmarks98, MediaPipe, MeshDetector
-from .targets import GivenMasks, Pose, Sight
+from .targets import FaceAnalyzer, GivenMasks, Pose
 
 MESH = "MediaPipe"
 DETECTORS = (BUILT_IN, DAMOFD, MESH)
@@ -27,7 +27,7 @@ PARSER, RECOGNITION, LANDMARKS = "m2fp", "rts", "sadtalker_fan"
 
 
 @dataclass(frozen=True)
-class Material:
+class InpaintInputs:
     """Everything about the pictures, lists in the order of `images`; a list of one holds for all of them, an empty one for none.
 
     faces: what is known about faces already. poses: POSE_KEYPOINT frames; drawings: drawn poses. generated: stage-1 pictures.
@@ -72,31 +72,31 @@ class Material:
 
 
 @dataclass
-class Looking:
+class OpenedModels:
     """The opened networks and those of them that run on stand-in weights. idle: nothing is going to be painted."""
 
-    sight: Sight
+    analyzer: FaceAnalyzer
     fusion: fusion.FaceFusion | None
     stand_ins: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     idle: bool = False
 
 
-def open_detector_only(choice: str, face_model, material: Material) -> Looking:
+def open_detector_only(choice: str, face_model, inputs: InpaintInputs) -> OpenedModels:
     """Check the pictures and open what finds faces, where nothing is going to be painted. Raises BadInput, WeightsError."""
-    material.check()
+    inputs.check()
     detector = _detector(choice, face_model)
-    return Looking(Sight(detector), None, set(detector.origin_names), idle=True)
+    return OpenedModels(FaceAnalyzer(detector), None, set(detector.origin_names), idle=True)
 
 
-def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: bool, enhance: bool) -> Looking:
+def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool) -> OpenedModels:
     """Check the pictures and open what is needed to look at them. `face_model` is the host's FACE_DETECTION_MODEL or None.
 
     Raises BadInput, WeightsError.
     """
-    looking = open_detector_only(choice, face_model, material)
-    detector, stand_ins, parser = looking.sight.detector, looking.stand_ins, None
-    if not material.all_masks(neck):
+    opened = open_detector_only(choice, face_model, inputs)
+    detector, stand_ins, parser = opened.analyzer.detector, opened.stand_ins, None
+    if not inputs.all_masks(neck):
         parser = HumanParser(models.open_network(PARSER))
         stand_ins.update(models.stand_ins(PARSER))
     landmarker, borrowed = _landmarker(face_model)
@@ -106,21 +106,21 @@ def open_looking(choice: str, face_model, material: Material, neck: bool, fuse: 
     notes = [f"Landmarks: {landmarker.name}."] if landmarker else []
     if parser is None:
         notes.append("The generated faces are taken to have the shape of those in the picture: the parsing network was not needed.")
-    return Looking(Sight(detector, landmarker, parser), fuser, stand_ins, notes)
+    return OpenedModels(FaceAnalyzer(detector, landmarker, parser), fuser, stand_ins, notes)
 
 
-def find_known(material: Material, persons: Sequence[Person], how: Assign, looking: Looking) -> list[list[Face]]:
+def find_known(inputs: InpaintInputs, persons: Sequence[Person], how: Assign, opened: OpenedModels) -> list[list[Face]]:
     """The faces of every picture from left to right, with embeddings where they decide who is who."""
-    found = find_faces(list(material.images), looking.sight.detector, material.faces, list(material.names))
-    looking.stand_ins.update(found.stand_ins)
+    found = find_faces(list(inputs.images), opened.analyzer.detector, inputs.faces, list(inputs.names))
+    opened.stand_ins.update(found.stand_ins)
     faces = [[replace(face) for face in left_to_right(picture.faces)] for picture in found.pictures]
-    compared = how in (Assign.AUTO, Assign.LIKENESS) and not looking.idle
+    compared = how in (Assign.AUTO, Assign.LIKENESS) and not opened.idle
     if compared and any(person.embedding is not None for person in persons):
-        _embed(material.images, faces, how, looking)
+        _embed(inputs.images, faces, how, opened)
     return faces
 
 
-def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign, looking: Looking) -> None:
+def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign, opened: OpenedModels) -> None:
     if all(face.embedding is not None for some in faces for face in some):
         return
     try:
@@ -128,9 +128,9 @@ def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign,
     except MissingWeights as missing:
         if how is Assign.LIKENESS:
             raise
-        looking.notes.append(f"Likeness was not compared. {missing}")
+        opened.notes.append(f"Likeness was not compared. {missing}")
         return
-    looking.stand_ins.update(models.stand_ins(RECOGNITION))
+    opened.stand_ins.update(models.stand_ins(RECOGNITION))
     for image, some in zip(images, faces):
         able = [face for face in some if face.points is not None]
         embed_faces(recognition, [image] * len(able), able)

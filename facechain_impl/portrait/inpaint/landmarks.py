@@ -159,7 +159,7 @@ def _points(person: dict, key: str, count: int, matrix: np.ndarray) -> np.ndarra
     flat = np.asarray(person.get(key) or np.zeros(3 * count), np.float64).reshape(-1, 3)
     if len(flat) != count:
         raise BadInput(f"The connected pose has {len(flat)} points in {key}; the OpenPose format has {count}.")
-    return np.column_stack([affine.transform(flat[:, :2], matrix), flat[:, 2]])
+    return np.column_stack([affine.transform_points(flat[:, :2], matrix), flat[:, 2]])
 
 
 def _head(five: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ class Target:
         return face_control(None if self.body else self.landmarks, self.five, size, self.body)
 
 
-class Sight:
+class FaceAnalyzer:
     """The networks that look at crops. Without a parser the shapes of generated faces are taken from the picture's own."""
 
     def __init__(self, detector: Detector, landmarker: Landmarker | None = None, parser: HumanParser | None = None):
@@ -107,7 +107,7 @@ class Sight:
 
 
 def prepare(
-    image: torch.Tensor, faces: list[Face], indices: list[int], given: GivenMasks, pose: Pose, sight: Sight, size: int
+    image: torch.Tensor, faces: list[Face], indices: list[int], given: GivenMasks, pose: Pose, analyzer: FaceAnalyzer, size: int
 ) -> tuple[list[Target], dict[int, str]]:
     """Targets for the faces (from left to right) at `indices`, and for those that cannot be edited the reason.
 
@@ -115,10 +115,10 @@ def prepare(
     """
     given, pose = _fitted(given, image), _fitted_pose(pose, image)
     places = [_place(image, faces, index, size) for index in indices]
-    found = sight.landmarks([place.crop(image, size) for place in places], [_moved(place, size) for place in places]) if places else []
+    found = analyzer.landmarks([place.crop(image, size) for place in places], [_moved(place, size) for place in places]) if places else []
     targets = [replace(place, landmarks=landmarks) for place, landmarks in zip(places, found)]
     targets = [_with_pose(target, pose, size) for target in targets]
-    targets = _with_regions(image, targets, given, sight, size)
+    targets = _with_regions(image, targets, given, analyzer, size)
     reasons = {target.number: reason for target in targets if (reason := _problem(target))}
     return [target for target in targets if target.number not in reasons], reasons
 
@@ -127,14 +127,14 @@ def _place(image: torch.Tensor, faces: list[Face], index: int, size: int) -> Tar
     face = faces[index]
     square = geometry.face_square(face.box)
     others = [other.box for other in faces if other is not face]
-    points = None if face.points is None else affine.transform(face.points, square.to_crop(size))
+    points = None if face.points is None else affine.transform_points(face.points, square.to_crop(size))
     nothing = torch.zeros(0, 0)
     return Target(index + 1, face, square, others, points, None, Regions(nothing, nothing, nothing))
 
 
 def _moved(target: Target, size: int) -> Face:
     """The face of a target in pixels of its crop."""
-    corners = affine.transform(target.face.box.reshape(2, 2), target.square.to_crop(size))
+    corners = affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(size))
     return replace(target.face, box=corners.reshape(4), points=target.points)
 
 
@@ -151,10 +151,10 @@ def _with_pose(target: Target, pose: Pose, size: int) -> Target:
     return replace(target, drawing=drawing)
 
 
-def _with_regions(image: torch.Tensor, targets: list[Target], given: GivenMasks, sight: Sight, size: int) -> list[Target]:
+def _with_regions(image: torch.Tensor, targets: list[Target], given: GivenMasks, analyzer: FaceAnalyzer, size: int) -> list[Target]:
     seen: list[Regions | None] = [None] * len(targets)
-    if sight.parser and targets:
-        seen = sight.regions([target.crop(image, size) for target in targets])
+    if analyzer.parser and targets:
+        seen = analyzer.regions([target.crop(image, size) for target in targets])
     return [replace(target, regions=_regions(target, given, parsed, size)) for target, parsed in zip(targets, seen)]
 
 

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 
 from ...geometry import affine
-from ...host.sampling import Control, Painter, Schedule, Start, Text
+from ...host.sampling import Control, DiffusionSampler, InpaintInput, SamplingSettings, Text
 from ...types import Face
 from ..fusion import pasting
-from ..fusion.face_fusion import FaceFusion, User
-from ..fusion.face_fusion import Target as FusionTarget
+from ..fusion.face_fusion import FaceFusion, SourceFace, TargetFace
 from . import geometry, masks
 from .landmarks import face_control, five_of
-from .targets import Regions, Sight, Target
+from .targets import FaceAnalyzer, Regions, Target
 
 STAGE_STRIDE = 1_000_003
 
@@ -49,15 +48,15 @@ class Nets:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class FusionSource:
     """The face of the person, as the face fusion reads it from a photograph."""
 
     fusion: FaceFusion
-    user: User
+    user: SourceFace
 
 
 @dataclass
-class Work:
+class FaceJob:
     """One face in one variant of the picture, and what has become of it.
 
     template: its crop [S, S, 3]. generated: the picture of stage 1, of any size; given: it came from the user and is not fused.
@@ -82,14 +81,16 @@ class Work:
 class TwoStage:
     """The stages for one person. `likeness` is None where no face is fused."""
 
-    def __init__(self, painter: Painter, text: Text, nets: Nets, sight: Sight, likeness: Likeness | None, settings: Settings):
-        self._painter, self._text, self._nets = painter, text, nets
-        self._sight, self._likeness, self._settings = sight, likeness, settings
+    def __init__(
+        self, sampler: DiffusionSampler, text: Text, nets: Nets, analyzer: FaceAnalyzer, likeness: FusionSource | None, settings: Settings
+    ):
+        self._sampler, self._text, self._nets = sampler, text, nets
+        self._analyzer, self._likeness, self._settings = analyzer, likeness, settings
 
-    def run(self, works: Sequence[Work]) -> None:
+    def run(self, jobs: Sequence[FaceJob]) -> None:
         """Fill `result` of all works, or their `problem`."""
-        self._generate([work for work in works if not work.given])
-        ready = self._place(works)
+        self._generate([job for job in jobs if not job.given])
+        ready = self._place(jobs)
         if not ready:
             return
         self._inpaint(ready)
@@ -100,152 +101,152 @@ class TwoStage:
             if self._likeness:
                 self._fuse_results(ready, seen)
 
-    def _generate(self, works: Sequence[Work]) -> None:
+    def _generate(self, jobs: Sequence[FaceJob]) -> None:
         """Stage 1: a new picture of the person, in the pose of the picture."""
         size = self._settings.size
         latents = []
-        for some in _chunks(works, self._settings.batch):
-            poses = torch.stack([work.target.pose_control(size) for work in some])
+        for some in _chunks(jobs, self._settings.batch):
+            poses = torch.stack([job.target.pose_control(size) for job in some])
             control = Control(self._nets.pose, poses, self._settings.pose_scale)
-            latents.append(self._painter.new(self._text, size, [work.seed for work in some], [control]))
+            latents.append(self._sampler.new(self._text, size, [job.seed for job in some], [control]))
         if latents:
-            for work, image in zip(works, self._painter.decode(torch.cat(latents))):
-                work.generated = image
+            for job, image in zip(jobs, self._sampler.decode(torch.cat(latents))):
+                job.generated = image
 
-    def _place(self, works: Sequence[Work]) -> list[Work]:
+    def _place(self, jobs: Sequence[FaceJob]) -> list[FaceJob]:
         """Bring the generated faces onto those of the picture; returns the works for which that was possible."""
-        faces = self._sight.largest([work.generated for work in works])
-        for work, face in zip(works, faces):
+        faces = self._analyzer.largest([job.generated for job in jobs])
+        for job, face in zip(jobs, faces):
             if face is None:
-                work.problem = f"no face was found in the {'given' if work.given else 'generated'} stage-1 picture"
-        found = [(work, face) for work, face in zip(works, faces) if face is not None]
+                job.problem = f"no face was found in the {'given' if job.given else 'generated'} stage-1 picture"
+        found = [(job, face) for job, face in zip(jobs, faces) if face is not None]
         regions = self._generated_masks(found)
         if self._likeness:
             self._fuse_generated(found, regions)
-        landmarks = self._sight.landmarks([work.generated for work, _ in found], [face for _, face in found]) if found else []
-        for (work, face), mask, points in zip(found, regions, landmarks):
-            _bring(work, face, mask, points, self._settings.size)
-        return [work for work, _ in found]
+        landmarks = self._analyzer.landmarks([job.generated for job, _ in found], [face for _, face in found]) if found else []
+        for (job, face), mask, points in zip(found, regions, landmarks):
+            _bring(job, face, mask, points, self._settings.size)
+        return [job for job, _ in found]
 
-    def _generated_masks(self, found: list[tuple[Work, Face]]) -> list[torch.Tensor]:
+    def _generated_masks(self, found: list[tuple[FaceJob, Face]]) -> list[torch.Tensor]:
         """The face masks of the generated pictures; from the picture's own face where there is no parser or it sees nothing."""
-        if self._sight.parser and found:
-            seen = [region.face for region in self._sight.regions([work.generated for work, _ in found])]
+        if self._analyzer.parser and found:
+            seen = [region.face for region in self._analyzer.regions([job.generated for job, _ in found])]
         else:
             seen = [None] * len(found)
         return [mask if mask is not None and mask.any() else _mask_from_target(*pair) for pair, mask in zip(found, seen)]
 
-    def _fuse_generated(self, found: list[tuple[Work, Face]], regions: list[torch.Tensor]) -> None:
-        fresh = [(work, face, region) for (work, face), region in zip(found, regions) if not work.given]
-        images = self._fused([work.generated for work, _, _ in fresh], [face for _, face, _ in fresh], [region for *_, region in fresh])
-        for (work, _, _), image in zip(fresh, images):
-            work.generated = image
+    def _fuse_generated(self, found: list[tuple[FaceJob, Face]], regions: list[torch.Tensor]) -> None:
+        fresh = [(job, face, region) for (job, face), region in zip(found, regions) if not job.given]
+        images = self._fused([job.generated for job, _, _ in fresh], [face for _, face, _ in fresh], [region for *_, region in fresh])
+        for (job, _, _), image in zip(fresh, images):
+            job.generated = image
 
-    def _inpaint(self, works: list[Work]) -> None:
+    def _inpaint(self, jobs: list[FaceJob]) -> None:
         """Stage 2: the face painted anew, steered by the landmarks of the generated one and by the edges around it."""
         settings = self._settings
-        paint, hidden = zip(*(self._paint_masks(work) for work in works))
-        templates = [work.template for work in works]
+        paint, hidden = zip(*(self._paint_masks(job) for job in jobs))
+        templates = [job.template for job in jobs]
         edges = [masks.edges(image, mask) for image, mask in zip(templates, hidden)]
-        poses = [face_control(work.landmarks, work.five, settings.size) for work in works]
+        poses = [face_control(job.landmarks, job.five, settings.size) for job in jobs]
         scales = (settings.pose_scale, settings.canny_scale)
-        humans = [work.target.regions.human for work in works]
-        for work, image in zip(works, self._repaint(works, templates, paint, (poses, edges), scales, settings.strength, humans, 1)):
-            work.result = image
-        _remember(works, paint)
+        humans = [job.target.regions.human for job in jobs]
+        for job, image in zip(jobs, self._repaint(jobs, templates, paint, (poses, edges), scales, settings.strength, humans, 1)):
+            job.result = image
+        _remember(jobs, paint)
 
-    def _paint_masks(self, work: Work) -> tuple[torch.Tensor, torch.Tensor]:
+    def _paint_masks(self, job: FaceJob) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the crop is painted anew, and where its edges do not steer."""
-        regions, eyes = work.target.regions, geometry.eye_line(work.target.five)
+        regions, eyes = job.target.regions, geometry.eye_line(job.target.five)
         neck = regions.neck if self._settings.neck else None
-        paint = masks.repaint(regions.face, masks.PAINT_GROWTH, masks.PAINT_FIRST_GROWTH, eyes, work.warped, neck)
+        paint = masks.repaint(regions.face, masks.PAINT_GROWTH, masks.PAINT_FIRST_GROWTH, eyes, job.warped, neck)
         return paint, masks.repaint(regions.face, masks.EDGE_GROWTH, eyes=eyes, neck=neck)
 
-    def _refine(self, works: list[Work], seen: list[Regions]) -> None:
+    def _refine(self, jobs: list[FaceJob], seen: list[Regions]) -> None:
         """Stage 3: a light second painting, steered by body, face and all edges."""
         settings = self._settings
-        images = [work.result for work in works]
+        images = [job.result for job in jobs]
         paint = [masks.repaint(region.face, masks.REFINE_GROWTH) for region in seen]
-        controls = ([self._full_pose(work) for work in works], [masks.edges(image) for image in images])
+        controls = ([self._full_pose(job) for job in jobs], [masks.edges(image) for image in images])
         scales = (settings.refine_scale, settings.refine_scale)
         humans = [region.human for region in seen]
-        for work, image in zip(works, self._repaint(works, images, paint, controls, scales, settings.refine_strength, humans, 2)):
-            work.result = image
-        _remember(works, paint)
+        for job, image in zip(jobs, self._repaint(jobs, images, paint, controls, scales, settings.refine_strength, humans, 2)):
+            job.result = image
+        _remember(jobs, paint)
 
-    def _full_pose(self, work: Work) -> torch.Tensor:
-        face = face_control(work.landmarks, work.five, self._settings.size, work.target.body)
-        return face if work.target.drawing is None else torch.maximum(face, work.target.drawing)
+    def _full_pose(self, job: FaceJob) -> torch.Tensor:
+        face = face_control(job.landmarks, job.five, self._settings.size, job.target.body)
+        return face if job.target.drawing is None else torch.maximum(face, job.target.drawing)
 
-    def _repaint(self, works, images, paint, controls, scales, strength: float, humans, stage: int) -> list[torch.Tensor]:
+    def _repaint(self, jobs, images, paint, controls, scales, strength: float, humans, stage: int) -> list[torch.Tensor]:
         """One repainting of all crops, with what the VAE alone would change put right outside people."""
         stacked = torch.stack(list(images))
-        encoded = self._painter.encode(stacked)
-        small = torch.stack([masks.latent_mask(mask, self._painter.base.factor) for mask in paint])
+        encoded = self._sampler.encode(stacked)
+        small = torch.stack([masks.latent_mask(mask, self._sampler.base.factor) for mask in paint])
         latents = []
-        for index in _chunks(range(len(works)), self._settings.batch):
+        for index in _chunks(range(len(jobs)), self._settings.batch):
             pose, canny = (torch.stack([pictures[i] for i in index]) for pictures in controls)
             nets = [Control(self._nets.pose, pose, scales[0]), Control(self._nets.canny, canny, scales[1])]
-            start = Start(stacked[index], encoded[index], small[index])
-            seeds = [works[i].seed + stage * STAGE_STRIDE for i in index]
-            latents.append(self._painter.repaint(self._text, start, seeds, strength, nets))
-        painted, plain = self._painter.decode(torch.cat(latents)), self._painter.decode(encoded)
+            start = InpaintInput(stacked[index], encoded[index], small[index])
+            seeds = [jobs[i].seed + stage * STAGE_STRIDE for i in index]
+            latents.append(self._sampler.repaint(self._text, start, seeds, strength, nets))
+        painted, plain = self._sampler.decode(torch.cat(latents)), self._sampler.decode(encoded)
         return [masks.add_back(*three, masks.soft_human(human)) for *three, human in zip(painted, stacked, plain, humans)]
 
-    def _regions(self, works: list[Work]) -> list[Regions]:
+    def _regions(self, jobs: list[FaceJob]) -> list[Regions]:
         """Face and people in the results; the picture's own where there is no parser or it sees no face."""
-        if not self._sight.parser:
-            return [work.target.regions for work in works]
-        seen = self._sight.regions([work.result for work in works])
-        return [region if region.face.any() else work.target.regions for work, region in zip(works, seen)]
+        if not self._analyzer.parser:
+            return [job.target.regions for job in jobs]
+        seen = self._analyzer.regions([job.result for job in jobs])
+        return [region if region.face.any() else job.target.regions for job, region in zip(jobs, seen)]
 
-    def _fuse_results(self, works: list[Work], seen: list[Regions]) -> None:
-        images = [work.result for work in works]
-        found = self._sight.largest(images)
-        faces = [face or Face(_box_of(work), 0.0, work.five) for work, face in zip(works, found)]
-        for work, image in zip(works, self._fused(images, faces, [region.face for region in seen])):
-            work.result = image
-        _remember(works, [masks.fusion_region(region.face) for region in seen])
+    def _fuse_results(self, jobs: list[FaceJob], seen: list[Regions]) -> None:
+        images = [job.result for job in jobs]
+        found = self._analyzer.largest(images)
+        faces = [face or Face(_box_of(job), 0.0, job.five) for job, face in zip(jobs, found)]
+        for job, image in zip(jobs, self._fused(images, faces, [region.face for region in seen])):
+            job.result = image
+        _remember(jobs, [masks.fusion_region(region.face) for region in seen])
 
     def _fused(self, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]) -> list[torch.Tensor]:
         """The person's own face fused into `images`, inside the grown face masks."""
-        targets = [FusionTarget(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
+        targets = [TargetFace(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
         fused = self._likeness.fusion.replace(images, targets, self._likeness.user, self._settings.enhance)
         return [pasting.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
-def steps_of(count: int, given: bool, settings: Settings, schedule: Schedule) -> int:
+def steps_of(count: int, given: bool, settings: Settings, schedule: SamplingSettings) -> int:
     """How many sampling steps `count` crops of one person take in all."""
     chunks = -(-count // settings.batch)
     steps = (0 if given else schedule.steps) + schedule.kept(settings.strength)
     return chunks * (steps + (schedule.kept(settings.refine_strength) if settings.refine else 0))
 
 
-def _bring(work: Work, face: Face, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> None:
+def _bring(job: FaceJob, face: Face, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> None:
     """The similarity that lays the generated face on the picture's, applied to its points, landmarks and mask."""
-    both = landmarks is not None and work.target.landmarks is not None
+    both = landmarks is not None and job.target.landmarks is not None
     points = five_of(landmarks) if both else face.points
-    matrix = affine.similarity(points, work.target.five if both or work.target.points is None else work.target.points)
-    work.five = affine.transform(points, matrix)
-    work.landmarks = None if landmarks is None else affine.transform(landmarks, matrix)
-    work.warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
+    matrix = affine.similarity_transform(points, job.target.five if both or job.target.points is None else job.target.points)
+    job.five = affine.transform_points(points, matrix)
+    job.landmarks = None if landmarks is None else affine.transform_points(landmarks, matrix)
+    job.warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
 
 
-def _remember(works: Sequence[Work], paint: Sequence[torch.Tensor]) -> None:
-    for work, mask in zip(works, paint):
-        work.painted = mask if work.painted is None else torch.maximum(work.painted, mask)
+def _remember(jobs: Sequence[FaceJob], paint: Sequence[torch.Tensor]) -> None:
+    for job, mask in zip(jobs, paint):
+        job.painted = mask if job.painted is None else torch.maximum(job.painted, mask)
 
 
-def _box_of(work: Work) -> np.ndarray:
+def _box_of(job: FaceJob) -> np.ndarray:
     """The box of the picture's own face, in pixels of the crop."""
-    target = work.target
-    return affine.transform(target.face.box.reshape(2, 2), target.square.to_crop(len(work.template))).reshape(4)
+    target = job.target
+    return affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(len(job.template))).reshape(4)
 
 
-def _mask_from_target(work: Work, face: Face) -> torch.Tensor:
+def _mask_from_target(job: FaceJob, face: Face) -> torch.Tensor:
     """The shape of the picture's face, laid on the generated one."""
-    matrix = affine.similarity(work.target.five, face.points)
-    return affine.warp(work.target.regions.face, matrix, tuple(work.generated.shape[:2]))
+    matrix = affine.similarity_transform(job.target.five, face.points)
+    return affine.warp(job.target.regions.face, matrix, tuple(job.generated.shape[:2]))
 
 
 def _chunks(items: Sequence, size: int) -> Iterator[list]:

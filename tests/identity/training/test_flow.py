@@ -20,13 +20,13 @@ from .test_train import order, weights  # noqa: E402
 
 def test_objective_is_the_velocity_at_the_models_own_noise_levels(flux):
     objective = Objective(flux.model.get_model_object("model_sampling"))
-    sigmas = objective.draw(4000, torch.Generator().manual_seed(1))
+    sigmas = objective.sample_sigmas(4000, torch.Generator().manual_seed(1))
     assert objective.name == "flow" and objective.num_timesteps is None
     assert sigmas.min() > 0 and sigmas.max() < 1
     # logit-normal time has its median at 1/2, which Flux' shift of 1.15 moves to e^1.15 / (e^1.15 + 1)
     assert sigmas.median().item() == pytest.approx(0.7595, abs=0.02)
     latents, noise, level = torch.ones(1, 16, 4, 4), torch.full((1, 16, 4, 4), 3.0), torch.tensor([0.25])
-    torch.testing.assert_close(objective.noisy(latents, noise, level), 0.25 * noise + 0.75 * latents)
+    torch.testing.assert_close(objective.add_noise(latents, noise, level), 0.25 * noise + 0.75 * latents)
     torch.testing.assert_close(objective.target(latents, noise, level), noise - latents)
 
 
@@ -35,9 +35,9 @@ def test_prediction_is_the_networks_own_output(flux):
         opened.load()
         latents = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(2))
         encoded = [flux.clip.encode_from_tokens_scheduled(text) for text in ("a", "b")]
-        told = [models.stored(opened.conditions(one, latents[:1])) for one in encoded]
+        conditions = [models.stored(opened.conditions(one, latents[:1])) for one in encoded]
         sigmas = torch.tensor([0.3, 0.8])
-        ours = opened.predict(latents, sigmas, told)
+        ours = opened.predict(latents, sigmas, conditions)
         context, pooled = (
             torch.cat([part(one) for one in encoded]) for part in (lambda one: one[0][0], lambda one: one[0][1]["pooled_output"])
         )

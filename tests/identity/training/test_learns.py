@@ -53,9 +53,9 @@ def train_base(model, latents: torch.Tensor) -> None:
         data, parameters = training_set(opened, latents), list(opened.module.parameters())
         optimiser = torch.optim.AdamW(parameters, lr=2e-3)
         for number in range(BASE_STEPS):
-            batch = data.batch(number, settings, opened.objective.draw)
-            noisy = opened.objective.noisy(batch.latents, batch.noise, batch.sigmas)
-            (opened.predict(noisy, batch.sigmas, data.told(batch)) - batch.noise).square().mean().backward()
+            batch = data.batch(number, settings, opened.objective.sample_sigmas)
+            noisy = opened.objective.add_noise(batch.latents, batch.noise, batch.sigmas)
+            (opened.predict(noisy, batch.sigmas, data.conditioning_for(batch)) - batch.noise).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad()
@@ -67,7 +67,7 @@ def fixed_pairs(opened, latents: torch.Tensor, seed: int) -> Batch:
     photos, variant = (torch.randint(0, size, (PAIRS,), generator=generator) for size in latents.shape[:2])
     chosen = latents[photos, variant]
     noise = torch.randn(chosen.shape, generator=generator)
-    return Batch(chosen, noise, opened.objective.draw(PAIRS, generator), photos.tolist(), [False] * PAIRS)
+    return Batch(chosen, noise, opened.objective.sample_sigmas(PAIRS, generator), photos.tolist(), [False] * PAIRS)
 
 
 def losses_around_training(model, trained_on: torch.Tensor, judged_on: torch.Tensor, seed: int) -> tuple[float, float]:
@@ -79,11 +79,11 @@ def losses_around_training(model, trained_on: torch.Tensor, judged_on: torch.Ten
         opened.load()
         trainer, pairs = Trainer(opened, [adapters], data, settings, torch.float32), fixed_pairs(opened, judged_on, seed)
         with torch.no_grad():
-            before = trainer.loss(pairs, data.told(pairs)).item()
+            before = trainer.loss(pairs, data.conditioning_for(pairs)).item()
         for _ in range(LORA_STEPS):
             trainer.step()
         with torch.no_grad():
-            after = trainer.loss(pairs, data.told(pairs)).item()
+            after = trainer.loss(pairs, data.conditioning_for(pairs)).item()
         adapters.remove()
     return before, after
 

@@ -162,7 +162,7 @@ class TestMaskedLoss:
                 target = staticmethod(lambda latents, noise, sigmas: torch.zeros_like(latents))
 
             @staticmethod
-            def predict(noisy, sigmas, told):
+            def predict(noisy, sigmas, conditions):
                 return noisy
 
         latents = torch.zeros(1, 2, 2, 2)

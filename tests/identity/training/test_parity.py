@@ -130,7 +130,7 @@ def pair(request):
 
 
 def plain_batch(pair, number: int):
-    batch = pair.data.batch(number, pair.settings, pair.opened.objective.draw)
+    batch = pair.data.batch(number, pair.settings, pair.opened.objective.sample_sigmas)
     timesteps = pair.opened.patcher.model.model_sampling.timestep(batch.sigmas)
     text = torch.cat([pair.texts[photo] for photo in batch.photos])
     sizes = torch.tensor([[SIZE, SIZE, 0, 0, SIZE, SIZE]] * len(batch.photos), dtype=torch.float32)
@@ -144,7 +144,7 @@ def relative(first: torch.Tensor, second: torch.Tensor) -> float:
 
 def test_loss_and_gradients_equal_diffusers(pair):
     batch, *given = plain_batch(pair, 0)
-    ours = pair.trainer.loss(batch, pair.data.told(batch))
+    ours = pair.trainer.loss(batch, pair.data.conditioning_for(batch))
     theirs = pair.plain.loss(batch, *given)
     assert math.isclose(ours.item(), theirs.item(), rel_tol=1e-5)
     ours.backward()

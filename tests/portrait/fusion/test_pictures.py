@@ -10,7 +10,7 @@ from facechain_impl.errors import BadInput, FaceNotFound, MissingWeights
 from facechain_impl.networks.bfm import JAW, FaceShape
 from facechain_impl.portrait.fusion import face_fusion as fusion_module
 from facechain_impl.portrait.fusion import pictures
-from facechain_impl.portrait.fusion.face_fusion import FaceFusion, Target
+from facechain_impl.portrait.fusion.face_fusion import FaceFusion, TargetFace
 from facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
 from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of
 
@@ -110,7 +110,7 @@ def test_pictures_go_through_in_batches_and_the_input_stays(fusion):
     copies = [image.clone() for image in images]
     steps = []
     user = fusion.read_user(picture((150, 100), colour=GREEN), FACE + [150, 100])
-    results = fusion.replace(images, [Target(i, FACE + [150, 100], 60.0) for i in range(6)], user, False, lambda: steps.append(1))
+    results = fusion.replace(images, [TargetFace(i, FACE + [150, 100], 60.0) for i in range(6)], user, False, lambda: steps.append(1))
     assert fusion.generator.batches == [4, 2] and len(steps) == 6
     assert all(torch.equal(image, copy) for image, copy in zip(images, copies))
     alone = fusion.fuse(images[4], FACE + [150, 100], picture((150, 100), colour=GREEN), FACE + [150, 100], enhance=False)

@@ -56,7 +56,7 @@ def test_points_move_with_the_pixels_of_the_crop():
     square = Square(110, 90, 40)
     crop = geometry.crop(image, square, 160)
     rows, columns = np.nonzero(crop.numpy() > 0.99)
-    x, y = affine.transform(np.array([[121.0, 81.0]]), square.to_crop(160))[0]
+    x, y = affine.transform_points(np.array([[121.0, 81.0]]), square.to_crop(160))[0]
     assert abs(columns.mean() - x) < 0.01 and abs(rows.mean() - y) < 0.01
 
 
@@ -110,12 +110,12 @@ def test_the_warped_face_lands_on_the_points_of_the_picture():
     generated = np.array([[60.0, 70.0], [100.0, 66.0], [82.0, 92.0], [66.0, 110.0], [100.0, 107.0]])
     turn = np.array([[0.0, -1.2], [1.2, 0.0]])
     target = generated @ turn.T + [300.0, 40.0]
-    matrix = affine.similarity(generated, target)
-    assert np.abs(affine.transform(generated, matrix) - target).max() < 1e-6
+    matrix = affine.similarity_transform(generated, target)
+    assert np.abs(affine.transform_points(generated, matrix) - target).max() < 1e-6
     mask = torch.zeros(160, 160)
     mask[60:120, 55:105] = 1
     warped = geometry.warp_mask(mask, matrix, 300)
-    corners = affine.transform(np.array([[55.0, 60.0], [104.0, 119.0]]), matrix)
+    corners = affine.transform_points(np.array([[55.0, 60.0], [104.0, 119.0]]), matrix)
     rows, columns = np.nonzero(warped.numpy())
     low, high = corners.min(0), corners.max(0)
     # one pixel more on every side: any trace of the face counts

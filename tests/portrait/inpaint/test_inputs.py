@@ -11,10 +11,10 @@ import torch
 from facechain_impl.errors import BadInput, MissingWeights
 from facechain_impl.perception import models
 from facechain_impl.perception.recognition import Embedding
-from facechain_impl.portrait.inpaint import inputs
-from facechain_impl.portrait.inpaint.inputs import Looking, Material, find_known, open_looking
+from facechain_impl.portrait.inpaint import inputs as inpaint_inputs
+from facechain_impl.portrait.inpaint.inputs import InpaintInputs, OpenedModels, find_known, open_models
 from facechain_impl.portrait.inpaint.landmarks import MediaPipe, MeshDetector
-from facechain_impl.portrait.inpaint.targets import Sight
+from facechain_impl.portrait.inpaint.targets import FaceAnalyzer
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import Face, Faces, Person, Picture, digest_of
 
@@ -25,8 +25,8 @@ MASK = torch.ones(60, 80)
 ALL_MASKS = {"face_masks": [MASK], "human_masks": [MASK], "neck_masks": [MASK]}
 
 
-def material(**given):
-    return Material(**{"images": [IMAGE], "names": ["one.png"], **given})
+def inputs(**given):
+    return InpaintInputs(**{"images": [IMAGE], "names": ["one.png"], **given})
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def nothing_there(monkeypatch):
 
 
 def test_lists_of_one_hold_for_every_picture():
-    both = material(images=[IMAGE, IMAGE], names=["a", "b"], face_masks=[MASK], poses=[{"people": []}, {"people": [1]}])
+    both = inputs(images=[IMAGE, IMAGE], names=["a", "b"], face_masks=[MASK], poses=[{"people": []}, {"people": [1]}])
     first, second = both.templates([[], []])
     assert first.given.face is MASK and second.given.face is MASK
     assert (first.pose.frame, second.pose.frame) == ({"people": []}, {"people": [1]})
@@ -59,52 +59,52 @@ def test_lists_of_one_hold_for_every_picture():
 )
 def test_what_does_not_belong_together_is_refused(given, message):
     with pytest.raises(BadInput, match=message):
-        material(**given).check()
+        inputs(**given).check()
 
 
 def test_with_all_masks_nothing_is_parsed(nothing_there):
-    looking = open_looking("Built-in", None, material(face_masks=[MASK], human_masks=[MASK]), False, False, False)
-    assert looking.sight.parser is None and looking.sight.landmarker is None and looking.fusion is None
-    assert "shape of those in the picture" in looking.notes[0]
+    opened = open_models("Built-in", None, inputs(face_masks=[MASK], human_masks=[MASK]), False, False, False)
+    assert opened.analyzer.parser is None and opened.analyzer.landmarker is None and opened.fusion is None
+    assert "shape of those in the picture" in opened.notes[0]
 
 
 @pytest.mark.parametrize("given, neck", [({"face_masks": [MASK]}, False), ({"face_masks": [MASK], "human_masks": [MASK]}, True)])
 def test_a_mask_that_is_missing_needs_the_parser(nothing_there, given, neck):
     with pytest.raises(MissingWeights, match="m2fp"):
-        open_looking("Built-in", None, material(**given), neck, False, False)
+        open_models("Built-in", None, inputs(**given), neck, False, False)
 
 
 def test_fusion_without_its_files_is_an_error(monkeypatch):
     def missing(name):
         raise MissingWeights(f"{name} is not here")
 
-    monkeypatch.setattr(inputs.fusion, "open_fusion", lambda enhance: missing("fusion_bfm"))
+    monkeypatch.setattr(inpaint_inputs.fusion, "open_fusion", lambda enhance: missing("fusion_bfm"))
     with pytest.raises(MissingWeights, match="fusion_bfm"):
-        open_looking("Built-in", object(), material(**ALL_MASKS), False, True, True)
+        open_models("Built-in", object(), inputs(**ALL_MASKS), False, True, True)
 
 
 def test_the_hosts_landmarker_goes_before_the_98_points():
-    looking = open_looking("MediaPipe", SimpleNamespace(), material(**ALL_MASKS), False, False, False)
-    assert isinstance(looking.sight.landmarker, MediaPipe) and isinstance(looking.sight.detector, MeshDetector)
-    assert looking.notes[0] == "Landmarks: MediaPipe."
+    opened = open_models("MediaPipe", SimpleNamespace(), inputs(**ALL_MASKS), False, False, False)
+    assert isinstance(opened.analyzer.landmarker, MediaPipe) and isinstance(opened.analyzer.detector, MeshDetector)
+    assert opened.notes[0] == "Landmarks: MediaPipe."
 
 
 def test_mediapipe_without_its_model_is_an_error():
     with pytest.raises(BadInput, match="needs a FACE_DETECTION_MODEL"):
-        open_looking("MediaPipe", None, material(**ALL_MASKS), False, False, False)
+        open_models("MediaPipe", None, inputs(**ALL_MASKS), False, False, False)
 
 
 def test_the_98_points_are_used_when_they_are_there(monkeypatch):
     monkeypatch.setattr(models, "open_network", lambda name: SimpleNamespace(name=name, origin=None))
     monkeypatch.setattr(models, "stand_ins", lambda *names: names)
-    looking = open_looking("Built-in", None, material(**ALL_MASKS), False, False, False)
-    assert looking.sight.landmarker.name == "98-point network" and looking.stand_ins == {"sadtalker_fan"}
+    opened = open_models("Built-in", None, inputs(**ALL_MASKS), False, False, False)
+    assert opened.analyzer.landmarker.name == "98-point network" and opened.stand_ins == {"sadtalker_fan"}
 
 
 class Recognition:
     """Tells pictures of one brightness from those of another."""
 
-    def __init__(self, resident):
+    def __init__(self, managed):
         pass
 
     def embed(self, aligned):
@@ -119,53 +119,53 @@ def two_faces():
 
 
 def looking_at(detector=None):
-    return Looking(Sight(detector), None)
+    return OpenedModels(FaceAnalyzer(detector), None)
 
 
 def test_faces_that_are_known_come_from_left_to_right_and_are_not_changed(monkeypatch):
     image, known = two_faces()
-    monkeypatch.setattr(inputs, "FaceRecognition", Recognition)
+    monkeypatch.setattr(inpaint_inputs, "FaceRecognition", Recognition)
     monkeypatch.setattr(models, "open_network", lambda name: None)
     monkeypatch.setattr(models, "stand_ins", lambda *names: names)
-    given, looking = material(images=[image], names=["x"], faces=known), looking_at()
+    given, opened = inputs(images=[image], names=["x"], faces=known), looking_at()
     person = Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])
-    (faces,) = find_known(given, [person], Assign.AUTO, looking)
+    (faces,) = find_known(given, [person], Assign.AUTO, opened)
     assert [float(face.box[0]) for face in faces] == [30, 150]
     assert [int(face.embedding.argmax()) for face in faces] == [0, 1]
-    assert all(face.embedding is None for face in known.pictures[0].faces) and looking.stand_ins == {"rts"}
+    assert all(face.embedding is None for face in known.pictures[0].faces) and opened.stand_ins == {"rts"}
 
 
 @pytest.mark.parametrize("how, people", [(Assign.ORDER, 1), (Assign.LIST, 1), (Assign.AUTO, 0)])
 def test_nobody_is_embedded_where_it_decides_nothing(nothing_there, how, people):
     image, known = two_faces()
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])] * people
-    looking = looking_at()
-    (faces,) = find_known(material(images=[image], names=["x"], faces=known), persons, how, looking)
-    assert all(face.embedding is None for face in faces) and not looking.notes
+    opened = looking_at()
+    (faces,) = find_known(inputs(images=[image], names=["x"], faces=known), persons, how, opened)
+    assert all(face.embedding is None for face in faces) and not opened.notes
 
 
 def test_without_the_recognition_file_likeness_is_a_note_or_an_error(nothing_there):
     image, known = two_faces()
-    given = material(images=[image], names=["x"], faces=known)
+    given = inputs(images=[image], names=["x"], faces=known)
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])]
-    looking = looking_at()
-    find_known(given, persons, Assign.AUTO, looking)
-    assert looking.notes == ["Likeness was not compared. rts is not here"]
+    opened = looking_at()
+    find_known(given, persons, Assign.AUTO, opened)
+    assert opened.notes == ["Likeness was not compared. rts is not here"]
     with pytest.raises(MissingWeights, match="rts"):
-        find_known(given, persons, Assign.LIKENESS, looking)
+        find_known(given, persons, Assign.LIKENESS, opened)
 
 
 def test_where_nothing_is_painted_nothing_but_faces_is_looked_for(nothing_there):
     image, known = two_faces()
-    given = material(images=[image], names=["x"], faces=known)
-    looking = inputs.open_detector_only("Built-in", None, given)
+    given = inputs(images=[image], names=["x"], faces=known)
+    opened = inpaint_inputs.open_detector_only("Built-in", None, given)
     persons = [Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])]
-    (faces,) = find_known(given, persons, Assign.LIKENESS, looking)
-    assert len(faces) == 2 and looking.idle and not looking.notes
+    (faces,) = find_known(given, persons, Assign.LIKENESS, opened)
+    assert len(faces) == 2 and opened.idle and not opened.notes
 
 
 def test_half_precision_pictures_are_worked_on_in_full():
-    (one,) = material(images=[IMAGE.half()], generated=[IMAGE.half()]).templates([[]])
+    (one,) = inputs(images=[IMAGE.half()], generated=[IMAGE.half()]).templates([[]])
     assert one.image.dtype == torch.float32 and one.generated[0].dtype == torch.float32
 
 

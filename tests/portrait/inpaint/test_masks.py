@@ -205,7 +205,7 @@ def test_paste_and_paint_masks_of_the_faces_in_photographs(shared, photo, count)
         expected = published_paste_mask(square, face.box, others, *pixels.shape[:2])
         assert np.abs(mask.numpy() - expected[y0:y1, x0:x1]).max() < 1e-5
         matrix = square.to_crop(512)
-        points, box = affine.transform(face.points, matrix), affine.transform(face.box.reshape(2, 2), matrix).astype(int)
+        points, box = affine.transform_points(face.points, matrix), affine.transform_points(face.box.reshape(2, 2), matrix).astype(int)
         region = torch.zeros(512, 512)
         region[box[0, 1] : box[1, 1], box[0, 0] : box[1, 0]] = 1
         side = np.sqrt(float(region.sum()))

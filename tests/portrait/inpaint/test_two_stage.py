@@ -79,7 +79,7 @@ class Fusion:
 def test_stage_one_is_steered_by_the_face_where_no_pose_is_known(studio):
     studio.run(template([FACE]))
     (pose, strength) = hints(studio.calls[0])["pose"]
-    target = affine.transform(FACE.points, geometry.face_square(FACE.box).to_crop(SIZE))
+    target = affine.transform_points(FACE.points, geometry.face_square(FACE.box).to_crop(SIZE))
     assert strength == 1.0 and list(hints(studio.calls[0])) == ["pose"]
     assert torch.allclose(pose[0], landmarks.face_control(None, target, SIZE))
 
@@ -93,7 +93,7 @@ def test_stage_one_is_steered_by_the_body_of_the_person(studio):
     frame = {"canvas_width": 320, "canvas_height": 240, "people": people}
     studio.run(template([FACE], pose=Pose(frame=frame)))
     pose, _ = hints(studio.calls[0])["pose"]
-    x, y = affine.transform(joints[1:2, :2], geometry.face_square(FACE.box).to_crop(SIZE))[0].astype(int)
+    x, y = affine.transform_points(joints[1:2, :2], geometry.face_square(FACE.box).to_crop(SIZE))[0].astype(int)
     assert (pose[0, y, x] - torch.tensor([255, 85, 0]) / 255).abs().max() < 0.25
     stage2, _ = hints(studio.calls[1])["pose"]
     refine, _ = hints(studio.calls[2])["pose"]
@@ -127,11 +127,11 @@ def test_stage_two_paints_the_published_mask_with_the_published_weights(studio):
     call = studio.calls[1]
     square = geometry.face_square(FACE.box)
     face = (geometry.crop(picture.given.face, square, SIZE) >= 0.5).float()
-    five = affine.transform(FACE.points, square.to_crop(SIZE))
+    five = affine.transform_points(FACE.points, square.to_crop(SIZE))
     eyes = geometry.eye_line(five)
     generated = centre_face(SIZE, SIZE)
-    matrix = affine.similarity(generated.points, five)
-    own = affine.warp(face, affine.similarity(five, generated.points), (SIZE, SIZE))
+    matrix = affine.similarity_transform(generated.points, five)
+    own = affine.warp(face, affine.similarity_transform(five, generated.points), (SIZE, SIZE))
     warped = geometry.warp_mask(geometry.face_only(own, generated.box), matrix, SIZE)
     paint = masks.repaint(face, 0.1, 0.06, eyes, warped)
     assert torch.equal(call.masks[0, 0], masks.latent_mask(paint, 8))
@@ -139,7 +139,7 @@ def test_stage_two_paints_the_published_mask_with_the_published_weights(studio):
     assert (shown["pose"][1], shown["canny"][1]) == (1.0, 0.2) and call.skipped == 14
     crop = geometry.crop(picture.image, square, SIZE)
     assert torch.equal(shown["canny"][0][0], masks.edges(crop, masks.repaint(face, 0.05, eyes=eyes)))
-    assert torch.allclose(shown["pose"][0][0], landmarks.face_control(None, affine.transform(generated.points, matrix), SIZE))
+    assert torch.allclose(shown["pose"][0][0], landmarks.face_control(None, affine.transform_points(generated.points, matrix), SIZE))
 
 
 def test_stage_three_paints_lightly_along_all_edges(studio):
@@ -169,10 +169,10 @@ def test_landmarks_of_the_generated_face_are_warped_and_drawn(studio):
     _, report = studio.run(template([FACE]), landmarker=Dots())
     generated = Dots().find([None], [centre_face(SIZE, SIZE)])[0]
     square = geometry.face_square(FACE.box)
-    box = affine.transform(FACE.box.reshape(2, 2), square.to_crop(SIZE)).reshape(4)
+    box = affine.transform_points(FACE.box.reshape(2, 2), square.to_crop(SIZE)).reshape(4)
     target = Dots().find([None], [replace(FACE, box=box)])[0]
-    matrix = affine.similarity(landmarks.five_of(generated), landmarks.five_of(target))
-    expected = landmarks.face_control(affine.transform(generated, matrix), None if matrix is None else np.zeros((5, 2)), SIZE)
+    matrix = affine.similarity_transform(landmarks.five_of(generated), landmarks.five_of(target))
+    expected = landmarks.face_control(affine.transform_points(generated, matrix), None if matrix is None else np.zeros((5, 2)), SIZE)
     assert torch.allclose(hints(studio.calls[1])["pose"][0][0], expected, atol=1e-5)
     assert not any("only eyes, nose and mouth" in note for note in report.notes)
 
@@ -193,7 +193,7 @@ def test_the_parser_fills_what_is_not_connected(studio):
     face = marked([centre_face(SIZE, SIZE)], SIZE, SIZE)
     edges = masks.edges(
         geometry.crop(picture.image, square, SIZE),
-        masks.repaint(face, 0.05, eyes=geometry.eye_line(affine.transform(FACE.points, square.to_crop(SIZE)))),
+        masks.repaint(face, 0.05, eyes=geometry.eye_line(affine.transform_points(FACE.points, square.to_crop(SIZE)))),
     )
     assert torch.equal(hints(studio.calls[1])["canny"][0][0], edges)
 
@@ -277,9 +277,9 @@ def test_of_the_generated_picture_only_what_is_near_its_face_counts(studio):
     picture = replace(picture, given=replace(picture.given, human=None))
     studio.run(picture, parser=EverythingIsFace(), refine=False)
     square, generated = geometry.face_square(FACE.box), centre_face(SIZE, SIZE)
-    five = affine.transform(FACE.points, square.to_crop(SIZE))
+    five = affine.transform_points(FACE.points, square.to_crop(SIZE))
     near = geometry.face_only(torch.ones(SIZE, SIZE), generated.box)
-    warped = geometry.warp_mask(near, affine.similarity(generated.points, five), SIZE)
+    warped = geometry.warp_mask(near, affine.similarity_transform(generated.points, five), SIZE)
     face = (geometry.crop(picture.given.face, square, SIZE) >= 0.5).float()
     paint = masks.repaint(face, 0.1, 0.06, geometry.eye_line(five), warped)
     assert warped.mean() < 0.9 and torch.equal(studio.calls[1].masks[0, 0], masks.latent_mask(paint, 8))
