@@ -30,7 +30,7 @@ import psutil  # noqa: E402
 from facechain_impl.host.sampling import Diffusion, SamplingSettings  # noqa: E402
 from facechain_impl.perception.detection import Detector  # noqa: E402
 from facechain_impl.portrait.inpaint import group  # noqa: E402
-from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, Template  # noqa: E402
+from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, TargetPicture  # noqa: E402
 from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks  # noqa: E402
 from facechain_impl.portrait.inpaint.two_stage import Nets, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
@@ -76,12 +76,12 @@ def load_models(folder: Path) -> tuple[Diffusion, Nets]:
     return Diffusion(model, clip, vae), Nets(*nets)
 
 
-def template(size: int, faces: list[Face]) -> Template:
+def target_picture(size: int, faces: list[Face]) -> TargetPicture:
     mask = torch.zeros(size, size)
     for face in faces:
         x0, y0, x1, y1 = face.box.astype(int)
         mask[y0:y1, x0:x1] = 1
-    return Template(f"{size} px", torch.rand(size, size, 3), faces, GivenMasks(mask, mask, mask))
+    return TargetPicture(f"{size} px", torch.rand(size, size, 3), faces, GivenMasks(mask, mask, mask))
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def watched(cost: Cost):
         cost.memory = peak[0] / MIB
 
 
-def measure(base: Diffusion, nets: Nets, picture: Template, options: argparse.Namespace, batch: int) -> Cost:
+def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argparse.Namespace, batch: int) -> Cost:
     cost, paste = Cost(), group.paste
 
     def timed_paste(canvas, work):
@@ -129,7 +129,7 @@ def measure(base: Diffusion, nets: Nets, picture: Template, options: argparse.Na
 def compare_sizes(base: Diffusion, nets: Nets, options: argparse.Namespace) -> bool:
     """The face is `options.face` pixels in both pictures. Each is run alternately; the least of each counts."""
     sizes = (512, options.large)
-    pictures = [template(size, [face_at(size / 2 - options.face / 2, size / 2, options.face)]) for size in sizes]
+    pictures = [target_picture(size, [face_at(size / 2 - options.face / 2, size / 2, options.face)]) for size in sizes]
     measure(base, nets, pictures[0], options, 4)
     runs = [[measure(base, nets, picture, options, 4) for picture in pictures] for _ in range(options.repeat)]
     small, large = (Cost(**least([vars(run[i]) for run in runs])) for i in (0, 1))
@@ -150,7 +150,7 @@ def least(costs: list[dict]) -> dict:
 
 def compare_batches(base: Diffusion, nets: Nets, options: argparse.Namespace) -> None:
     faces = [face_at(40 + 160 * i, 200, options.face * 0.6) for i in range(3)]
-    together, apart = (measure(base, nets, template(512, faces), options, batch) for batch in (3, 1))
+    together, apart = (measure(base, nets, target_picture(512, faces), options, batch) for batch in (3, 1))
     print(f"three faces of one person at once: {together.seconds / apart.seconds:.2f} of the time one after the other")
 
 

@@ -139,7 +139,7 @@ class LoraEntry:
 class Person:
     """FACECHAIN_PERSON: a trained identity.
 
-    lora: flat dict of contiguous CPU tensors in the key format of its file. template: the best photograph's crop, float32
+    lora: flat dict of contiguous CPU tensors in the key format of its file. photo: the best photograph's crop, float32
     [512, 512, 3]. embedding: float32 [512], unit length, or None when the recognition network was not there. folder: where it is
     stored, None before it was saved.
     """
@@ -147,7 +147,7 @@ class Person:
     name: str
     lora: dict[str, torch.Tensor]
     trigger: str
-    template: torch.Tensor | None = None
+    photo: torch.Tensor | None = None
     embedding: np.ndarray | None = None
     report: dict = field(default_factory=dict)
     folder: Path | None = None

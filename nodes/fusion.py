@@ -62,17 +62,17 @@ class FaceFusion(io.ComfyNode):
         cls, image, which, face_number, enhance, mask_edge, detector, no_face,
         face_image=None, person=None, mask=None, faces=None, user_faces=None,
     ) -> io.NodeOutput:  # fmt: skip
-        inputs = FusionInputs(flatten_images([image]), _users(face_image, person), mask, faces, user_faces)
+        inputs = FusionInputs(flatten_images([image]), _source_pictures(face_image, person), mask, faces, user_faces)
         settings = FusionSettings(detector, Choice(Which(which), face_number), enhance, mask_edge, NoFace(no_face))
         report = Report("Face fusion")
         pictures = fuse_pictures(inputs, settings, report)
         return io.NodeOutput(to_output(torch.stack(pictures)), ui=report_ui(report))
 
 
-def _users(face_image, person):
+def _source_pictures(face_image, person):
     if (face_image is None) == (person is None):
         found = "nothing" if person is None else "both"
         raise BadInput(f"Whose face is it? {found.capitalize()} is connected; connect either face_image or person.")
-    if person is not None and person.template is None:
+    if person is not None and person.photo is None:
         raise BadInput(f"{person.name} was saved without a photograph of the face. Connect a picture to face_image instead.")
-    return [person.template] if person is not None else flatten_images([face_image])
+    return [person.photo] if person is not None else flatten_images([face_image])

@@ -61,7 +61,7 @@ class TwoStageInpaint(io.ComfyNode):
         )
         inpaint.report.notes += opened.notes
         inpaint.report.stand_ins = tuple(sorted(opened.stand_ins))
-        finished = inpaint.run_all(inputs.templates(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
+        finished = inpaint.run_all(inputs.target_pictures(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
         return io.NodeOutput([to_output(image[None]) for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
 
 

@@ -43,7 +43,7 @@ class LoadPerson(io.ComfyNode):
         if person == _NOBODY:
             raise BadInput("Nobody is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
         loaded = persons.load(person)
-        template = None if loaded.template is None else loaded.template[None]
+        template = None if loaded.photo is None else loaded.photo[None]
         return io.NodeOutput(loaded, loaded.lora, loaded.trigger, template)
 
 
@@ -76,7 +76,7 @@ class SavePerson(io.ComfyNode):
         person = replace(person, name=name) if person is not None else Person(name, lora, trigger)
         person.lora = lora if lora is not None else person.lora
         person.trigger = trigger or person.trigger
-        person.template = template[0] if template is not None else person.template
+        person.photo = template[0] if template is not None else person.photo
         stored = persons.save(person, {"facechain_trigger": person.trigger}, IfExists(if_person_exists))
         report = Report("Save person", notes=[f"{stored.name} is stored; the LoRA is {persons.lora_name(stored.name)}."])
         report.add(stored.name, "stored", format=lora_files.describe(stored.lora), trigger=stored.trigger)

@@ -12,29 +12,29 @@ import torch.nn.functional as F
 
 from ..errors import BadInput
 
-_TEMPLATE = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-ARCFACE_112 = np.array(_TEMPLATE, np.float32).astype(np.float64)  # rounded as the networks were trained
-FUSION_256 = (np.array(_TEMPLATE) * 256 / 112 - 128) * 0.85 + 128
+_REFERENCE = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+ARCFACE_112 = np.array(_REFERENCE, np.float32).astype(np.float64)  # rounded as the networks were trained
+FUSION_256 = (np.array(_REFERENCE) * 256 / 112 - 128) * 0.85 + 128
 ENHANCE_1024 = (ARCFACE_112 + 28) * 1024 / 168  # a quarter of 112 pixels of room on every side
 WHITE, BLACK = 1.0, 0.0
 
 
-def similarity_transform(points: np.ndarray, template: np.ndarray, mirrored: bool = False) -> np.ndarray:
-    """The rotation, scale and shift [2, 3] that brings `points` [N, 2] closest to `template` [N, 2] (Umeyama, 1991).
+def similarity_transform(points: np.ndarray, reference: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """The rotation, scale and shift [2, 3] that brings `points` [N, 2] closest to `reference` [N, 2] (Umeyama, 1991).
 
     `mirrored` allows a reflection where that is closer. Raises BadInput when the points are not finite or coincide.
     """
-    points, template = np.asarray(points, np.float64), np.asarray(template, np.float64)
-    centre, target = points.mean(0), template.mean(0)
+    points, reference = np.asarray(points, np.float64), np.asarray(reference, np.float64)
+    centre, target = points.mean(0), reference.mean(0)
     spread = ((points - centre) ** 2).sum()
     if not np.isfinite(spread) or spread < 1e-12:
         raise BadInput(f"The facial points {points.round(2).tolist()} are not finite or lie on one spot; five distinct ones are needed.")
-    u, strengths, vt = np.linalg.svd((template - target).T @ (points - centre))
+    u, strengths, vt = np.linalg.svd((reference - target).T @ (points - centre))
     signs = np.ones(2)
     if not mirrored:
         signs[1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    turn = (u * signs) @ vt * (strengths @ signs) / spread
-    return np.column_stack([turn, target - turn @ centre])
+    rotation = (u * signs) @ vt * (strengths @ signs) / spread
+    return np.column_stack([rotation, target - rotation @ centre])
 
 
 def fusion256(points: np.ndarray) -> np.ndarray:

@@ -40,9 +40,9 @@ def face_matrix(box: np.ndarray, points: np.ndarray | None, share: float, size: 
         raise BadInput(f"The face box {[round(value, 1) for value in (x0, y0, x1, y1)]} has no extent; find the faces again.")
     angle = angle_of(points) if upright and points is not None else 0.0
     scale = size * share / longer
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = np.array([x0 + x1, y0 + y1]) / 2
-    return np.vstack([np.column_stack([turn, (size - 1) / 2 - turn @ centre]), [0, 0, 1]])
+    return np.vstack([np.column_stack([rotation, (size - 1) / 2 - rotation @ centre]), [0, 0, 1]])
 
 
 def cut_out(image: torch.Tensor, matrix: np.ndarray, size: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from .lora import formats as lora_files
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 _LONGEST = 80
-_CARD, _TEMPLATE = "person.json", "template.png"
+_CARD, _PHOTO = "person.json", "template.png"
 
 
 class IfExists(str, Enum):
@@ -86,7 +86,7 @@ def load(name: str) -> Person:
         name=folder.name,
         lora=lora_files.read(path).tensors,
         trigger=about.get("trigger", ""),
-        template=_read_picture(folder / _TEMPLATE),
+        photo=_read_picture(folder / _PHOTO),
         embedding=None if embedding is None else np.asarray(embedding, np.float32),
         report=about.get("report", {}),
         folder=folder,
@@ -108,7 +108,7 @@ def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExist
     work = _work_folder() / uuid.uuid4().hex
     try:
         lora_files.write(work / f"{name}.safetensors", person.lora, metadata)
-        _write_picture(work / _TEMPLATE, person.template)
+        _write_picture(work / _PHOTO, person.photo)
         embedding = None if person.embedding is None else [float(value) for value in person.embedding]
         about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": person.report}
         (work / _CARD).write_text(json.dumps(about, indent=1), "utf-8")

@@ -125,10 +125,10 @@ class Ranker:
         return Reference(faces[index].embedding, note, enriched(known, found, sorted(self.stand_ins)))
 
     def person(self, person: Person) -> Reference:
-        """A person's template face, or the embedding that was stored where there is no template."""
-        if person.template is not None:
-            found = self.reference([person.template], None)
-            return replace(found, note=f"Compared with the template face of {person.name}.")
+        """The face on a person's photo, or the embedding that was stored where there is none."""
+        if person.photo is not None:
+            found = self.reference([person.photo], None)
+            return replace(found, note=f"Compared with the photo of {person.name}.")
         if person.embedding is None:
             raise BadInput(f"{person.name} was stored without a face to compare with. Connect a reference picture instead.")
         return Reference(person.embedding, f"Compared with the stored face of {person.name}.")

@@ -1,4 +1,4 @@
-"""AEI-Net: draws the face of the template with another identity and jaw (FaceShifter, with dense motion before the encoder)."""
+"""AEI-Net: draws the face of the target with another identity and jaw (FaceShifter, with dense motion before the encoder)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ATTENTION_AFTER = 4
 
 
 class AEINet(Network):
-    """Template face [N, 3, 256, 256] in -1..1, identity [N, 512], jaw points of the template and of the wanted shape
+    """Template face [N, 3, 256, 256] in -1..1, identity [N, 512], jaw points of the target and of the wanted shape
     [N, 17, 2] in -1..1 -> face [N, 3, 256, 256] in -1..1.
 
     The published file stores spectrally normalised convolutions as `weight_bar`, `weight_u` and `weight_v`. Loading divides
@@ -70,7 +70,7 @@ class AEINet(Network):
         return self.generator(self.encoder(self.deform(face, found, wanted)), identity)
 
     def deform(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """The template face with its jaw moved from the points `found` to those `wanted`."""
+        """The target face with its jaw moved from the points `found` to those `wanted`."""
         return F.grid_sample(face, self.grid(face, found, wanted), align_corners=False)
 
     def grid(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

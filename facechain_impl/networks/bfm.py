@@ -43,10 +43,10 @@ class FaceShape(Network):
         return torch.stack([x, y], -1) * (FOCAL / depth)[..., None] + SIZE / 2
 
 
-def fuse(user: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-    """Coefficients [N, 257] of the template whose identity lies half way to the user's."""
+def fuse(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Coefficients [N, 257] of the target whose identity lies half way to the source's."""
     count = SPLIT[0]
-    return torch.cat([(user[:, :count] + template[:, :count]) / 2, template[:, count:]], 1)
+    return torch.cat([(source[:, :count] + target[:, :count]) / 2, target[:, count:]], 1)
 
 
 def _rotation(angles: torch.Tensor) -> torch.Tensor:

@@ -110,12 +110,12 @@ class DamoFDDetector(Detector):
         return faces
 
     def _batch(self, images: list[torch.Tensor]) -> list[list[Face]]:
-        grounds = [self.prepare(image) for image in images]
+        canvases = [self.prepare(image) for image in images]
         network = self._resident.load()
-        maps = network(torch.stack([ground for ground, _, _ in grounds]).to(self._resident.device))
+        maps = network(torch.stack([canvas for canvas, _, _ in canvases]).to(self._resident.device))
         maps = [Maps(*(part.float().cpu() for part in level)) for level in maps]
         return [
-            self._decode([Maps(*(part[i] for part in level)) for level in maps], size, scale) for i, (_, size, scale) in enumerate(grounds)
+            self._decode([Maps(*(part[i] for part in level)) for level in maps], size, scale) for i, (_, size, scale) in enumerate(canvases)
         ]
 
     def prepare(self, image: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int], np.ndarray]:
@@ -125,9 +125,9 @@ class DamoFDDetector(Detector):
         size = tuple(max(int(length * ratio + 0.5), 1) for length in (height, width))
         pixels = image.detach().cpu().float().numpy() * 255
         small = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-        ground = torch.zeros(3, self.SIDE, self.SIDE)
-        ground[:, : size[0], : size[1]] = torch.from_numpy((small - 127.5) / 128).permute(2, 0, 1)
-        return ground, size, np.array([size[1] / width, size[0] / height], np.float32)
+        canvas = torch.zeros(3, self.SIDE, self.SIDE)
+        canvas[:, : size[0], : size[1]] = torch.from_numpy((small - 127.5) / 128).permute(2, 0, 1)
+        return canvas, size, np.array([size[1] / width, size[0] / height], np.float32)
 
     def _decode(self, maps: list[Maps], size: tuple[int, int], scale: np.ndarray) -> list[Face]:
         rows = torch.cat([decode(level, stride, self._threshold) for level, stride in zip(maps, STRIDES)]).numpy()

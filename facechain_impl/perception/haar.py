@@ -31,16 +31,16 @@ EYE_PLACES = np.array([[0.316, 0.39], [0.684, 0.39]])
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A square face of side `side` around (x, y), upright after `turn`; `score` is the share of agreement."""
 
     x: float
     y: float
     side: float
-    turn: float = 0.0
+    rotation: float = 0.0
     score: float = 0.0
 
-    def overlaps(self, other: Place) -> bool:
+    def overlaps(self, other: Location) -> bool:
         near = np.hypot(self.x - other.x, self.y - other.y) < 0.5 * max(self.side, other.side)
         return near and 0.5 < self.side / other.side < 2
 
@@ -73,65 +73,65 @@ class HaarFaces:
                 return [Seen((pair + 0.5) / scale - 0.5, face.side / scale, face.score) for pair, face in zip(eyes, faces)]
         return []
 
-    def faces(self, grey: np.ndarray) -> list[Place]:
-        judged = [self.judge(grey, place) for place in self.propose(grey)]
-        return _distinct(sorted((place for place in judged if place.score >= ACCEPT), key=lambda place: -place.score))
+    def faces(self, grey: np.ndarray) -> list[Location]:
+        judged = [self.judge(grey, location) for location in self.propose(grey)]
+        return _distinct(sorted((location for location in judged if location.score >= ACCEPT), key=lambda location: -location.score))
 
-    def propose(self, grey: np.ndarray) -> list[Place]:
+    def propose(self, grey: np.ndarray) -> list[Location]:
         """Every place that one of two cascades takes for a face at one of the angles."""
         small, scale = _shrunk(grey, SEARCH_SIDE)
-        places = []
-        for turn in SEARCH_TURNS:
-            turned, matrix = _turned(small, turn)
+        locations = []
+        for rotation in SEARCH_TURNS:
+            turned, matrix = _turned(small, rotation)
             for cascade in self._faces[:2]:
                 for x, y, side, _ in cascade.detectMultiScale(turned, SEARCH_SCALE, 2, minSize=(20, 20)):
                     centre = transform_points([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
-                    places.append(Place(*centre, side / scale))
-        return _distinct(places)
+                    locations.append(Location(*centre, side / scale))
+        return _distinct(locations)
 
-    def judge(self, grey: np.ndarray, place: Place) -> Place:
+    def judge(self, grey: np.ndarray, location: Location) -> Location:
         """`place` at its best angle, moved to where the cascades agree, with the share of them that do.
 
         Some faces look like one upside down as well: of two like scores the upright one counts."""
-        found = [self._fine(grey, place, votes) for votes in self._coarse(grey, place)]
-        return max(found, key=lambda one: one.score - UPSIDE_DOWN * (abs(one.turn) > 90), default=place)
+        found = [self._fine(grey, location, votes) for votes in self._coarse(grey, location)]
+        return max(found, key=lambda one: one.score - UPSIDE_DOWN * (abs(one.rotation) > 90), default=location)
 
-    def _coarse(self, grey: np.ndarray, place: Place) -> list[list[Place]]:
+    def _coarse(self, grey: np.ndarray, location: Location) -> list[list[Location]]:
         """The votes of two cascades around each angle, all round the circle, at which they agree about as well as at the best."""
-        votes = [self._votes(grey, place, turn, self._faces[:2], COARSE_FACE) for turn in range(0, 360, COARSE_STEP)]
+        votes = [self._votes(grey, location, rotation, self._faces[:2], COARSE_FACE) for rotation in range(0, 360, COARSE_STEP)]
         around = [(votes[i - 1], votes[i], votes[(i + 1) % len(votes)]) for i in range(len(votes))]
         weights = [len(before) + 2 * len(here) + len(after) for before, here, after in around]
         peaks = [i for i in range(len(votes)) if weights[i] and weights[i - 1] < weights[i] >= weights[(i + 1) % len(votes)]]
         return [[*around[i][0], *around[i][1], *around[i][2]] for i in peaks if weights[i] > 0.6 * max(weights)]
 
-    def _fine(self, grey: np.ndarray, place: Place, coarse: list[Place]) -> Place:
-        turn = _mean_angle([vote.turn for vote in coarse])
-        place = _mean(place, coarse)
-        fine = [vote for step in FINE_TURNS for vote in self._votes(grey, place, turn + step, self._faces, FINE_FACE)]
+    def _fine(self, grey: np.ndarray, location: Location, coarse: list[Location]) -> Location:
+        rotation = _mean_angle([vote.rotation for vote in coarse])
+        location = _mean(location, coarse)
+        fine = [vote for step in FINE_TURNS for vote in self._votes(grey, location, rotation + step, self._faces, FINE_FACE)]
         if not fine:
-            return place
+            return location
         score = len(fine) / (len(FINE_TURNS) * len(self._faces))
-        return replace(_mean(place, fine), turn=_mean_angle([vote.turn for vote in fine]), score=score)
+        return replace(_mean(location, fine), rotation=_mean_angle([vote.rotation for vote in fine]), score=score)
 
-    def _votes(self, grey: np.ndarray, place: Place, turn: float, cascades: list, face: int) -> list[Place]:
+    def _votes(self, grey: np.ndarray, location: Location, rotation: float, cascades: list, face: int) -> list[Location]:
         """Where each of the cascades sees a face in the middle of the turned patch around `place`, one vote each at most.
 
         face: how many pixels wide the face of the patch is."""
-        patch, matrix = _patch(grey, place, turn, 2 * face, face)
+        patch, matrix = _patch(grey, location, rotation, 2 * face, face)
         votes = []
         for cascade in cascades:
             squares = cascade.detectMultiScale(patch, 1.1, 2, minSize=(int(0.65 * face),) * 2, maxSize=(int(1.6 * face),) * 2)
             centred = [(np.hypot(x + side / 2 - face, y + side / 2 - face), x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
             distance, x, y, side = min(centred, default=(face, 0, 0, 0))
             if distance < 0.3 * face:
-                votes.append(Place(*transform_points([[x, y]], invert(matrix))[0], side * place.side / face, turn))
+                votes.append(Location(*transform_points([[x, y]], invert(matrix))[0], side * location.side / face, rotation))
         return votes
 
-    def eyes(self, grey: np.ndarray, face: Place) -> np.ndarray:
+    def eyes(self, grey: np.ndarray, face: Location) -> np.ndarray:
         """Both eyes [2, 2] of `face`; where no cascade sees one, the place where faces have it."""
-        patch, matrix = _patch(grey, face, face.turn, EYE_PATCH, EYE_FACE)
+        patch, matrix = _patch(grey, face, face.rotation, EYE_PATCH, EYE_FACE)
         expected = (EYE_PLACES - 0.5) * EYE_FACE + EYE_PATCH / 2
-        seen = [self._eye(patch, place) for place in expected]
+        seen = [self._eye(patch, location) for location in expected]
         return transform_points(np.stack(seen), invert(matrix))
 
     def _eye(self, patch: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -172,21 +172,21 @@ def _lit(grey: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(grey, alpha=255 / high) if low < 0.5 * high < 64 and high > 0 else grey
 
 
-def _turned(grey: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
+def _turned(grey: np.ndarray, rotation: float) -> tuple[np.ndarray, np.ndarray]:
     """The whole picture turned on a larger grey ground, and the matrix that did it."""
-    if not turn:
+    if not rotation:
         return grey, np.eye(2, 3)
     height, width = grey.shape
     side = int(np.hypot(height, width))
-    matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), turn, 1)
+    matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), rotation, 1)
     matrix[:, 2] += (side - width) / 2, (side - height) / 2
     return cv2.warpAffine(grey, matrix, (side, side), borderValue=128), matrix
 
 
-def _patch(grey: np.ndarray, place: Place, turn: float, size: int, face: int) -> tuple[np.ndarray, np.ndarray]:
+def _patch(grey: np.ndarray, location: Location, rotation: float, size: int, face: int) -> tuple[np.ndarray, np.ndarray]:
     """[size, size] around `place`, turned, its face `face` pixels wide, and the matrix picture -> patch. Edges are repeated outwards."""
-    matrix = cv2.getRotationMatrix2D((place.x, place.y), turn, face / place.side)
-    matrix[:, 2] += size / 2 - place.x, size / 2 - place.y
+    matrix = cv2.getRotationMatrix2D((location.x, location.y), rotation, face / location.side)
+    matrix[:, 2] += size / 2 - location.x, size / 2 - location.y
     return cv2.warpAffine(grey, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), matrix
 
 
@@ -199,9 +199,9 @@ def _unturned(points: np.ndarray, quarters: int, shape: tuple[int, int]) -> np.n
     return points
 
 
-def _mean(place: Place, votes: list[Place]) -> Place:
+def _mean(location: Location, votes: list[Location]) -> Location:
     x, y, side = np.median([(vote.x, vote.y, vote.side) for vote in votes], axis=0)
-    return replace(place, x=float(x), y=float(y), side=float(side))
+    return replace(location, x=float(x), y=float(y), side=float(side))
 
 
 def _mean_angle(degrees: list[float]) -> float:
@@ -210,10 +210,10 @@ def _mean_angle(degrees: list[float]) -> float:
     return float(np.degrees(np.arctan2(np.sin(radians).sum(), np.cos(radians).sum())))
 
 
-def _distinct(places: list[Place]) -> list[Place]:
+def _distinct(locations: list[Location]) -> list[Location]:
     """`places` without those that overlap an earlier one."""
-    kept: list[Place] = []
-    for place in places:
-        if not any(place.overlaps(other) for other in kept):
-            kept.append(place)
+    kept: list[Location] = []
+    for location in locations:
+        if not any(location.overlaps(other) for other in kept):
+            kept.append(location)
     return kept

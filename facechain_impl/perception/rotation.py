@@ -39,6 +39,6 @@ def prepared(image: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(((pixels - MEAN) * FACTOR).transpose(2, 0, 1))  # [H, W, C] -> [C, H, W]
 
 
-def turn(image: torch.Tensor, quarters: int) -> torch.Tensor:
+def rotate(image: torch.Tensor, quarters: int) -> torch.Tensor:
     """`image` [H, W, ...] turned clockwise by `quarters` quarter turns."""
     return torch.rot90(image, -quarters, (0, 1)).contiguous()

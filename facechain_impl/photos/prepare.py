@@ -26,7 +26,7 @@ from ..perception.models import open_network, open_session, require, stand_ins
 from ..perception.parsing import HumanParser
 from ..perception.retinaface import RetinaFace
 from ..perception.retouch import SkinRetouch, open_retouch
-from ..perception.rotation import PhotoRotation, turn
+from ..perception.rotation import PhotoRotation, rotate
 from ..types import Face, Faces, NoFace, Picture, Report, digest_of
 
 LOOK_AGAIN_SIDE = 1024
@@ -145,7 +145,7 @@ class Preparation:
     def _turn(self, photos: list[Photo]) -> None:
         quarters = self._networks.rotation.quarter_turns([photo.image for photo in photos])
         for photo, count in zip(photos, quarters):
-            photo.turned, photo.to_turned = turn(photo.image, count), quarter_matrix(photo.image.shape[:2], count)
+            photo.turned, photo.to_turned = rotate(photo.image, count), quarter_matrix(photo.image.shape[:2], count)
 
     def _find(self, photos: list[Photo], known: Faces | None) -> None:
         """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""

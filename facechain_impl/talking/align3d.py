@@ -11,7 +11,7 @@ from PIL import Image
 from ..networks.sadtalker.audio import EXPRESSION
 
 # left eye, right eye, nose tip, left and right mouth corner of the reconstruction network's template (Deep3DFaceRecon, MIT)
-TEMPLATE = np.array(
+MEAN_FACE = np.array(
     [
         [-0.311486572, 0.290360779, 0.133779526],
         [0.309798867, 0.289720356, 0.131795257],
@@ -71,15 +71,15 @@ def five(landmarks: np.ndarray) -> np.ndarray:
     return np.stack([left, right, landmarks[30], landmarks[48], landmarks[54]])
 
 
-def template_points(size: tuple[int, int]) -> np.ndarray:
+def mean_face_points(size: tuple[int, int]) -> np.ndarray:
     """Where the template's five points lie in a picture of (width, height) without a face, y upwards."""
-    return (TEMPLATE[:, :2] + 1) / 2 * np.array(size)
+    return (MEAN_FACE[:, :2] + 1) / 2 * np.array(size)
 
 
 def align(points: np.ndarray, size: tuple[int, int]) -> Alignment:
     """The alignment of five points [5, 2], y upwards, to the template: weak perspective, least squares."""
     rows = np.zeros((10, 8))
-    rows[0::2, :3] = rows[1::2, 4:7] = TEMPLATE
+    rows[0::2, :3] = rows[1::2, 4:7] = MEAN_FACE
     rows[0::2, 3] = rows[1::2, 7] = 1
     solved = np.linalg.lstsq(rows, points.reshape(-1).astype(np.float64), rcond=None)[0]
     scale = (np.linalg.norm(solved[:3]) + np.linalg.norm(solved[4:7])) / 2
@@ -96,7 +96,7 @@ class FaceCoefficients:
         """float32 [73] of a square crop, RGB uint8 [S, S, 3]: expression 64, angles 3, translation 3, scale and centre of the
         alignment. landmarks: [68, 2] in the crop, or None where no face was found in it: then the template's place is taken."""
         size = pixels.shape[1::-1]
-        points = template_points(size) if landmarks is None else five(flipped(landmarks, size[1]))
+        points = mean_face_points(size) if landmarks is None else five(flipped(landmarks, size[1]))
         alignment = align(points, size)
         found = self.network_output(alignment.crop(pixels))
         return torch.cat([found[80 : 80 + EXPRESSION], found[ANGLE], found[SHIFT], torch.tensor(alignment.parameters[2:]).float()])

@@ -14,7 +14,7 @@ from .renderer import levels
 SCALE = 2
 SIDE = 512
 # eyes, nose tip and mouth corners in an aligned face (FFHQ at 512 px)
-TEMPLATE = np.array([[192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043], [313.08905, 371.15118]])
+FFHQ_512 = np.array([[192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043], [313.08905, 371.15118]])
 BORDER = (132, 133, 135)
 SMALLEST_EYES = 5.0  # pixels between the eyes below which a face is left alone
 BLUR, SIGMA, CLEAR = (101, 101), 11, 10
@@ -26,7 +26,7 @@ FindPoints = Callable[[np.ndarray], list[np.ndarray]]
 
 def affine(points: np.ndarray) -> np.ndarray | None:
     """Picture -> aligned face [2, 3], robust against one wrong point, or None where the points allow none."""
-    return cv2.estimateAffinePartial2D(points, TEMPLATE, method=cv2.LMEDS)[0]
+    return cv2.estimateAffinePartial2D(points, FFHQ_512, method=cv2.LMEDS)[0]
 
 
 def aligned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:

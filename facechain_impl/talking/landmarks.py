@@ -36,7 +36,7 @@ _PARTS = {
     "right eye": (slice(42, 48), np.array(_EYE) + [1, 0]),
     "mouth": (slice(48, 68), np.array(_LIPS) * 0.85 + [0, 2.0]),
 }
-TEMPLATE = np.concatenate([points for _, points in _PARTS.values()])
+SCHEMATIC_FACE = np.concatenate([points for _, points in _PARTS.values()])
 FIVE = np.array([(-1, 0), (1, 0), (0, 1.05), (-0.85, 2.0), (0.85, 2.0)])
 _NEAREST = {"left eye": 0, "left brow": 0, "right eye": 1, "right brow": 1, "nose": 2}
 
@@ -59,11 +59,11 @@ def from_five(points: np.ndarray) -> np.ndarray:
     The schematic face is turned and scaled to the five points; then every part is moved to its own. The crop and the alignment to
     the 3-D template use nothing but eyes, nose tip and mouth corners, so that the other landmarks only complete the picture."""
     points = np.asarray(points, np.float64)
-    placed = transform_points(TEMPLATE, similarity_transform(FIVE, points))
+    placed = transform_points(SCHEMATIC_FACE, similarity_transform(FIVE, points))
     off = points - transform_points(FIVE, similarity_transform(FIVE, points))
     for name, index in _NEAREST.items():
         placed[_PARTS[name][0]] += off[index]
     mouth = _PARTS["mouth"][0]
-    across = (TEMPLATE[mouth, :1] / FIVE[4, 0] + 1) / 2  # 0 at the left corner, 1 at the right one
+    across = (SCHEMATIC_FACE[mouth, :1] / FIVE[4, 0] + 1) / 2  # 0 at the left corner, 1 at the right one
     placed[mouth] += (1 - across) * off[3] + across * off[4]
     return placed.astype(np.float32)

@@ -26,7 +26,7 @@ def test_saved_and_loaded(home):
     stored = persons.save(ann(), {"k": "v"})
     loaded = persons.load("Ann")
     assert loaded.trigger == "a woman" and loaded.report == {"steps": 3} and torch.equal(loaded.lora["a"], torch.ones(2, 2))
-    assert (loaded.template - ann().template).abs().max() <= 0.5 / 255 and np.array_equal(loaded.embedding, ann().embedding)
+    assert (loaded.photo - ann().photo).abs().max() <= 0.5 / 255 and np.array_equal(loaded.embedding, ann().embedding)
     assert stored.lora_file == home / "models/facechain/persons/Ann/Ann.safetensors"
 
 

@@ -193,9 +193,9 @@ def test_reference_without_face(ranker):
 
 
 def test_person_by_template_then_by_embedding(ranker):
-    person = Person("Eva", {}, "", template=picture(0.4), embedding=angle(0.9))
+    person = Person("Eva", {}, "", photo=picture(0.4), embedding=angle(0.9))
     assert ranker.person(person).vector == pytest.approx(angle(0.4), abs=1e-5)
-    person.template = None
+    person.photo = None
     assert ranker.person(person).vector == pytest.approx(angle(0.9))
     person.embedding = None
     with pytest.raises(BadInput, match="Eva was stored without a face"):

@@ -24,7 +24,7 @@ def test_rotation_input(case):
 def test_turning(case):
     source = torch.from_numpy(case.input("rotate_source"))
     for quarters in range(4):
-        case.compare(f"rotated_{quarters}", rotation.turn(source, quarters))
+        case.compare(f"rotated_{quarters}", rotation.rotate(source, quarters))
 
 
 def test_quality_input(case):

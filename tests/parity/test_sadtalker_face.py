@@ -58,7 +58,7 @@ def test_coefficients(parity):
     for label, landmarks in (("found", case.input("in_landmarks1")), ("not_found", None)):
         case.compare(f"out_coeff73_{label}", reader.read(picture, landmarks)[None], max=2e-5 if landmarks is None else 1e-3)
         size = picture.shape[1::-1]
-        points = align3d.template_points(size) if landmarks is None else align3d.five(align3d.flipped(landmarks, size[1]))
+        points = align3d.mean_face_points(size) if landmarks is None else align3d.five(align3d.flipped(landmarks, size[1]))
         found = reader.network_output(align3d.align(points, size).crop(picture))
         case.compare(f"out_full257_{label}", found[None], max=2e-5)
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facechain_impl.errors import WeightsError
 from facechain_impl.perception.quality import FaceQuality
-from facechain_impl.perception.rotation import PhotoRotation, turn
+from facechain_impl.perception.rotation import PhotoRotation, rotate
 
 
 def session(shape: list, weight: np.ndarray) -> onnxruntime.InferenceSession:
@@ -34,16 +34,16 @@ def sky_finder(batch) -> onnxruntime.InferenceSession:
 def test_photographs_are_brought_upright(batch):
     upright = torch.zeros(60, 90, 3)
     upright[:15] = 1
-    photos = [turn(upright, quarters) for quarters in (0, 1, 2, 3)]
+    photos = [rotate(upright, quarters) for quarters in (0, 1, 2, 3)]
     assert [tuple(photo.shape[:2]) for photo in photos] == [(60, 90), (90, 60), (60, 90), (90, 60)]
     turns = PhotoRotation(sky_finder(batch)).quarter_turns(photos)
     assert turns == [0, 3, 2, 1]
     for photo, quarters in zip(photos, turns):
-        assert torch.equal(turn(photo, quarters), upright)
+        assert torch.equal(rotate(photo, quarters), upright)
 
 
 def test_turning_is_clockwise():
-    assert turn(torch.tensor([[1, 2], [3, 4]]), 1).tolist() == [[3, 1], [4, 2]]
+    assert rotate(torch.tensor([[1, 2], [3, 4]]), 1).tolist() == [[3, 1], [4, 2]]
 
 
 def test_rotation_sees_bgr():

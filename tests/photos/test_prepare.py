@@ -24,8 +24,8 @@ RED, GREEN = torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
 def portrait(height=300, width=260, centre=(130.0, 140.0), size=80.0, degrees=0.0) -> tuple[torch.Tensor, np.ndarray]:
     """A grey picture with a red left eye, a green right one and a blue mouth, and the five points of that face."""
     radians = np.radians(degrees)
-    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-    points = (UPRIGHT - UPRIGHT.mean(0)) @ turn.T * size + centre
+    rotate = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    points = (UPRIGHT - UPRIGHT.mean(0)) @ rotate.T * size + centre
     picture = torch.full((height, width, 3), 0.5)
     for (x, y), colour in zip(points[[0, 1, 3, 4]], (RED, GREEN, torch.tensor([0, 0, 1.0]), torch.tensor([0, 0, 1.0]))):
         reach = max(round(size / 25), 1)

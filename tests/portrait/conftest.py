@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from facechain_impl.host.sampling import Diffusion, DiffusionSampler, SamplingSettings
 from facechain_impl.perception.detection import Detector
 from facechain_impl.portrait.inpaint import group
-from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, Template
+from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, TargetPicture
 from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks
 from facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from facechain_impl.types import Face, NoFace, Person
@@ -98,9 +98,9 @@ class Studio:
         words = PromptText("in a garden", "blurry", trigger="<fcsks>, a mature man")
         return GroupInpaint(base, Nets(Net("pose"), Net("canny")), analyzer, subjects, words, settings, SamplingSettings())
 
-    def run(self, template, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
+    def run(self, target_picture, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
         inpaint = self.inpaint(persons, **settings)
-        images = inpaint.run(template, choice or Choice(), seed, variants, no_face)
+        images = inpaint.run(target_picture, choice or Choice(), seed, variants, no_face)
         return images, inpaint.report
 
 
@@ -165,11 +165,11 @@ def marked(faces, height, width):
     return torch.from_numpy(mask)
 
 
-def template(faces, height=240, width=320, people=False, **extra) -> Template:
+def target_picture(faces, height=240, width=320, people=False, **extra) -> TargetPicture:
     """A picture of noise with `faces`, their masks given; `people` puts everything into the human mask."""
     image = torch.rand(height, width, 3, generator=torch.Generator().manual_seed(3))
     human = torch.full((height, width), float(people))
-    return Template("party.png", image, faces, GivenMasks(marked(faces, height, width), human, torch.zeros(height, width)), **extra)
+    return TargetPicture("party.png", image, faces, GivenMasks(marked(faces, height, width), human, torch.zeros(height, width)), **extra)
 
 
 def person(name, embedding=None):

@@ -88,26 +88,26 @@ class FaceFusion:
 
     def fuse(
         self,
-        template: torch.Tensor,
-        template_points: np.ndarray,
-        user: torch.Tensor,
-        user_points: np.ndarray,
+        picture: torch.Tensor,
+        points: np.ndarray,
+        source: torch.Tensor,
+        source_points: np.ndarray,
         mask: torch.Tensor | None = None,
         enhance: bool = True,
         side: float | None = None,
     ) -> torch.Tensor:
-        """The picture `template` [H, W, 3] with the face at `template_points` [5, 2] replaced by the one in `user`.
+        """`picture` [H, W, 3] with the face at `points` [5, 2] replaced by the one in `source`.
 
-        mask [H, W] in 0..1 limits the change; pixels outside keep their bits. side: shorter side of the template face's box in
+        mask [H, W] in 0..1 limits the change; pixels outside keep their bits. side: shorter side of the replaced face's box in
         pixels, guessed from the points where it is not known; enhanced faces below 100 pixels are softened."""
-        side = side or USUAL_BOX * downscale_factor(similarity_transform(template_points, ARCFACE_112))
-        targets = [TargetFace(0, template_points, side)]
-        (fused,) = self.replace([template], targets, self.read_user(user, user_points), enhance)
-        return fused if mask is None else paste.within(mask, fused, template)
+        side = side or USUAL_BOX * downscale_factor(similarity_transform(points, ARCFACE_112))
+        targets = [TargetFace(0, points, side)]
+        (fused,) = self.replace([picture], targets, self.read_source(source, source_points), enhance)
+        return fused if mask is None else paste.within(mask, fused, picture)
 
-    def read_user(self, user: torch.Tensor, points: np.ndarray) -> SourceFace:
-        """What is taken over from the face at `points` [5, 2] of the picture `user` [H, W, 3]."""
-        crop = _crops([user], [TargetFace(0, points, 0.0)])
+    def read_source(self, source: torch.Tensor, points: np.ndarray) -> SourceFace:
+        """What is taken over from the face at `points` [5, 2] of `source` [H, W, 3]."""
+        crop = _crops([source], [TargetFace(0, points, 0.0)])
         small = F.interpolate(crop, (112, 112), mode="bilinear", align_corners=True)
         network = self.identity.load()
         return SourceFace(network(small.to(self.identity.device)).cpu(), self._coefficients(crop))
@@ -116,14 +116,14 @@ class FaceFusion:
         self,
         pictures: Sequence[torch.Tensor],
         targets: Sequence[TargetFace],
-        user: SourceFace,
+        source: SourceFace,
         enhance: bool = True,
         step: Callable[[], None] = check_interrupt,
     ) -> list[torch.Tensor]:
-        """Copies of `pictures` [H, W, 3] in which every target looks like `user`. `step` is called after every face, twice with
+        """Copies of `pictures` [H, W, 3] in which every target looks like `source`. `step` is called after every face, twice with
         `enhance`."""
         results = [picture.detach().to("cpu", torch.float32).clone() for picture in pictures]
-        for target, face in self._new_faces(pictures, targets, user):
+        for target, face in self._new_faces(pictures, targets, source):
             paste.paste(results[target.picture], face, self.alpha, fusion256(target.points))
             step()
         for target in targets if enhance and self.enhancer else ():
@@ -132,15 +132,15 @@ class FaceFusion:
         return results
 
     def _new_faces(
-        self, pictures: Sequence[torch.Tensor], targets: Sequence[TargetFace], user: SourceFace
+        self, pictures: Sequence[torch.Tensor], targets: Sequence[TargetFace], source: SourceFace
     ) -> Iterator[tuple[TargetFace, torch.Tensor]]:
         """Per target its new face crop [256, 256, 3] in 0..1."""
         for start in range(0, len(targets), BATCH):
             chunk = targets[start : start + BATCH]
             crops = _crops(pictures, chunk)
             own = self._coefficients(crops)
-            found, wanted = self.jaw(own), self.jaw(bfm.fuse(user.coefficients.expand_as(own), own))
-            identity = user.identity.expand(len(chunk), -1)
+            found, wanted = self.jaw(own), self.jaw(bfm.fuse(source.coefficients.expand_as(own), own))
+            identity = source.identity.expand(len(chunk), -1)
             network, device = self.generator.load(), self.generator.device
             faces = network(*(part.to(device) for part in (crops, identity, found, wanted)))
             yield from zip(chunk, (faces.cpu() + 1).permute(0, 2, 3, 1) / 2)  # [N, C, H, W] -> [N, H, W, C]

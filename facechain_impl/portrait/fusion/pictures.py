@@ -49,14 +49,14 @@ class Choice:
 
 @dataclass
 class FusionInputs:
-    """pictures: [H, W, 3] each, the templates. users: the pictures of the faces to put in, one for all or one per template.
-    mask: None, one [H, W] for all or one per template. faces, user_faces: what is already known about either."""
+    """pictures: [H, W, 3] each, the pictures to fill. sources: the pictures of the faces to put in, one for all or one per picture.
+    mask: None, one [H, W] for all or one per picture. faces, source_faces: what is already known about either."""
 
     pictures: list[torch.Tensor]
-    users: list[torch.Tensor]
+    sources: list[torch.Tensor]
     mask: torch.Tensor | None = None
     faces: Faces | None = None
-    user_faces: Faces | None = None
+    source_faces: Faces | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class FusionSettings:
 
 @dataclass
 class _Plan:
-    """The faces to replace, per user; the pictures that nothing is done to, with the reason."""
+    """The faces to replace, per source; the pictures that nothing is done to, with the reason."""
 
     targets: dict[int, list[fusion.TargetFace]] = field(default_factory=dict)
     faces: dict[int, int] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class _Plan:
 
 
 def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report) -> list[torch.Tensor]:
-    """The templates with their faces replaced, in their order; skipped ones are left out. Fills `report`.
+    """The pictures with their faces replaced, in their order; skipped ones are left out. Fills `report`.
 
     Raises BadInput for inputs that do not belong together, FaceNotFound where a face is missing and the policy is to stop, or
     when every picture was skipped, MissingWeights when there is something to replace and a file is not there."""
     names = _names("picture", inputs.pictures)
     masks = _checked_masks(inputs)
     found = find_faces(inputs.pictures, settings.detector, inputs.faces, names)
-    owners = find_faces(inputs.users, settings.detector, inputs.user_faces, _names("face image", inputs.users))
+    owners = find_faces(inputs.sources, settings.detector, inputs.source_faces, _names("face image", inputs.sources))
     plan = _plan(found, owners, settings.choice)
     _check_policy(plan, names, settings.no_face)
     results = _replace(inputs, owners, plan, settings.enhance) if plan.targets else list(inputs.pictures)
@@ -103,9 +103,9 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
 def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
     """Raises BadInput unless the numbers of users and masks and the size of the masks fit the pictures."""
     pixels.check_all(inputs.pictures, _names("picture", inputs.pictures))
-    pixels.check_all(inputs.users, _names("face image", inputs.users))
+    pixels.check_all(inputs.sources, _names("face image", inputs.sources))
     masks = [] if inputs.mask is None else list(inputs.mask.reshape(-1, *inputs.mask.shape[-2:]))
-    for what, values in (("face images", inputs.users), ("masks", masks)):
+    for what, values in (("face images", inputs.sources), ("masks", masks)):
         if len(values) not in (1, len(inputs.pictures)) and values:
             raise BadInput(f"There are {len(values)} {what} for {len(inputs.pictures)} pictures. Connect one for all, or one for each.")
     size = tuple(inputs.pictures[0].shape[:2])
@@ -120,14 +120,14 @@ def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
 def _plan(found: Faces, owners: Faces, choice: Choice) -> _Plan:
     plan = _Plan()
     for index, picture in enumerate(found.pictures):
-        user = index % len(owners)
+        source = index % len(owners)
         faces = choice.of(picture.faces)
-        if not Choice().of(owners.pictures[user].faces):
-            plan.problems[index] = f"in the face image, {Choice().problem(owners.pictures[user].faces)}"
+        if not Choice().of(owners.pictures[source].faces):
+            plan.problems[index] = f"in the face image, {Choice().problem(owners.pictures[source].faces)}"
         elif not faces:
             plan.problems[index] = choice.problem(picture.faces)
         else:
-            plan.targets.setdefault(user, []).extend(fusion.target(index, face) for face in faces)
+            plan.targets.setdefault(source, []).extend(fusion.target(index, face) for face in faces)
             plan.faces[index] = len(faces)
     return plan
 
@@ -146,9 +146,9 @@ def _check_policy(plan: _Plan, names: list[str], policy: NoFace) -> None:
 def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) -> list[torch.Tensor]:
     networks, results = fusion.open_fusion(enhance), list(inputs.pictures)
     bar = Progress(sum(plan.faces.values()) * (2 if enhance else 1))
-    for user, targets in plan.targets.items():
-        (face,) = Choice().of(owners.pictures[user].faces)
-        identity = networks.read_user(inputs.users[user], face.points)
+    for source, targets in plan.targets.items():
+        (face,) = Choice().of(owners.pictures[source].faces)
+        identity = networks.read_source(inputs.sources[source], face.points)
         chosen = sorted({target.picture for target in targets})
         moved = [fusion.TargetFace(chosen.index(target.picture), target.points, target.side) for target in targets]
         fused = networks.replace([inputs.pictures[index] for index in chosen], moved, identity, enhance, bar.step)

@@ -46,7 +46,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Template:
+class TargetPicture:
     """One picture to put persons into. generated: stage-1 pictures of the user's, one for all faces or one for each."""
 
     name: str
@@ -89,41 +89,41 @@ class GroupInpaint:
         self._words, self._settings, self._schedule = words, settings, schedule
         self.report = Report("Faces put into pictures")
 
-    def run_all(self, templates: Sequence[Template], choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
-        """The finished pictures of all templates. Raises FaceNotFound when every one of them was skipped."""
-        if not templates:
+    def run_all(self, pictures: Sequence[TargetPicture], choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+        """The finished pictures of all pictures. Raises FaceNotFound when every one of them was skipped."""
+        if not pictures:
             raise BadInput("There is no picture to put faces into. Connect at least one.")
-        finished = [image for template in templates for image in self.run(template, choice, seed, variants, no_face)]
+        finished = [image for picture in pictures for image in self.run(picture, choice, seed, variants, no_face)]
         if not finished:
-            raise FaceNotFound(f"All {len(templates)} pictures were skipped, nothing is left to put out. {self.report.text()}")
+            raise FaceNotFound(f"All {len(pictures)} pictures were skipped, nothing is left to put out. {self.report.text()}")
         return finished
 
-    def run(self, template: Template, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+    def run(self, picture: TargetPicture, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
         """`variants` pictures [H, W, 3]; empty when the picture is skipped. Raises FaceNotFound when a face is missing and no_face
         says so, BadInput when something connected does not belong to the picture."""
-        plain = [template.image] * variants
-        if not template.faces:
-            return self._missing(template.name, "no face was found", no_face, plain)
-        who = self._assign(template.faces, choice)
+        plain = [picture.image] * variants
+        if not picture.faces:
+            return self._missing(picture.name, "no face was found", no_face, plain)
+        who = self._assign(picture.faces, choice)
         if not who or self._settings.strength <= 0:
-            self.report.add(template.name, "unchanged", "no face was chosen" if not who else "the strength is 0")
+            self.report.add(picture.name, "unchanged", "no face was chosen" if not who else "the strength is 0")
             return plain
         targets, reasons = prepare(
-            template.image, template.faces, sorted(who), template.given, template.pose, self._analyzer, self._settings.size
+            picture.image, picture.faces, sorted(who), picture.given, picture.pose, self._analyzer, self._settings.size
         )
-        canvases = [template.image.clone() for _ in plain]
-        bar = SamplingProgress(self._steps(targets, who, variants, bool(template.generated)))
+        canvases = [picture.image.clone() for _ in plain]
+        bar = SamplingProgress(self._steps(targets, who, variants, bool(picture.generated)))
         for person, group in _groups(targets, who):
             if reasons and no_face is not NoFace.PASS:
                 break
-            jobs = self._jobs(template, group, canvases, seed, sorted(who))
+            jobs = self._jobs(picture, group, canvases, seed, sorted(who))
             self._stages(person, bar).run(jobs)
             reasons.update({job.target.number: job.problem for job in jobs if job.problem})
             for job in jobs:
                 if job.result is not None:
                     paste(canvases[job.variant], job)
             self._note_landmarks(jobs)
-        return self._told(template.name, who, reasons, no_face, canvases, plain)
+        return self._told(picture.name, who, reasons, no_face, canvases, plain)
 
     def _assign(self, faces: list[Face], choice: Choice) -> dict[int, int | None]:
         """Index of the face -> index of its person, None for the person in the model."""
@@ -138,8 +138,10 @@ class GroupInpaint:
             self.report.add(persons[index].name, "not used", "there is no face left for this person")
         return {face: person for face, person in zip(indices, result.person_of) if person is not None}
 
-    def _jobs(self, template: Template, group: list[Target], canvases: list[torch.Tensor], seed: int, order: list[int]) -> list[FaceJob]:
-        generated = template.generated
+    def _jobs(
+        self, picture: TargetPicture, group: list[Target], canvases: list[torch.Tensor], seed: int, order: list[int]
+    ) -> list[FaceJob]:
+        generated = picture.generated
         if len(generated) not in (0, 1, len(order)):
             raise BadInput(f"There are {len(generated)} stage-1 pictures for {len(order)} faces. Connect one, or one for each face.")
         jobs = []
@@ -166,7 +168,7 @@ class GroupInpaint:
         """The photograph for the fusion, or None with a note that says why there is none."""
         if self._subjects.fusion is None:
             return None
-        photo = self._subjects.photo if person is None else person.template
+        photo = self._subjects.photo if person is None else person.photo
         name = "the person in the MODEL" if person is None else person.name
         if photo is None:
             self._note(f"No face is fused for {name}: there is no photograph of that face.")
@@ -175,7 +177,7 @@ class GroupInpaint:
         if face is None:
             self._note(f"No face is fused for {name}: no face was found in the photograph.")
             return None
-        return FusionSource(self._subjects.fusion, self._subjects.fusion.read_user(photo, face.points))
+        return FusionSource(self._subjects.fusion, self._subjects.fusion.read_source(photo, face.points))
 
     def _steps(self, targets: list[Target], who: dict[int, int | None], variants: int, given: bool) -> int:
         counts = [len(group) * variants for _, group in _groups(targets, who)]

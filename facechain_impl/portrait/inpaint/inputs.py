@@ -17,7 +17,7 @@ from ...perception.recognition import FaceRecognition, embed_faces
 from ...types import Face, Faces, Person
 from ..fusion import face_fusion as fusion
 from ..people import Assign, left_to_right
-from .group import Template
+from .group import TargetPicture
 from .landmarks import Landmarker, Landmarks98, MediaPipe, MeshDetector
 from .targets import FaceAnalyzer, GivenMasks, Pose
 
@@ -54,17 +54,17 @@ class InpaintInputs:
             if len(values) not in (0, 1, len(self.images)):
                 raise BadInput(f"{name} has {len(values)} entries for {len(self.images)} pictures. Connect one, or one for each picture.")
 
-    def templates(self, faces: list[list[Face]]) -> list[Template]:
-        return [self._template(index, found) for index, found in enumerate(faces)]
+    def target_pictures(self, faces: list[list[Face]]) -> list[TargetPicture]:
+        return [self._target_picture(index, found) for index, found in enumerate(faces)]
 
-    def _template(self, index: int, faces: list[Face]) -> Template:
+    def _target_picture(self, index: int, faces: list[Face]) -> TargetPicture:
         def of(values: Sequence):
             return values[index % len(values)] if values else None
 
         given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
         pose = Pose(of(self.poses), of(self.drawings))
         generated = [image.to("cpu", torch.float32) for image in self.generated]
-        return Template(self.names[index], self.images[index].to("cpu", torch.float32), faces, given, pose, generated)
+        return TargetPicture(self.names[index], self.images[index].to("cpu", torch.float32), faces, given, pose, generated)
 
     def all_masks(self, neck: bool) -> bool:
         """Whether every mask that is needed is connected, so that nothing has to be parsed."""

@@ -52,14 +52,14 @@ class FusionSource:
     """The face of the person, as the face fusion reads it from a photograph."""
 
     fusion: FaceFusion
-    user: SourceFace
+    source: SourceFace
 
 
 @dataclass
 class FaceJob:
     """One face in one variant of the picture, and what has become of it.
 
-    template: its crop [S, S, 3]. generated: the picture of stage 1, of any size; given: it came from the user and is not fused.
+    crop: of the picture [S, S, 3]. generated: the picture of stage 1, of any size; given: it came from the user and is not fused.
     five [5, 2], landmarks [70, 2] and warped [S, S]: that face brought onto the picture's, in pixels of the crop. result
     [S, S, 3], new where painted [S, S] is 1. problem: why it cannot be edited.
     """
@@ -67,7 +67,7 @@ class FaceJob:
     target: Target
     variant: int
     seed: int
-    template: torch.Tensor
+    crop: torch.Tensor
     generated: torch.Tensor | None = None
     given: bool = False
     five: np.ndarray | None = None
@@ -146,12 +146,12 @@ class TwoStage:
         """Stage 2: the face painted anew, steered by the landmarks of the generated one and by the edges around it."""
         settings = self._settings
         paint, hidden = zip(*(self._paint_masks(job) for job in jobs))
-        templates = [job.template for job in jobs]
-        edges = [masks.edges(image, mask) for image, mask in zip(templates, hidden)]
+        crops = [job.crop for job in jobs]
+        edges = [masks.edges(image, mask) for image, mask in zip(crops, hidden)]
         poses = [face_control(job.landmarks, job.five, settings.size) for job in jobs]
         scales = (settings.pose_scale, settings.canny_scale)
         humans = [job.target.regions.human for job in jobs]
-        for job, image in zip(jobs, self._repaint(jobs, templates, paint, (poses, edges), scales, settings.strength, humans, 1)):
+        for job, image in zip(jobs, self._repaint(jobs, crops, paint, (poses, edges), scales, settings.strength, humans, 1)):
             job.result = image
         _remember(jobs, paint)
 
@@ -211,7 +211,7 @@ class TwoStage:
     def _fused(self, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]) -> list[torch.Tensor]:
         """The person's own face fused into `images`, inside the grown face masks."""
         targets = [TargetFace(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
-        fused = self._likeness.fusion.replace(images, targets, self._likeness.user, self._settings.enhance)
+        fused = self._likeness.fusion.replace(images, targets, self._likeness.source, self._settings.enhance)
         return [pasting.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
@@ -240,7 +240,7 @@ def _remember(jobs: Sequence[FaceJob], paint: Sequence[torch.Tensor]) -> None:
 def _box_of(job: FaceJob) -> np.ndarray:
     """The box of the picture's own face, in pixels of the crop."""
     target = job.target
-    return affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(len(job.template))).reshape(4)
+    return affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(len(job.crop))).reshape(4)
 
 
 def _mask_from_target(job: FaceJob, face: Face) -> torch.Tensor:

@@ -57,7 +57,7 @@ class TestResult:
         assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.alpha" in weights(result)
         assert all(value.is_contiguous() and value.device.type == "cpu" for value in weights(result).values())
         assert persons.names() == ["Ann"] and result.person.trigger == "<fcsks>, a woman"
-        assert result.person.template.shape == (64, 64, 3)
+        assert result.person.photo.shape == (64, 64, 3)
 
     def test_sdxl_gives_kohya_keys_of_the_original_names(self, home, sdxl, photos):
         result = train.train_face_lora(order(sdxl, photos))

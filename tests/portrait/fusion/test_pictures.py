@@ -109,7 +109,7 @@ def test_pictures_go_through_in_batches_and_the_input_stays(fusion):
     images = [picture(seed=seed) for seed in range(6)]
     copies = [image.clone() for image in images]
     steps = []
-    user = fusion.read_user(picture((150, 100), colour=GREEN), FACE + [150, 100])
+    user = fusion.read_source(picture((150, 100), colour=GREEN), FACE + [150, 100])
     results = fusion.replace(images, [TargetFace(i, FACE + [150, 100], 60.0) for i in range(6)], user, False, lambda: steps.append(1))
     assert fusion.generator.batches == [4, 2] and len(steps) == 6
     assert all(torch.equal(image, copy) for image, copy in zip(images, copies))
@@ -174,7 +174,7 @@ def test_faces_without_points_are_named(run, monkeypatch):
     image, user = picture(), picture(seed=1)
     known = faces_of((image, PLACES[:1]), (user, PLACES[:1]))
     known.pictures[0].faces[0].points = None
-    inputs = FusionInputs([image], [user], faces=known, user_faces=known)
+    inputs = FusionInputs([image], [user], faces=known, source_faces=known)
     with pytest.raises(FaceNotFound, match="its faces have no five points"):
         fuse_pictures(inputs, FusionSettings("none"), Report(""))
 

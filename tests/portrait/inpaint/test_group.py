@@ -16,7 +16,7 @@ from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import NoFace
 
-from ..conftest import face_at, person, template
+from ..conftest import face_at, person, target_picture
 
 THREE = [face_at(20, 60, 40), face_at(130, 70, 50), face_at(250, 90, 45)]
 
@@ -36,7 +36,7 @@ def changed(result, image):
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_unchanged_latents_leave_the_picture_within_one_level(studio, refine):
-    picture = template([THREE[1]])
+    picture = target_picture([THREE[1]])
     (result,), _ = studio.run(picture, refine=refine)
     assert len(studio.calls) == (3 if refine else 2)
     # the crop is 110 px and painted at 128, which costs detail only where it is painted
@@ -50,14 +50,14 @@ def test_unchanged_latents_leave_the_picture_within_one_level(studio, refine):
 def test_unchanged_latents_of_a_crop_of_the_paintings_size_are_the_picture(studio):
     face = face_at(100, 80, 58)
     assert 2 * face_square(face.box).half == 128
-    picture = template([face])
+    picture = target_picture([face])
     (result,), _ = studio.run(picture)
     assert (result - picture.image).abs().max() < 1 / 255
 
 
 def test_a_real_edit_changes_the_face_and_nothing_outside_the_paste_mask(studio):
     studio.colour = {"base": 0.9}
-    picture = template(THREE)
+    picture = target_picture(THREE)
     (result,), report = studio.run(picture, choice=Choice(which="2"))
     mask = pasted(picture.image, THREE, 1)
     assert torch.equal(result[mask == 0], picture.image[mask == 0])
@@ -69,7 +69,7 @@ def test_a_real_edit_changes_the_face_and_nothing_outside_the_paste_mask(studio)
 @pytest.mark.parametrize("settings, choice", [({"strength": 0.0}, Choice()), ({}, Choice(which="none"))])
 def test_nothing_to_do_is_the_picture_exactly(studio, settings, choice):
     studio.colour = {"base": 0.9}
-    picture = template(THREE)
+    picture = target_picture(THREE)
     images, report = studio.run(picture, choice=choice, variants=2, **settings)
     assert len(images) == 2 and all(torch.equal(image, picture.image) for image in images)
     assert not studio.calls and report.rows[0].status == "unchanged"
@@ -77,7 +77,7 @@ def test_nothing_to_do_is_the_picture_exactly(studio, settings, choice):
 
 def test_the_template_itself_is_never_written_to(studio):
     studio.colour = {"base": 0.9}
-    picture = template(THREE)
+    picture = target_picture(THREE)
     before = picture.image.clone()
     studio.run(picture)
     assert torch.equal(picture.image, before)
@@ -85,7 +85,7 @@ def test_the_template_itself_is_never_written_to(studio):
 
 def test_one_person_goes_onto_one_face_and_the_others_keep_their_bits(studio):
     studio.colour = {"ann": 0.2}
-    picture = template(THREE)
+    picture = target_picture(THREE)
     (result,), _ = studio.run(picture, [person("ann")], Choice(Assign.LIST, "0, ann, 0"))
     assert {call.model for call in studio.calls} == {"ann"}
     for index in (0, 2):
@@ -100,7 +100,7 @@ def test_neighbours_inside_the_crop_keep_their_bits_too(studio):
     faces = [face_at(70, 72, 44), face_at(130, 70, 50), face_at(186, 76, 44)]
     x0, _, x1, _ = face_square(faces[1].box).box
     assert x0 < faces[0].box[2] and faces[2].box[0] < x1
-    picture = template(faces)
+    picture = target_picture(faces)
     (result,), _ = studio.run(picture, [person("ann")], Choice(Assign.LIST, "0, ann, 0"))
     for index in (0, 2):
         x0, y0, x1, y1 = faces[index].box.astype(int)
@@ -109,7 +109,7 @@ def test_neighbours_inside_the_crop_keep_their_bits_too(studio):
 
 def test_three_people_each_with_their_own_model_and_trigger(studio):
     studio.colour = {"ann": 0.1, "ben": 0.5, "cy": 0.9}
-    picture = template(THREE)
+    picture = target_picture(THREE)
     (result,), report = studio.run(picture, [person("ann"), person("ben"), person("cy")], refine=False)
     assert [call.model for call in studio.calls] == ["ann", "ann", "ben", "ben", "cy", "cy"]
     assert studio.calls[2].prompt.startswith("<fcsks>, a beautiful woman, ben, raw photo, masterpiece, in a garden")
@@ -118,7 +118,7 @@ def test_three_people_each_with_their_own_model_and_trigger(studio):
 
 def test_faces_are_painted_in_the_colour_of_their_person(studio):
     studio.colour = {"ann": 0.1, "ben": 0.5, "cy": 0.9}
-    picture = template(THREE, people=True)
+    picture = target_picture(THREE, people=True)
     (result,), _ = studio.run(picture, [person("cy"), person("ann"), person("ben")], refine=False)
     for face, colour in zip(THREE, (0.9, 0.1, 0.5)):
         x, y = ((face.box[:2] + face.box[2:]) / 2).astype(int)
@@ -126,38 +126,38 @@ def test_faces_are_painted_in_the_colour_of_their_person(studio):
 
 
 def test_crops_of_one_model_share_their_samplings(studio):
-    studio.run(template(THREE), choice=Choice(which="all"), variants=2, batch=8)
+    studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=8)
     assert [len(call.seeds) for call in studio.calls] == [6, 6, 6]
     assert [call.skipped for call in studio.calls] == [0, 14, 36]
 
 
 def test_the_batch_size_does_not_change_the_picture(studio):
     studio.colour = {"base": 0.6}
-    together, _ = studio.run(template(THREE), choice=Choice(which="all"), variants=2, batch=8)
-    apart, _ = studio.run(template(THREE), choice=Choice(which="all"), variants=2, batch=1)
+    together, _ = studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=8)
+    apart, _ = studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=1)
     assert max(len(call.seeds) for call in studio.calls[3:]) == 1
     assert all(torch.equal(one, other) for one, other in zip(together, apart))
 
 
 def test_variants_and_faces_have_their_own_seeds(studio):
     studio.colour = {"base": 0.6}
-    images, _ = studio.run(template(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
+    images, _ = studio.run(target_picture(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
     assert len(set(studio.calls[0].seeds)) == 4 and 100 in studio.calls[0].seeds
     assert not torch.equal(*images)
-    again, _ = studio.run(template(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
+    again, _ = studio.run(target_picture(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
     assert all(torch.equal(one, other) for one, other in zip(images, again))
 
 
 def test_fewer_persons_than_faces_and_more(studio):
     studio.colour = {"ann": 0.3, "ben": 0.4}
-    _, report = studio.run(template(THREE[:1]), [person("ann"), person("ben")])
+    _, report = studio.run(target_picture(THREE[:1]), [person("ann"), person("ben")])
     assert [(row.name, row.status) for row in report.rows] == [("ben", "not used"), ("party.png, face 1", "painted")]
 
 
 def test_overlapping_faces_are_both_painted_each_on_its_side(studio):
     studio.colour = {"ann": 0.0, "ben": 1.0}
     faces = [face_at(100, 80, 60), face_at(140, 84, 60)]
-    picture = template(faces, people=True)
+    picture = target_picture(faces, people=True)
     (result,), _ = studio.run(picture, [person("ann"), person("ben")], refine=False)
     left, right = result[110, 118].mean(), result[114, 182].mean()
     assert left < 0.2 and right > 0.8
@@ -168,7 +168,7 @@ def test_overlapping_faces_are_both_painted_each_on_its_side(studio):
 def test_a_face_at_the_border(studio):
     studio.colour = {"base": 0.7}
     face = face_at(-20, -15, 60)
-    picture = template([face])
+    picture = target_picture([face])
     (result,), _ = studio.run(picture)
     assert torch.equal(result[100:], picture.image[100:]) and changed(result, picture.image)[:40, :35].any()
 
@@ -176,7 +176,7 @@ def test_a_face_at_the_border(studio):
 def test_a_tiny_face(studio):
     studio.colour = {"base": 0.7}
     face = face_at(150, 100, 6)
-    picture = template([face], people=True)
+    picture = target_picture([face], people=True)
     (result,), _ = studio.run(picture)
     touched = changed(result, picture.image).nonzero()
     square = face_square(face.box)
@@ -186,7 +186,7 @@ def test_a_tiny_face(studio):
 @pytest.mark.parametrize("no_face, count", [(NoFace.SKIP, 0), (NoFace.PASS, 1)])
 def test_noise_without_a_face_gets_the_policys_answer(studio, no_face, count):
     studio.faces = False
-    picture = template(THREE[:2])
+    picture = target_picture(THREE[:2])
     images, report = studio.run(picture, no_face=no_face)
     assert len(images) == count and all(torch.equal(image, picture.image) for image in images)
     assert report.rows[-1].status == ("skipped" if no_face is NoFace.SKIP else "passed through")
@@ -196,20 +196,20 @@ def test_noise_without_a_face_gets_the_policys_answer(studio, no_face, count):
 def test_noise_stops_by_default(studio):
     studio.faces = False
     with pytest.raises(FaceNotFound, match=r"party.png: face 2: no face was found in the generated stage-1 picture"):
-        studio.run(template(THREE[:2]), choice=Choice(which="2"))
+        studio.run(target_picture(THREE[:2]), choice=Choice(which="2"))
 
 
 def test_a_picture_without_faces_gets_the_policys_answer(studio):
     with pytest.raises(FaceNotFound, match="party.png: no face was found"):
-        studio.run(template([]))
-    assert studio.run(template([]), no_face=NoFace.SKIP)[0] == []
-    (result,), _ = studio.run(template([]), no_face=NoFace.PASS)
-    assert torch.equal(result, template([]).image)
+        studio.run(target_picture([]))
+    assert studio.run(target_picture([]), no_face=NoFace.SKIP)[0] == []
+    (result,), _ = studio.run(target_picture([]), no_face=NoFace.PASS)
+    assert torch.equal(result, target_picture([]).image)
 
 
 @pytest.mark.parametrize("no_face", [NoFace.STOP, NoFace.SKIP])
 def test_a_face_that_cannot_be_edited_costs_no_sampling(studio, no_face):
-    picture = template([replace(THREE[0], points=None), THREE[2]])
+    picture = target_picture([replace(THREE[0], points=None), THREE[2]])
     if no_face is NoFace.STOP:
         with pytest.raises(FaceNotFound, match="face 1: its eyes, nose and mouth were not found"):
             studio.run(picture, choice=Choice(which="all"))
@@ -221,7 +221,7 @@ def test_a_face_that_cannot_be_edited_costs_no_sampling(studio, no_face):
 def test_one_bad_face_of_two_passes_through_and_the_other_is_painted(studio):
     studio.colour = {"base": 0.7}
     blind = replace(THREE[0], points=None)
-    picture = template([blind, THREE[2]])
+    picture = target_picture([blind, THREE[2]])
     (result,), report = studio.run(picture, choice=Choice(which="all"), no_face=NoFace.PASS)
     statuses = {row.name: (row.status, row.reason) for row in report.rows}
     assert statuses["party.png, face 1"] == ("left as it was", "its eyes, nose and mouth were not found")
@@ -231,7 +231,7 @@ def test_one_bad_face_of_two_passes_through_and_the_other_is_painted(studio):
 
 
 def test_an_empty_face_mask_is_a_missing_face(studio):
-    picture = template(THREE[:1])
+    picture = target_picture(THREE[:1])
     picture = replace(picture, given=replace(picture.given, face=torch.zeros(240, 320)))
     with pytest.raises(FaceNotFound, match="no face is marked there"):
         studio.run(picture)
@@ -239,26 +239,26 @@ def test_an_empty_face_mask_is_a_missing_face(studio):
 
 def test_given_stage_one_pictures_replace_the_generated_ones(studio):
     portrait = torch.rand(200, 160, 3)
-    studio.run(template(THREE[:2], generated=[portrait]), choice=Choice(which="all"))
+    studio.run(target_picture(THREE[:2], generated=[portrait]), choice=Choice(which="all"))
     assert [call.skipped for call in studio.calls] == [14, 36]
     with pytest.raises(BadInput, match="3 stage-1 pictures for 2 faces"):
-        studio.run(template(THREE[:2], generated=[portrait] * 3), choice=Choice(which="all"))
+        studio.run(target_picture(THREE[:2], generated=[portrait] * 3), choice=Choice(which="all"))
 
 
 def test_masks_of_another_picture_are_refused(studio):
-    picture = template(THREE[:1])
+    picture = target_picture(THREE[:1])
     with pytest.raises(BadInput, match="The human mask is 64x32, the picture is 320x240"):
         studio.run(replace(picture, given=GivenMasks(picture.given.face, torch.zeros(32, 64), picture.given.neck)))
 
 
 def test_a_pose_of_another_shape_is_refused(studio):
     with pytest.raises(BadInput, match="The pose is 100x100, the picture is 320x240"):
-        studio.run(template(THREE[:1], pose=Pose(drawing=torch.ones(100, 100, 3))))
+        studio.run(target_picture(THREE[:1], pose=Pose(drawing=torch.ones(100, 100, 3))))
 
 
 def test_a_black_pose_picture_is_an_error(studio):
     with pytest.raises(BadInput, match="black around face 1"):
-        studio.run(template(THREE[:1], pose=Pose(drawing=torch.zeros(240, 320, 3))))
+        studio.run(target_picture(THREE[:1], pose=Pose(drawing=torch.zeros(240, 320, 3))))
 
 
 def test_crop_sizes_that_the_vae_cannot_cut_are_refused(studio):
@@ -269,13 +269,13 @@ def test_crop_sizes_that_the_vae_cannot_cut_are_refused(studio):
 def test_all_pictures_skipped_is_an_error(studio):
     inpaint = studio.inpaint()
     with pytest.raises(FaceNotFound, match="All 2 pictures were skipped"):
-        inpaint.run_all([template([]), template([])], Choice(), 0, 1, NoFace.SKIP)
+        inpaint.run_all([target_picture([]), target_picture([])], Choice(), 0, 1, NoFace.SKIP)
     with pytest.raises(BadInput, match="no picture"):
         inpaint.run_all([], Choice(), 0, 1, NoFace.STOP)
 
 
 def test_without_landmarks_the_report_says_what_is_lost(studio):
-    _, report = studio.run(template(THREE[:1]))
+    _, report = studio.run(target_picture(THREE[:1]))
     assert any("only eyes, nose and mouth steer" in note for note in report.notes)
 
 
@@ -285,7 +285,7 @@ def test_likeness_decides_in_the_mirror_too(studio):
     people = [person("ann", one), person("ben", other)]
     faces = [replace(face_at(40, 80, 50), embedding=other), replace(face_at(200, 80, 50), embedding=one)]
     mirrored = [replace(face_at(70, 80, 50), embedding=one), replace(face_at(230, 80, 50), embedding=other)]
-    (plain,), _ = studio.run(template(faces, people=True), people, refine=False)
-    (flipped,), _ = studio.run(template(mirrored, people=True), people, refine=False)
+    (plain,), _ = studio.run(target_picture(faces, people=True), people, refine=False)
+    (flipped,), _ = studio.run(target_picture(mirrored, people=True), people, refine=False)
     assert plain[112, 65].mean() > 0.8 and plain[112, 225].mean() < 0.2
     assert flipped[112, 95].mean() < 0.2 and flipped[112, 255].mean() > 0.8

@@ -41,7 +41,7 @@ def nothing_there(monkeypatch):
 
 def test_lists_of_one_hold_for_every_picture():
     both = inputs(images=[IMAGE, IMAGE], names=["a", "b"], face_masks=[MASK], poses=[{"people": []}, {"people": [1]}])
-    first, second = both.templates([[], []])
+    first, second = both.target_pictures([[], []])
     assert first.given.face is MASK and second.given.face is MASK
     assert (first.pose.frame, second.pose.frame) == ({"people": []}, {"people": [1]})
     assert first.given.human is None and second.pose.drawing is None and second.name == "b"
@@ -165,7 +165,7 @@ def test_where_nothing_is_painted_nothing_but_faces_is_looked_for(nothing_there)
 
 
 def test_half_precision_pictures_are_worked_on_in_full():
-    (one,) = inputs(images=[IMAGE.half()], generated=[IMAGE.half()]).templates([[]])
+    (one,) = inputs(images=[IMAGE.half()], generated=[IMAGE.half()]).target_pictures([[]])
     assert one.image.dtype == torch.float32 and one.generated[0].dtype == torch.float32
 
 

@@ -14,7 +14,7 @@ from facechain_impl.portrait.inpaint.group import Choice
 from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose, prepare
 from facechain_impl.types import Person
 
-from ..conftest import SIZE, centre_face, face_at, marked, template
+from ..conftest import SIZE, centre_face, face_at, marked, target_picture
 
 FACE = face_at(130, 70, 58)
 
@@ -66,7 +66,7 @@ class Fusion:
     def __init__(self):
         self.targets, self.users = [], []
 
-    def read_user(self, photo, points):
+    def read_source(self, photo, points):
         self.users.append((photo, points))
         return "user"
 
@@ -77,7 +77,7 @@ class Fusion:
 
 
 def test_stage_one_is_steered_by_the_face_where_no_pose_is_known(studio):
-    studio.run(template([FACE]))
+    studio.run(target_picture([FACE]))
     (pose, strength) = hints(studio.calls[0])["pose"]
     target = affine.transform_points(FACE.points, geometry.face_square(FACE.box).to_crop(SIZE))
     assert strength == 1.0 and list(hints(studio.calls[0])) == ["pose"]
@@ -91,7 +91,7 @@ def test_stage_one_is_steered_by_the_body_of_the_person(studio):
     stranger[0] = (20, 20, 1)
     people = [{"pose_keypoints_2d": values.ravel().tolist()} for values in (stranger, joints)]
     frame = {"canvas_width": 320, "canvas_height": 240, "people": people}
-    studio.run(template([FACE], pose=Pose(frame=frame)))
+    studio.run(target_picture([FACE], pose=Pose(frame=frame)))
     pose, _ = hints(studio.calls[0])["pose"]
     x, y = affine.transform_points(joints[1:2, :2], geometry.face_square(FACE.box).to_crop(SIZE))[0].astype(int)
     assert (pose[0, y, x] - torch.tensor([255, 85, 0]) / 255).abs().max() < 0.25
@@ -107,14 +107,14 @@ def test_a_frame_of_half_the_resolution_is_the_same_pose(studio):
         return {"canvas_width": 320 * scale, "canvas_height": 240 * scale, "people": [{"pose_keypoints_2d": joints.ravel().tolist()}]}
 
     for scale in (1, 0.5):
-        studio.run(template([FACE], pose=Pose(frame=frame(scale))))
+        studio.run(target_picture([FACE], pose=Pose(frame=frame(scale))))
     assert torch.equal(hints(studio.calls[0])["pose"][0], hints(studio.calls[3])["pose"][0])
 
 
 def test_a_drawn_pose_is_cut_out_with_the_face(studio):
     drawing = torch.zeros(240, 320, 3)
     drawing[90:110, 150:170, 1] = 1
-    studio.run(template([FACE], pose=Pose(drawing=drawing)))
+    studio.run(target_picture([FACE], pose=Pose(drawing=drawing)))
     expected = geometry.crop(drawing, geometry.face_square(FACE.box), SIZE)
     assert torch.equal(hints(studio.calls[0])["pose"][0][0], expected)
     refine = hints(studio.calls[2])["pose"][0][0]
@@ -122,7 +122,7 @@ def test_a_drawn_pose_is_cut_out_with_the_face(studio):
 
 
 def test_stage_two_paints_the_published_mask_with_the_published_weights(studio):
-    picture = template([FACE])
+    picture = target_picture([FACE])
     studio.run(picture)
     call = studio.calls[1]
     square = geometry.face_square(FACE.box)
@@ -144,7 +144,7 @@ def test_stage_two_paints_the_published_mask_with_the_published_weights(studio):
 
 def test_stage_three_paints_lightly_along_all_edges(studio):
     studio.colour = {"base": 0.5}
-    picture = template([FACE])
+    picture = target_picture([FACE])
     studio.run(picture)
     call = studio.calls[2]
     face = (geometry.crop(picture.given.face, geometry.face_square(FACE.box), SIZE) >= 0.5).float()
@@ -155,7 +155,7 @@ def test_stage_three_paints_lightly_along_all_edges(studio):
 
 
 def test_the_neck_is_painted_only_when_asked(studio):
-    picture = template([FACE])
+    picture = target_picture([FACE])
     neck = torch.zeros(240, 320)
     neck[130:145, 140:180] = 1
     picture = replace(picture, given=replace(picture.given, neck=neck))
@@ -166,7 +166,7 @@ def test_the_neck_is_painted_only_when_asked(studio):
 
 
 def test_landmarks_of_the_generated_face_are_warped_and_drawn(studio):
-    _, report = studio.run(template([FACE]), landmarker=Dots())
+    _, report = studio.run(target_picture([FACE]), landmarker=Dots())
     generated = Dots().find([None], [centre_face(SIZE, SIZE)])[0]
     square = geometry.face_square(FACE.box)
     box = affine.transform_points(FACE.box.reshape(2, 2), square.to_crop(SIZE)).reshape(4)
@@ -178,13 +178,13 @@ def test_landmarks_of_the_generated_face_are_warped_and_drawn(studio):
 
 
 def test_a_landmarker_that_sees_nothing_leaves_five_points(studio):
-    _, report = studio.run(template([FACE]), landmarker=Dots(sees=False))
+    _, report = studio.run(target_picture([FACE]), landmarker=Dots(sees=False))
     assert any("only eyes, nose and mouth" in note for note in report.notes)
 
 
 def test_the_parser_fills_what_is_not_connected(studio):
     parser = Parser()
-    picture = template([FACE])
+    picture = target_picture([FACE])
     given = replace(picture.given, face=None)
     studio.run(replace(picture, given=given), parser=parser)
     # the picture's crop, the generated face, the result of stage 2
@@ -199,7 +199,7 @@ def test_the_parser_fills_what_is_not_connected(studio):
 
 
 def test_a_blind_parser_on_generated_faces_uses_the_pictures_own_shape(studio):
-    picture = template([FACE])
+    picture = target_picture([FACE])
     (seen,), _ = studio.run(picture, parser=Parser(blind=True))
     (unparsed,), _ = studio.run(picture)
     assert torch.equal(seen, unparsed)
@@ -207,7 +207,7 @@ def test_a_blind_parser_on_generated_faces_uses_the_pictures_own_shape(studio):
 
 def test_the_fusion_sees_the_generated_and_the_painted_face(studio):
     fusion, photo = Fusion(), torch.rand(200, 160, 3)
-    picture = template([FACE], people=True)
+    picture = target_picture([FACE], people=True)
     (result,), _ = studio.run(picture, fusion=fusion, photo=photo)
     assert torch.equal(fusion.users[0][0], photo) and len(fusion.targets) == 2
     assert [target.picture for target in fusion.targets[0][0]] == [0] and fusion.targets[0][1] is True
@@ -222,31 +222,31 @@ def test_the_fusion_sees_the_generated_and_the_painted_face(studio):
 
 def test_a_given_face_is_not_fused_before_it_is_used(studio):
     fusion = Fusion()
-    studio.run(template([FACE], generated=[torch.rand(200, 160, 3)]), fusion=fusion, photo=torch.rand(64, 64, 3))
+    studio.run(target_picture([FACE], generated=[torch.rand(200, 160, 3)]), fusion=fusion, photo=torch.rand(64, 64, 3))
     assert [len(targets) for targets, _ in fusion.targets] == [0, 1]
 
 
 def test_no_photograph_means_no_fusion_and_the_report_says_so(studio):
     fusion = Fusion()
-    _, report = studio.run(template([FACE]), fusion=fusion)
+    _, report = studio.run(target_picture([FACE]), fusion=fusion)
     assert not fusion.targets and any("no photograph of that face" in note for note in report.notes)
 
 
 def test_the_person_brings_their_own_photograph(studio):
     fusion, photo = Fusion(), torch.rand(64, 64, 3)
-    studio.run(template([FACE]), [Person("ann", {}, "<fcsks>, a girl", template=photo)], Choice(), fusion=fusion)
+    studio.run(target_picture([FACE]), [Person("ann", {}, "<fcsks>, a girl", target_picture=photo)], Choice(), fusion=fusion)
     assert torch.equal(fusion.users[0][0], photo) and "a girl, children" in studio.calls[0].prompt
 
 
 @pytest.mark.parametrize("trigger, negative", [("<fcsks>, a mature man", "blurry, children")])
 def test_the_person_in_the_model_is_called_by_the_trigger(studio, trigger, negative):
-    studio.run(template([FACE]))
+    studio.run(target_picture([FACE]))
     assert studio.calls[0].prompt.startswith(trigger) and studio.calls[0].negative == negative
 
 
 def test_targets_know_what_they_must_not_touch(studio):
     faces = [face_at(75, 60, 40), FACE]
-    picture = template(faces)
+    picture = target_picture(faces)
     targets, reasons = prepare(picture.image, faces, [1], GivenMasks(*vars(picture.given).values()), Pose(), studio.inpaint()._sight, SIZE)
     assert not reasons and [target.number for target in targets] == [2]
     assert np.array_equal(targets[0].others[0], faces[0].box)
@@ -273,7 +273,7 @@ class FullParts:
 
 
 def test_of_the_generated_picture_only_what_is_near_its_face_counts(studio):
-    picture = template([FACE])
+    picture = target_picture([FACE])
     picture = replace(picture, given=replace(picture.given, human=None))
     studio.run(picture, parser=EverythingIsFace(), refine=False)
     square, generated = geometry.face_square(FACE.box), centre_face(SIZE, SIZE)
