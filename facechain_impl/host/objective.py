@@ -33,7 +33,7 @@ class Objective:
         """Noise levels of discrete timesteps [B]."""
         return self._sampling.sigmas.detach().cpu()[timesteps].clone()
 
-    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         """What the host hands to the model at these noise levels. The host's method works in place on the noise."""
         return self._sampling.noise_scaling(sigmas, noise.clone(), latents)
 
