@@ -15,14 +15,14 @@ async def comfy_entrypoint() -> ComfyExtension:
 
     compatibility.require()
     from .facechain_impl.host import folders, routes
-    from .facechain_impl.identity import cli, persons
+    from .facechain_impl.identity import listing, persons
     from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, speech, study, tagger, talking, train
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):
         async def on_load(self) -> None:
             folders.register()
-            routes.register(routes.PersonActions(cli.summaries, persons.rename, persons.delete))
+            routes.register(routes.PersonActions(listing.summaries, persons.rename, persons.delete))
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [

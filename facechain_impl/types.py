@@ -16,6 +16,9 @@ import torch
 
 from .errors import BadInput
 
+# Of a state dict: published key -> (shape, dtype).
+Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
 STAND_IN_NOTE = "random numbers in the published format. Nothing here says anything about a person."
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-from pathlib import Path
 
 from . import demo, environment, places, server, testing
 from .console import Failure, say
-from .hosts import Host
 
 DELEGATED = {"models": "the published weights: list, check, get NAME, verify", "persons": "the people stored here: list, rename, delete"}
 
@@ -74,7 +72,8 @@ def _delegate(options: argparse.Namespace) -> int:
     """Commands of the pack itself, on the models of the host that they belong to."""
     host = environment.ready()
     base = host.path if host.is_users else places.data_directory()
-    return _task(host, "pack.py", str(base), options.command, *options.rest)
+    command = environment.pack_command(host, base, options.command, *options.rest)
+    return subprocess.run(command, env=environment.pack_env(host)).returncode
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -83,12 +82,5 @@ def _bench(options: argparse.Namespace) -> int:
     if options.name not in names:
         say(f"Measurements: {', '.join(names) or 'none yet'}")
         return 2 if options.name else 0
-    return _python(environment.ready(for_tests=True), folder / f"{options.name}.py", *options.rest)
-
-
-def _task(host: Host, name: str, *arguments: str) -> int:
-    return _python(host, places.ROOT / "launcher" / "tasks" / name, *arguments)
-
-
-def _python(host: Host, script: Path, *arguments: str) -> int:
-    return subprocess.run([str(host.python), str(script), *arguments], env=environment.task_env(host)).returncode
+    host, script = environment.ready(for_tests=True), folder / f"{options.name}.py"
+    return subprocess.run([str(host.python), str(script), *options.rest], env=environment.task_env(host)).returncode

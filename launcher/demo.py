@@ -26,7 +26,7 @@ TRAIN, PORTRAIT = "Train My Portrait", "Portrait In A Style"
 OURS = (page.FILE_NAME, "crops", "portraits", "workflows", "captions.txt", "loss.png", "ranking.csv", "ranking.json", "reports.json")
 PROMPT = "<fcsks>, {}, upper body, solo, wearing a dark suit, studio portrait, soft light, high detail face, photorealistic, best quality"
 DAY = 24 * 3600
-STAND_IN_SOURCES = ("weights/stand_ins.py", "weights/stand_in_checkpoint.py", "host/checkpoints.py", "networks/rts.py")
+STAND_IN_SOURCES = ("weights/stand_ins/*.py", "host/checkpoints.py", "networks/rts.py")
 
 
 @dataclass(frozen=True)
@@ -224,15 +224,20 @@ def _stand_in_folder() -> Path:
     return folder
 
 
+def _stand_in_sources() -> list[Path]:
+    """The code that decides what a stand-in holds: another version of it makes them again."""
+    return [file for pattern in STAND_IN_SOURCES for file in sorted((places.ROOT / "facechain_impl").glob(pattern))]
+
+
 def _prepare(host: Host, base: Path, checkpoint: Path | None) -> str:
     """Stand-ins for what is not there; the checkpoint in the host's folder. Returns its name there."""
     folder = _stand_in_folder()
     words = ["rts"] if checkpoint else ["rts", "--checkpoint"]
-    log, env = places.home() / "logs" / "stand-ins.log", environment.task_env(host)
-    command = [host.python, places.ROOT / "launcher" / "tasks" / "stand_ins.py", folder, *words]
+    log, env = places.home() / "logs" / "stand-ins.log", environment.pack_env(host)
+    command = environment.pack_command(host, base, "stand-ins", folder, *words)
     action = partial(console.call, command, "making stand-ins", "Run this again.", log, env)
-    sources = [places.ROOT / "facechain_impl" / source for source in STAND_IN_SOURCES]
-    Stamps(folder / "steps").run([Step("-".join(words), "Stand-ins for weights that are not here", fingerprint(*sources), action)])
+    title = "Stand-ins for weights that are not here"
+    Stamps(folder / "steps").run([Step("-".join(words), title, fingerprint(*_stand_in_sources()), action)])
     source = checkpoint or next(folder.glob("stand-in-*.safetensors"))
     target = base / "models" / "checkpoints" / source.name
     target.parent.mkdir(parents=True)

@@ -150,3 +150,13 @@ def _require_space(folder: Path) -> None:
 def task_env(host: Host, **extra: str) -> dict[str, str]:
     """The environment for scripts that import the pack and the host."""
     return console.clean_env(PYTHONPATH=os.pathsep.join([str(places.ROOT), str(host.path)]), COMFYUI_PATH=str(host.path), **extra)
+
+
+def pack_command(host: Host, base: Path, *words: str | Path) -> list[str]:
+    """The pack's own command line (`facechain_impl/__main__.py`) on the model folders below `base`. It runs in `pack_env`."""
+    return [str(word) for word in (host.python, "-m", "facechain_impl", base, *words)]
+
+
+def pack_env(host: Host) -> dict[str, str]:
+    """As `task_env`, and no file in the folder that the user stands in is taken for a module."""
+    return task_env(host, PYTHONSAFEPATH="1")

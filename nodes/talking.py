@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from comfy_execution.graph_utils import ExecutionBlocker
-
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.upscaling import UpscaleModel
 from ..facechain_impl.talking import talk
@@ -12,7 +10,7 @@ from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Ord
 from ..facechain_impl.talking.motion import STYLES, Motion
 from ..facechain_impl.types import NoFace
 from ..facechain_impl.weights import check
-from ._api import FaceChainFaces, FaceLandmarks, InputImpl, io
+from ._api import ExecutionBlocker, FaceChainFaces, FaceLandmarks, InputImpl, io
 from ._common import flatten_images, no_face_input, report_ui
 
 FaceChainMotion = io.Custom("FACECHAIN_MOTION")

@@ -13,7 +13,7 @@ import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-from ..networks.base import Layout
+from ..types import Layout
 
 UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_heads": 8, "context_dim": 768, "legacy": False}
 VAE = {

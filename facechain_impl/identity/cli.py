@@ -6,26 +6,7 @@ import argparse
 import sys
 
 from ..errors import FaceChainError
-from . import persons
-
-
-def summaries() -> list[dict]:
-    """Everybody who is stored, with what a list shows about them."""
-    return [_summary(name) for name in persons.names()]
-
-
-def _summary(name: str) -> dict:
-    about = persons.card(name)
-    report = about.get("report", {})
-    size = sum(path.stat().st_size for path in persons.folder_of(name).iterdir())
-    return {
-        "name": name,
-        "trigger": about.get("trigger", ""),
-        "base_model": report.get("base_model", "unknown"),
-        "steps": report.get("steps"),
-        "lora": persons.lora_name(name),
-        "bytes": size,
-    }
+from . import listing, persons
 
 
 def main(argv: list[str]) -> int:
@@ -58,7 +39,7 @@ def _say(text: str) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = summaries()
+    found = listing.summaries()
     for one in found:
         _say(f"{one['name']}  {one['trigger'] or '-'}  {one['base_model']}  {one['bytes'] / 2**20:.1f} MB")
     if not found:

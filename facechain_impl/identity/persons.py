@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import uuid
 from enum import Enum
@@ -18,10 +17,8 @@ from ..errors import BadInput
 from ..host import folders
 from ..types import Person
 from .lora import formats as lora_files
+from .names import check_name
 
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
-_LONGEST = 80
 _CARD, _PHOTO = "person.json", "template.png"
 
 
@@ -31,25 +28,6 @@ class IfExists(str, Enum):
     KEEP_BOTH = "Keep both"
     REPLACE = "Replace"
     STOP = "Stop"
-
-
-def check_name(name: str) -> str:
-    """`name` if it can be the name of a folder on every system. Raises BadInput otherwise."""
-    name = name.strip()
-    problem = None
-    if not name:
-        problem = "it is empty"
-    elif len(name) > _LONGEST:
-        problem = f"it is longer than {_LONGEST} characters"
-    elif _FORBIDDEN.search(name):
-        problem = 'it holds one of < > : " / \\ | ? * or a control character'
-    elif name.startswith(".") or name.endswith("."):
-        problem = "it starts or ends with a dot"
-    elif name.split(".")[0].strip().lower() in _RESERVED:
-        problem = "Windows reserves it for a device"
-    if problem:
-        raise BadInput(f"{name!r} cannot be the name of a person: {problem}. Use letters, digits, spaces, - and _.")
-    return name
 
 
 def folder_of(name: str) -> Path:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import KeyMismatch
-from .base import Layout, Network, describe, differences, layout_of
+from ..types import Layout
+from .base import Network, describe, differences, layout_of
 from .sadtalker.dense_motion import DenseMotion
 
 ENCODER = (32, 64, 128, 256, 512, 1024, 1024)

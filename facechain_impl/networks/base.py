@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import KeyMismatch
-
-Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+from ..types import Layout
 
 
 class Network(nn.Module):

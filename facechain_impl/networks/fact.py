@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Layout, Network
+from ..types import Layout
+from .base import Network
 
 HEADS = 8  # as many as the UNet's own
 TOKENS = 16  # prompt tokens per face

@@ -6,7 +6,8 @@ import importlib
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from .base import Layout, Network, differences
+from ..types import Layout
+from .base import Network, differences
 
 MODELS = "facechain"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import KeyMismatch
-from .base import Layout, Network, differences, layout_of
+from ..types import Layout
+from .base import Network, differences, layout_of
 
 PATCH = 9
 HEADS = 8

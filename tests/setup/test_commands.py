@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from launcher import browser, cli, demo, testing
+from launcher import browser, cli, demo, environment, testing
 from launcher.console import Failure
 
 
@@ -54,6 +56,22 @@ def test_commands_of_the_pack_run_on_the_host(run_py, host):
     assert "rts" in done.stdout
     done = run_py("persons", "list", **host)
     assert "Nobody is stored." in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the current folder out of what it imports from")
+def test_the_pack_runs_beside_files_that_are_called_as_the_hosts(host_path, tmp_path):
+    """Whoever stands in a folder with a `utils.py` or `server.py` of theirs still gets the host's."""
+    for name in ("utils.py", "server.py", "folder_paths.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong file')\n")
+    host = environment.Host(host_path, Path(sys.executable), True)
+    command = environment.pack_command(host, tmp_path / "base", "stand-ins", tmp_path / "made", "rts")
+    done = subprocess.run(command, env=environment.pack_env(host), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.suffix for path in (tmp_path / "made").glob("*.*")] == [".safetensors"]
+    command = environment.pack_command(host, tmp_path / "base", "stand-ins", tmp_path / "made", "nothing")
+    done = subprocess.run(command, env=environment.pack_env(host), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("lint", "tests", "status"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (0, 2, 2), (1, 2, 2)])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from launcher import page, places
+from launcher import demo, page, places
 from launcher.demo import PORTRAIT, TRAIN
 from launcher.workflows import Workflow, widget_positions
 
@@ -54,6 +54,11 @@ def test_a_change_reaches_both_forms(tmp_path):
     values = {name: node["widgets_values"][position] for name, position in widget_positions(node)}
     assert (values["steps"], values["cfg"], values["scheduler"]) == (7, 3.5, sampler["scheduler"])
     assert Workflow(PORTRAIT).api != api
+
+
+def test_stand_ins_follow_the_code_that_makes_them():
+    sources = {file.relative_to(places.ROOT / "facechain_impl").as_posix() for file in demo._stand_in_sources()}
+    assert {"weights/stand_ins/checkpoint.py", "weights/stand_ins/networks.py", "host/checkpoints.py", "networks/rts.py"} <= sources
 
 
 def test_a_workflow_without_the_node_is_an_error():

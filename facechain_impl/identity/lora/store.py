@@ -10,7 +10,7 @@ from ... import __version__
 from ...errors import BadInput
 from ...host import lora
 from ...types import LoraEntry, Person, Report
-from .. import persons
+from ..names import check_name
 from . import formats as lora_files
 from . import merge
 
@@ -30,7 +30,7 @@ def save_merged(model, clip, entries: list[LoraEntry], name: str, rank: int, rep
     """Write the weighted sum of all LoRAs as one file and say so in the report.
 
     It goes to the folder of the person it holds, so that deleting the person deletes it, else to the host's LoRA folder."""
-    name = persons.check_name(name)
+    name = check_name(name)
     merged = merge.merge(model, clip, entries, rank)
     owner = next((person.folder for person in (one.person for one in entries) if person is not None and person.folder), None)
     path = (owner or lora.own_folder()) / f"{name}.safetensors"

@@ -20,6 +20,7 @@ from ...photos.study import Study
 from ...types import Faces, Person, Report
 from ...weights.files import model_stand_ins
 from .. import persons
+from ..names import check_name
 from ..persons import IfExists
 from .adapters import Adapters, target_modules, tensors_for_file
 from .checkpointing import checkpointed
@@ -114,7 +115,7 @@ class _Order:
 
 
 def _check(request: TrainRequest) -> None:
-    persons.check_name(request.name)
+    check_name(request.name)
     if not request.photos:
         raise BadInput("No photo arrived to train on. Connect the crops of FaceAlign and look at its report for the reasons.")
     if len(request.captions) != len(request.photos):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ...networks.base import Layout
+from ...types import Layout
 from .. import files
 from ..convert import write
 

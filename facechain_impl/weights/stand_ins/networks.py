@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ...networks.base import Layout
 from ...networks.fact import SITES
 from ...networks.published import COUNTER, Entry
+from ...types import Layout
 from .. import catalogue, files
 from ..convert import Tensors, write
 from . import talking as stand_in_talking

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ...networks.base import Layout, layout_of
+from ...networks.base import layout_of
 from ...networks.published import Entry
+from ...types import Layout
 from .. import catalogue
 
 POINTS = 3

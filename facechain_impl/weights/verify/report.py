@@ -18,8 +18,9 @@ from PIL import Image
 from ... import __version__
 from ...errors import BadInput, FaceChainError, WeightsError
 from ...host import folders
-from ...networks.base import Layout, layout_of
+from ...networks.base import layout_of
 from ...networks.published import Entry
+from ...types import Layout
 from .. import catalogue, convert, download, files, headers, load
 from . import probes
 from .questions import QUESTIONS, quoted

@@ -1,0 +1,26 @@
+"""The pack's own command line: `python -m facechain_impl BASE models|persons|stand-ins ...`, with the host on PYTHONPATH.
+
+BASE is the host's base directory. `run.py` starts this in the host's environment; only here are the pack and the host imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .host import standalone
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status."""
+    base, command, *arguments = argv
+    standalone.use(Path(base))
+    # They import the host, which looks at its folders then.
+    from .identity import cli as persons
+    from .weights import cli as models
+    from .weights.stand_ins import cli as stand_ins
+
+    return {"models": models.main, "persons": persons.main, "stand-ins": stand_ins.main}[command](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

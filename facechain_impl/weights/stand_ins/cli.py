@@ -1,0 +1,42 @@
+"""`python -m facechain_impl BASE stand-ins FOLDER [--checkpoint] [NAME...]`: stand-ins for the demo and for building workflows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ...errors import FaceChainError
+from .. import catalogue, files
+from . import checkpoint as stand_in_checkpoint
+from . import networks
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _make(arguments)
+    except FaceChainError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facechain_impl stand-ins", description="Random numbers in published formats.")
+    parser.add_argument("folder", type=Path, help="where they go, each in one move")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="published files, as `run.py models list` shows them")
+    parser.add_argument("--checkpoint", action="store_true", help="also a small SD 1.5 checkpoint")
+    return parser
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    making = arguments.folder / "making"
+    for name in arguments.names:
+        target = arguments.folder / files.stand_in_name(catalogue.get(name))
+        os.replace(networks.write_stand_in(name, making), target)
+    if arguments.checkpoint:
+        name = stand_in_checkpoint.FILE_NAME
+        os.replace(stand_in_checkpoint.write_checkpoint(making / name), arguments.folder / name)
+    return 0
