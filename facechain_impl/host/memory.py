@@ -34,7 +34,7 @@ class _PromptNetworks:
 
     def __init__(self):
         self._prompt: str | None = None
-        self._residents: dict[Hashable, ManagedModel] = {}
+        self._models: dict[Hashable, ManagedModel] = {}
 
     def get(self, key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
         context = get_executing_context()
@@ -42,10 +42,10 @@ class _PromptNetworks:
         if prompt is None:
             return build()
         if prompt != self._prompt:
-            self._prompt, self._residents = prompt, {}
-        if key not in self._residents:
-            self._residents[key] = build()
-        return self._residents[key]
+            self._prompt, self._models = prompt, {}
+        if key not in self._models:
+            self._models[key] = build()
+        return self._models[key]
 
 
 _networks = _PromptNetworks()

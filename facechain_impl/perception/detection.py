@@ -18,6 +18,7 @@ from ..networks.damofd import ANCHORS, STRIDES, Maps
 from ..types import Face, Origin, digest_of
 from .batching import max_batch
 from .haar import HaarFaces
+from .landmarks import five_points_by_corners, mesh_to_68
 from .models import open_network
 
 BUILT_IN, DAMOFD, MEDIAPIPE = "Built-in", "DamoFD", "MediaPipe landmarks"
@@ -25,9 +26,6 @@ CHOICES = (BUILT_IN, DAMOFD, MEDIAPIPE)
 
 # The usual distance between the eyes, in sides of the square that a cascade calls a face.
 SQUARE_TO_EYES = 0.368
-
-# Corners of both eyes, tip of the nose and corners of the mouth in the mesh of MediaPipe, left meaning left in the picture.
-MESH_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))
 
 
 class Detector(ABC):
@@ -98,7 +96,7 @@ class DamoFDDetector(Detector):
     SIDE = 640
 
     def __init__(self, managed: ManagedModel, threshold: float = 0.3, overlap: float = 0.45):
-        self._resident, self._threshold, self._overlap = managed, threshold, overlap
+        self._managed, self._threshold, self._overlap = managed, threshold, overlap
         self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
         self._count = max_batch(8, managed.device)
 
@@ -111,8 +109,8 @@ class DamoFDDetector(Detector):
 
     def _batch(self, images: list[torch.Tensor]) -> list[list[Face]]:
         canvases = [self.prepare(image) for image in images]
-        network = self._resident.load()
-        maps = network(torch.stack([canvas for canvas, _, _ in canvases]).to(self._resident.device))
+        network = self._managed.load()
+        maps = network(torch.stack([canvas for canvas, _, _ in canvases]).to(self._managed.device))
         maps = [Maps(*(part.float().cpu() for part in level)) for level in maps]
         return [
             self._decode([Maps(*(part[i] for part in level)) for level in maps], size, scale) for i, (_, size, scale) in enumerate(canvases)
@@ -211,5 +209,5 @@ class LandmarkDetector(Detector):
 
 def _face_from_mesh(face: dict) -> Face:
     landmarks = np.asarray(face["landmarks_xy"], np.float32)
-    points = np.stack([landmarks[list(group)].mean(0) for group in MESH_POINTS])
+    points = five_points_by_corners(mesh_to_68(landmarks))
     return Face(np.asarray(face["bbox_xyxy"], np.float32), float(face["score"]), points, landmarks)

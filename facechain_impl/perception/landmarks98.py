@@ -1,4 +1,4 @@
-"""98 facial landmarks inside a face box, and the 68 of the older scheme that are made from them."""
+"""98 facial landmarks inside a face box, from heat maps."""
 
 from __future__ import annotations
 
@@ -10,20 +10,9 @@ from ..types import Face
 
 INPUT = 256
 
-# 68 from 98: each landmark is one point, or the mean of two
-OUTLINE = [(2 * i,) for i in range(17)]
-LEFT_BROW = [(33,), (34, 41), (35, 40), (36, 39), (37, 38)]
-RIGHT_BROW = [(42, 50), (43, 49), (44, 48), (45, 47), (46,)]
-NOSE = [(i,) for i in range(51, 60)]
-EYES = [(i,) for i in (60, 61, 63, 64, 65, 67, 68, 69, 71, 72, 73, 75)]
-MOUTH = [(i,) for i in range(76, 96)]
-TABLE = [*OUTLINE, *LEFT_BROW, *RIGHT_BROW, *NOSE, *EYES, *MOUTH]
-FIRST = np.array([entry[0] for entry in TABLE])
-SECOND = np.array([entry[-1] for entry in TABLE])
-
 
 class Landmarks98:
-    """The landmark network in the ManagedModel `resident`."""
+    """The landmark network in the ManagedModel `managed`."""
 
     def __init__(self, managed):
         self.managed = managed
@@ -79,8 +68,3 @@ def points_of(maps: np.ndarray, upstream_exact: bool = False) -> np.ndarray:
     near = [np.take_along_axis(flat, index[..., None], 2)[..., 0].astype(np.float64) for index in (right, left, below, above)]
     slope = np.sign(np.stack([near[0] - near[1], near[2] - near[3]], -1))
     return np.stack([peaks % width, peaks // width], -1) + slope * 0.25 + 0.5
-
-
-def to_68(points: np.ndarray) -> np.ndarray:
-    """Landmarks [98, 2] as float32 [68, 2]."""
-    return ((points[FIRST] + points[SECOND]) / 2).astype(np.float32)

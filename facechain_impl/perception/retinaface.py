@@ -47,17 +47,17 @@ class RetinaFace(Detector):
     name = "RetinaFace"
 
     def __init__(self, managed: ManagedModel, bgr: bool = False, rules: Rules = MODELSCOPE):
-        self._resident, self._bgr, self._rules = managed, bgr, rules
+        self._managed, self._bgr, self._rules = managed, bgr, rules
         self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
 
     def detect(self, images):
         pictures = [self.prepare(image) for image in images]
         found: dict[int, list[Face]] = {}
-        most = CPU_BATCH_PIXELS if torch.device(self._resident.device).type == "cpu" else BATCH_PIXELS
+        most = CPU_BATCH_PIXELS if torch.device(self._managed.device).type == "cpu" else BATCH_PIXELS
         for indices in batches([picture.shape[1:] for picture, _ in pictures], most):
             check_interrupt()
-            network = self._resident.load()
-            raw = network(torch.stack([pictures[index][0] for index in indices]).to(self._resident.device))
+            network = self._managed.load()
+            raw = network(torch.stack([pictures[index][0] for index in indices]).to(self._managed.device))
             boxes, scores, points = (part.cpu() for part in raw)
             for row, index in enumerate(indices):
                 picture, scale = pictures[index]

@@ -17,7 +17,7 @@ BATCH = 4
 
 
 class Tagger:
-    """resident: DeepDanbooru. names: what its outputs stand for, in their order."""
+    """managed: DeepDanbooru. names: what its outputs stand for, in their order."""
 
     def __init__(self, managed: ManagedModel, names: Sequence[str]):
         self.managed, self.names = managed, list(names)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ..networks.sadtalker.audio import EXPRESSION
+from ..perception.landmarks import five_points_by_corners
 
 # left eye, right eye, nose tip, left and right mouth corner of the reconstruction network's template (Deep3DFaceRecon, MIT)
 MEAN_FACE = np.array(
@@ -65,12 +66,6 @@ def flipped(landmarks: np.ndarray, height: int) -> np.ndarray:
     return np.stack([landmarks[:, 0], height - 1 - landmarks[:, 1]], 1)
 
 
-def five(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes, nose tip and mouth corners [5, 2] of 68 landmarks."""
-    left, right = landmarks[[36, 39]].mean(0), landmarks[[42, 45]].mean(0)
-    return np.stack([left, right, landmarks[30], landmarks[48], landmarks[54]])
-
-
 def mean_face_points(size: tuple[int, int]) -> np.ndarray:
     """Where the template's five points lie in a picture of (width, height) without a face, y upwards."""
     return (MEAN_FACE[:, :2] + 1) / 2 * np.array(size)
@@ -87,7 +82,7 @@ def align(points: np.ndarray, size: tuple[int, int]) -> Alignment:
 
 
 class FaceCoefficients:
-    """The reconstruction network in the ManagedModel `resident`."""
+    """The reconstruction network in the ManagedModel `managed`."""
 
     def __init__(self, managed):
         self.managed = managed
@@ -96,7 +91,7 @@ class FaceCoefficients:
         """float32 [73] of a square crop, RGB uint8 [S, S, 3]: expression 64, angles 3, translation 3, scale and centre of the
         alignment. landmarks: [68, 2] in the crop, or None where no face was found in it: then the template's place is taken."""
         size = pixels.shape[1::-1]
-        points = mean_face_points(size) if landmarks is None else five(flipped(landmarks, size[1]))
+        points = mean_face_points(size) if landmarks is None else five_points_by_corners(flipped(landmarks, size[1]))
         alignment = align(points, size)
         found = self.network_output(alignment.crop(pixels))
         return torch.cat([found[80 : 80 + EXPRESSION], found[ANGLE], found[SHIFT], torch.tensor(alignment.parameters[2:]).float()])

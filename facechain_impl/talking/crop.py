@@ -8,6 +8,8 @@ from enum import Enum
 import cv2
 import numpy as np
 
+from ..perception.landmarks import LEFT_MOUTH, RIGHT_MOUTH, eye_centres
+
 EYES_TO_BOX, MOUTH_TO_BOX = 2.0, 1.8
 SHRINK_AT = 512
 BORDER, LEAST_BORDER = 0.1, 3
@@ -121,10 +123,10 @@ def cut(landmarks: np.ndarray, picture: tuple[int, int], mode: Mode, upstream_ex
 
 def _axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre of the face, and half of its square along and across the line of the eyes (as FFHQ was cut)."""
-    left_eye, right_eye = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    left_eye, right_eye = eye_centres(landmarks)
     eyes = (left_eye + right_eye) * 0.5
     between = right_eye - left_eye
-    to_mouth = (landmarks[48] + landmarks[54]) * 0.5 - eyes
+    to_mouth = (landmarks[LEFT_MOUTH] + landmarks[RIGHT_MOUTH]) * 0.5 - eyes
     across = between - to_mouth[::-1] * [-1, 1]
     across /= np.hypot(*across)
     across *= max(np.hypot(*between) * EYES_TO_BOX, np.hypot(*to_mouth) * MOUTH_TO_BOX)

@@ -11,11 +11,11 @@ import torch
 
 from ..perception import detection
 from ..perception.detection import Detector, open_detector
-from ..perception.landmarks98 import Landmarks98, to_68
+from ..perception.landmarks import FIVE_POINTS, five_to_68, landmarks_68, wflw_to_68
+from ..perception.landmarks98 import Landmarks98
 from ..perception.models import open_network
 from ..perception.retinaface import FACEXLIB, RetinaFace
 from ..types import Faces, Origin, Picture, digest_of
-from .landmarks import FIVE_POINTS, from_five, landmarks_68
 
 RETINAFACE = "RetinaFace"
 DETECTORS = (RETINAFACE, detection.BUILT_IN, detection.DAMOFD)
@@ -88,8 +88,8 @@ class FaceFinder:
         if known:
             return Portrait(levels(image), *landmarks_68(face))
         if self.landmarks == NETWORK:
-            return Portrait(levels(image), to_68(self.network.find(image, face)), NETWORK)
-        return Portrait(levels(image), from_five(face.points), FIVE_POINTS)
+            return Portrait(levels(image), wflw_to_68(self.network.find(image, face)), NETWORK)
+        return Portrait(levels(image), five_to_68(face.points), FIVE_POINTS)
 
     def points(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Five points [5, 2] of every face in RGB uint8 [H, W, 3]."""

@@ -60,32 +60,32 @@ class SadTalker(Driver):
     def stand_ins(self) -> tuple[str, ...]:
         return tuple(name for name, managed in self._opened.items() if managed.origin is Origin.STAND_IN)
 
-    def _resident(self, name: str):
+    def _managed(self, name: str):
         if name not in self._opened:
             self._opened[name] = open_part(name)
         return self._opened[name]
 
     @cached_property
     def coefficients(self) -> FaceCoefficients:
-        return FaceCoefficients(self._resident(f"{self.bundle}.reconstruction"))
+        return FaceCoefficients(self._managed(f"{self.bundle}.reconstruction"))
 
     @cached_property
     def renderer(self) -> FaceRenderer:
-        return FaceRenderer(self._resident(f"{self.bundle}.keypoints"), self._resident(f"{self.bundle}.generator"))
+        return FaceRenderer(self._managed(f"{self.bundle}.keypoints"), self._managed(f"{self.bundle}.generator"))
 
     def prepare(self, portrait: Portrait) -> Subject:
         place = cut(portrait.landmarks, portrait.size, self.mode)
         square = place.square(portrait.pixels, self.size)
         coefficients = self.coefficients.read(square, place.to_square(portrait.landmarks, self.size).astype(np.float32))
         canonical = self.renderer.canonical(square)
-        points = PointPlanner(self._resident(self.mapping_name)).source(coefficients, canonical)
+        points = PointPlanner(self._managed(self.mapping_name)).source(coefficients, canonical)
         return Subject(portrait, place, FaceState(coefficients, canonical, self.renderer.source(square, points)))
 
     def steps(self, speech: Speech) -> int:
         return motion.steps(speech.frames)
 
     def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step = lambda: None) -> MotionPlan:
-        planner = Planner(self._resident(f"{self.bundle}.expression"), self._resident(f"{self.bundle}.pose"), step)
+        planner = Planner(self._managed(f"{self.bundle}.expression"), self._managed(f"{self.bundle}.pose"), step)
         return planner.plan(speech, subject.state.coefficients[:70], motion)
 
     def automatic_batch(self) -> int:
@@ -93,7 +93,7 @@ class SadTalker(Driver):
 
     def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
         state = subject.state
-        points = PointPlanner(self._resident(self.mapping_name)).driving(plan, state.coefficients, state.canonical)
+        points = PointPlanner(self._managed(self.mapping_name)).driving(plan, state.coefficients, state.canonical)
         return self.renderer.frames(state.source, points, batch)
 
     def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from ..errors import BadInput, FaceNotFound
 from ..host.progress import Progress
 from ..host.upscaling import UpscaleModel
+from ..perception.landmarks import FIVE_POINTS
 from ..perception.models import open_network
 from ..types import NoFace, Origin, Report
 from . import pipeline
@@ -17,7 +18,6 @@ from .crop import Mode
 from .driver import Driver, Subject
 from .enhance import FaceRestorer, FrameUpscaler
 from .faces import FaceFinder, Portrait, from_face_landmarks, levels
-from .landmarks import FIVE_POINTS
 from .motion import Motion, MotionPlan
 from .pipeline import Clip
 from .sadtalker import SadTalker

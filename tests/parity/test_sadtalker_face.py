@@ -9,6 +9,7 @@ from facechain_impl.networks.fan import FAN
 from facechain_impl.networks.parsenet import ParseNet
 from facechain_impl.networks.recon import FaceReconstruction
 from facechain_impl.perception import landmarks98
+from facechain_impl.perception.landmarks import five_points_by_corners, wflw_to_68
 from facechain_impl.talking import align3d
 from facechain_impl.talking.crop import Mode, cut
 
@@ -37,12 +38,12 @@ def test_reconstruction(parity):
 
 def test_alignment(parity):
     case = parity("sadtalker/align")
-    case.compare("in_template", align3d.TEMPLATE)
+    case.compare("in_template", align3d.MEAN_FACE)
     picture = case.input("in_rgb")
     size = picture.shape[1::-1]
     for index in numbered(case, "in_landmarks"):
         landmarks = align3d.flipped(case.input(f"in_landmarks{index}"), size[1])
-        points = align3d.five(landmarks)
+        points = five_points_by_corners(landmarks)
         alignment = align3d.align(points, size)
         case.compare(f"out_five{index}", points, max=1e-3)
         case.compare(f"out_pos_t_s{index}", np.array([*alignment.centre, align3d.RESCALE / alignment.scale]), max=1e-3)
@@ -58,7 +59,7 @@ def test_coefficients(parity):
     for label, landmarks in (("found", case.input("in_landmarks1")), ("not_found", None)):
         case.compare(f"out_coeff73_{label}", reader.read(picture, landmarks)[None], max=2e-5 if landmarks is None else 1e-3)
         size = picture.shape[1::-1]
-        points = align3d.mean_face_points(size) if landmarks is None else align3d.five(align3d.flipped(landmarks, size[1]))
+        points = align3d.mean_face_points(size) if landmarks is None else five_points_by_corners(align3d.flipped(landmarks, size[1]))
         found = reader.network_output(align3d.align(points, size).crop(picture))
         case.compare(f"out_full257_{label}", found[None], max=2e-5)
 
@@ -118,8 +119,8 @@ def test_landmarks(parity, fan):
     picture = case.input("in_rgb")
     points = landmarks98.points_of(fan.maps(picture), upstream_exact=True)[0] * np.array(picture.shape[1::-1]) / 64
     case.compare("out_points98", points)
-    case.compare("out_points68", landmarks98.to_68(points), max=1e-4)
-    case.compare("out_any68", landmarks98.to_68(case.input("in_any98")), max=1e-4)
+    case.compare("out_points68", wflw_to_68(points), max=1e-4)
+    case.compare("out_any68", wflw_to_68(case.input("in_any98")), max=1e-4)
 
 
 def test_peaks(parity):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl.perception.landmarks import five_to_68
 from facechain_impl.talking.crop import Mode
 from facechain_impl.talking.faces import Portrait
-from facechain_impl.talking.landmarks import from_five
 from facechain_impl.talking.sadtalker import SadTalker
 from facechain_impl.types import Origin
 from facechain_impl.weights import catalogue
@@ -58,7 +58,7 @@ def portrait_of(width: int, height: int, scale: float = 0.12) -> Portrait:
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([columns * 255 // width, rows * 255 // height, (rows + columns) % 256], -1).astype(np.uint8)
     five = np.array([(-1, 0), (1, 0), (0.1, 1.1), (-0.8, 2.0), (0.9, 1.95)]) * width * scale + [width / 2, height * 0.4]
-    return Portrait(pixels, from_five(five), "five points")
+    return Portrait(pixels, five_to_68(five), "five points")
 
 
 def tone(seconds: float, rate: int = 16000, channels: int = 1) -> torch.Tensor:

@@ -7,33 +7,11 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput
-from facechain_impl.talking.align3d import five, flipped
+from facechain_impl.talking.align3d import flipped
 from facechain_impl.talking.crop import Mode, cut
-from facechain_impl.talking.landmarks import FIVE_POINTS, GIVEN, MESH_68, from_five, landmarks_68
 from facechain_impl.talking.paste import PoissonPaste, sine_transform
-from facechain_impl.types import Face
 
 from .conftest import portrait_of
-
-FIVE = np.array([[80.0, 100.0], [130.0, 96.0], [108.0, 130.0], [88.0, 160.0], [128.0, 157.0]])
-
-
-def eyes_and_mouth(landmarks: np.ndarray) -> np.ndarray:
-    """Corners of the eyes, averaged; tip of the nose; corners of the mouth."""
-    return five(landmarks)
-
-
-def test_five_points_come_back_exactly():
-    assert np.allclose(eyes_and_mouth(from_five(FIVE)), FIVE, atol=1e-3)
-
-
-def test_known_landmarks_are_kept():
-    dense = np.random.default_rng(1).random((478, 2)).astype(np.float32) * 200
-    box = np.array([60, 60, 150, 180], np.float32)
-    found, source = landmarks_68(Face(box, 1.0, FIVE, dense))
-    assert source == GIVEN and np.array_equal(found, dense[MESH_68])
-    assert landmarks_68(Face(box, 1.0, FIVE, found))[0] is not None and len(MESH_68) == len(set(MESH_68)) == 68
-    assert landmarks_68(Face(box, 1.0, FIVE))[1] == FIVE_POINTS
 
 
 @pytest.mark.parametrize("mode", list(Mode))

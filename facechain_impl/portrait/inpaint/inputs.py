@@ -18,7 +18,7 @@ from ...types import Face, Faces, Person
 from ..fusion import face_fusion as fusion
 from ..people import Assign, left_to_right
 from .group import TargetPicture
-from .landmarks import Landmarker, Landmarks98, MediaPipe, MeshDetector
+from .landmarkers import Landmarker, Landmarks98, MediaPipe, MeshDetector
 from .targets import FaceAnalyzer, GivenMasks, Pose
 
 MESH = "MediaPipe"

@@ -11,10 +11,12 @@ import torch
 from ...errors import BadInput
 from ...geometry import affine
 from ...perception.detection import Detector
+from ...perception.landmarks import five_points
 from ...perception.parsing import HumanParser
 from ...types import Face
 from . import geometry
-from .landmarks import CANVAS, Body, Landmarker, body_of, face_control, five_of
+from .control_pictures import CANVAS, Body, body_of, face_control
+from .landmarkers import Landmarker
 
 FACE, HUMAN, NECK = "Face", "Human", "Torso-skin"
 _SAME_SHAPE = 0.02
@@ -75,7 +77,7 @@ class Target:
 
     @property
     def five(self) -> np.ndarray:
-        return self.points if self.landmarks is None else five_of(self.landmarks)
+        return self.points if self.landmarks is None else five_points(self.landmarks)
 
     def pose_control(self, size: int) -> torch.Tensor:
         """What stage 1 is steered by: the body, or the face where no pose is known."""

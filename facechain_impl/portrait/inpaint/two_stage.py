@@ -13,11 +13,12 @@ import torch
 
 from ...geometry import affine
 from ...host.sampling import Control, DiffusionSampler, InpaintInput, SamplingSettings, Text
+from ...perception.landmarks import five_points
 from ...types import Face
 from ..fusion import pasting
 from ..fusion.face_fusion import FaceFusion, SourceFace, TargetFace
 from . import geometry, masks
-from .landmarks import face_control, five_of
+from .control_pictures import face_control
 from .targets import FaceAnalyzer, Regions, Target
 
 STAGE_STRIDE = 1_000_003
@@ -225,7 +226,7 @@ def steps_of(count: int, given: bool, settings: Settings, schedule: SamplingSett
 def _bring(job: FaceJob, face: Face, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> None:
     """The similarity that lays the generated face on the picture's, applied to its points, landmarks and mask."""
     both = landmarks is not None and job.target.landmarks is not None
-    points = five_of(landmarks) if both else face.points
+    points = five_points(landmarks) if both else face.points
     matrix = affine.similarity_transform(points, job.target.five if both or job.target.points is None else job.target.points)
     job.five = affine.transform_points(points, matrix)
     job.landmarks = None if landmarks is None else affine.transform_points(landmarks, matrix)

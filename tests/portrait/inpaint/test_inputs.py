@@ -13,7 +13,7 @@ from facechain_impl.perception import models
 from facechain_impl.perception.recognition import Embedding
 from facechain_impl.portrait.inpaint import inputs as inpaint_inputs
 from facechain_impl.portrait.inpaint.inputs import InpaintInputs, OpenedModels, find_known, open_models
-from facechain_impl.portrait.inpaint.landmarks import MediaPipe, MeshDetector
+from facechain_impl.portrait.inpaint.landmarkers import MediaPipe, MeshDetector
 from facechain_impl.portrait.inpaint.targets import FaceAnalyzer
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import Face, Faces, Person, Picture, digest_of

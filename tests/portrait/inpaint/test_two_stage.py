@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from facechain_impl.geometry import affine
-from facechain_impl.portrait.inpaint import geometry, landmarks, masks
+from facechain_impl.perception.landmarks import five_points
+from facechain_impl.portrait.inpaint import control_pictures, geometry, masks
 from facechain_impl.portrait.inpaint.group import Choice
 from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose, prepare
 from facechain_impl.types import Person
@@ -81,7 +82,7 @@ def test_stage_one_is_steered_by_the_face_where_no_pose_is_known(studio):
     (pose, strength) = hints(studio.calls[0])["pose"]
     target = affine.transform_points(FACE.points, geometry.face_square(FACE.box).to_crop(SIZE))
     assert strength == 1.0 and list(hints(studio.calls[0])) == ["pose"]
-    assert torch.allclose(pose[0], landmarks.face_control(None, target, SIZE))
+    assert torch.allclose(pose[0], control_pictures.face_control(None, target, SIZE))
 
 
 def test_stage_one_is_steered_by_the_body_of_the_person(studio):
@@ -139,7 +140,7 @@ def test_stage_two_paints_the_published_mask_with_the_published_weights(studio):
     assert (shown["pose"][1], shown["canny"][1]) == (1.0, 0.2) and call.skipped == 14
     crop = geometry.crop(picture.image, square, SIZE)
     assert torch.equal(shown["canny"][0][0], masks.edges(crop, masks.repaint(face, 0.05, eyes=eyes)))
-    assert torch.allclose(shown["pose"][0][0], landmarks.face_control(None, affine.transform_points(generated.points, matrix), SIZE))
+    assert torch.allclose(shown["pose"][0][0], control_pictures.face_control(None, affine.transform_points(generated.points, matrix), SIZE))
 
 
 def test_stage_three_paints_lightly_along_all_edges(studio):
@@ -171,8 +172,8 @@ def test_landmarks_of_the_generated_face_are_warped_and_drawn(studio):
     square = geometry.face_square(FACE.box)
     box = affine.transform_points(FACE.box.reshape(2, 2), square.to_crop(SIZE)).reshape(4)
     target = Dots().find([None], [replace(FACE, box=box)])[0]
-    matrix = affine.similarity_transform(landmarks.five_of(generated), landmarks.five_of(target))
-    expected = landmarks.face_control(affine.transform_points(generated, matrix), None if matrix is None else np.zeros((5, 2)), SIZE)
+    matrix = affine.similarity_transform(five_points(generated), five_points(target))
+    expected = control_pictures.face_control(affine.transform_points(generated, matrix), None if matrix is None else np.zeros((5, 2)), SIZE)
     assert torch.allclose(hints(studio.calls[1])["pose"][0][0], expected, atol=1e-5)
     assert not any("only eyes, nose and mouth" in note for note in report.notes)
 
@@ -234,7 +235,7 @@ def test_no_photograph_means_no_fusion_and_the_report_says_so(studio):
 
 def test_the_person_brings_their_own_photograph(studio):
     fusion, photo = Fusion(), torch.rand(64, 64, 3)
-    studio.run(target_picture([FACE]), [Person("ann", {}, "<fcsks>, a girl", target_picture=photo)], Choice(), fusion=fusion)
+    studio.run(target_picture([FACE]), [Person("ann", {}, "<fcsks>, a girl", photo=photo)], Choice(), fusion=fusion)
     assert torch.equal(fusion.users[0][0], photo) and "a girl, children" in studio.calls[0].prompt
 
 
@@ -247,7 +248,7 @@ def test_the_person_in_the_model_is_called_by_the_trigger(studio, trigger, negat
 def test_targets_know_what_they_must_not_touch(studio):
     faces = [face_at(75, 60, 40), FACE]
     picture = target_picture(faces)
-    targets, reasons = prepare(picture.image, faces, [1], GivenMasks(*vars(picture.given).values()), Pose(), studio.inpaint()._sight, SIZE)
+    targets, reasons = prepare(picture.image, faces, [1], GivenMasks(*vars(picture.given).values()), Pose(), studio.inpaint()._analyzer, SIZE)
     assert not reasons and [target.number for target in targets] == [2]
     assert np.array_equal(targets[0].others[0], faces[0].box)
     x0, y0, _, _ = targets[0].square.box
