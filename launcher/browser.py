@@ -22,9 +22,7 @@ REMEDY = "Install Chromium or Chrome (Debian: apt install chromium) or name one 
 
 def ready() -> dict[str, str]:
     """The environment variable that names the browser. Raises Failure when there is none and none can be installed."""
-    if not chromium():
-        _install_from_debian()
-    return {"FACECHAIN_CHROMIUM": chromium()}
+    return {"FACECHAIN_CHROMIUM": chromium() or _install_from_debian()}
 
 
 def chromium() -> str | None:
@@ -35,7 +33,7 @@ def chromium() -> str | None:
     return next(filter(None, found), None) or next((place for place in USUAL_PLACES if Path(place).is_file()), None)
 
 
-def _install_from_debian() -> None:
+def _install_from_debian() -> str:
     if not shutil.which("apt-get"):
         raise Failure(STEP, "there is no Chromium here, and no apt-get to install it with", REMEDY)
     if os.geteuid() != 0:
@@ -44,5 +42,7 @@ def _install_from_debian() -> None:
     log, env = places.home() / "logs" / "apt.log", {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     console.call(["apt-get", "update"], STEP, REMEDY, log, env)
     console.call(["apt-get", "install", "-y", "--no-install-recommends", "chromium"], STEP, REMEDY, log, env)
-    if not chromium():
+    found = chromium()
+    if not found:
         raise Failure(STEP, "apt-get installed it, but it is not on the PATH", REMEDY)
+    return found

@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 0.1
 
@@ -18,7 +19,7 @@ POLL_SECONDS = 0.1
 class HttpError(RuntimeError):
     """The server answered with an error. `status` is the HTTP status, `body` its JSON or text."""
 
-    def __init__(self, path: str, status: int, body):
+    def __init__(self, path: str, status: int, body: object):
         super().__init__(f"{path}: HTTP {status}: {json.dumps(body)[:2000]}")
         self.status, self.body = status, body
 
@@ -54,10 +55,10 @@ class Client:
             body = error.read().decode(errors="replace")
             raise HttpError(path, error.code, _json_or_text(body)) from error
 
-    def get(self, path: str):
+    def get(self, path: str) -> Any:
         return json.loads(self.request(path))
 
-    def post(self, path: str, body: dict):
+    def post(self, path: str, body: dict) -> Any:
         answer = self.request(path, json.dumps(body).encode())
         return json.loads(answer) if answer else None
 
@@ -136,7 +137,7 @@ class Client:
         return self.request("/view?" + urllib.parse.urlencode({key: output[key] for key in ("filename", "subfolder", "type")}))
 
 
-def _json_or_text(body: str):
+def _json_or_text(body: str) -> Any:
     try:
         return json.loads(body)
     except ValueError:

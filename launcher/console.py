@@ -70,7 +70,7 @@ class _Output(threading.Thread):
 
     def run(self) -> None:
         with self._log.open("a", encoding="utf-8", errors="replace") as log:
-            for line in self._process.stdout:
+            for line in self._process.stdout or ():
                 log.write(line)
                 if line.strip():
                     self.lines.append(line.rstrip())

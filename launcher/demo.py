@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
         models = [places.home() / "base" / "models"]
         with Server(host, base, places.home() / "logs" / "demo.log", device_arguments(host), models=models) as server:
             demo = Demo(server, out, sizes, options.who)
-            demo.train(model, bool(photos))
-            demo.portraits(model, bool(photos))
+            lora = demo.train(model, bool(photos))
+            demo.portraits(model, lora, bool(photos))
             demo.write_page()
     say(f"\nDone in {console.elapsed(time.monotonic() - start)}. Everything is in {out}")
     for warning in demo.warnings():
@@ -83,27 +83,28 @@ class Demo:
         self.server, self.client, self.out, self.sizes, self.who = server, server.client, out, sizes, who
         self.results = page.Results(sizes=vars(sizes))
 
-    def train(self, model: str, has_photos: bool) -> None:
+    def train(self, model: str, has_photos: bool) -> Path:
+        """Returns the LoRA, copied beside the page."""
         workflow = Workflow(TRAIN)
         workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
         workflow.change("FaceChain_FaceAlign", no_face="Skip")
         workflow.change("FaceChain_Tagger", own_words=self.who)
         workflow.change("CheckpointLoaderSimple", ckpt_name=model)
-        settings = {"name": NAME, "steps": self.sizes.steps, "resolution": self.sizes.size}
-        workflow.change("FaceChain_TrainFaceLoRA", **settings)
+        workflow.change("FaceChain_TrainFaceLoRA", name=NAME, steps=self.sizes.steps, resolution=self.sizes.size)
         outputs = self._run(workflow)
         crops = _aligned_names(outputs[workflow.id_of("FaceChain_FaceAlign")])
         self._save_crops(outputs[workflow.id_of("PreviewImage")]["images"], crops)
         self._save_captions(outputs[workflow.id_of("FaceChain_Tagger")], crops)
         (self.out / "loss.png").write_bytes(self.client.view(outputs[workflow.id_of("LossGraphNode")]["images"][0]))
         lora = next((self.server.base / "models" / "facechain" / "persons").rglob("*.safetensors"))
-        self.results.lora = shutil.copy2(lora, self.out / lora.name)
+        copied = self.results.lora = Path(shutil.copy2(lora, self.out / lora.name))
+        return copied
 
-    def portraits(self, model: str, has_photos: bool) -> None:
+    def portraits(self, model: str, lora: Path, has_photos: bool) -> None:
         workflow = Workflow(PORTRAIT)
         workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
         workflow.change("CheckpointLoaderSimple", ckpt_name=model)
-        workflow.change("FaceChain_LoRAMerge", face_lora=self._lora_name())
+        workflow.change("FaceChain_LoRAMerge", face_lora=self._choice_of(lora))
         workflow.change("EmptyLatentImage", width=self.sizes.size, height=self.sizes.size, batch_size=self.sizes.portraits)
         workflow.change("KSampler", steps=self.sizes.sampling_steps)
         workflow.change("CLIPTextEncode", "What to show", text=PROMPT.format(self.who))
@@ -135,9 +136,10 @@ class Demo:
         self.results.add_reports(workflow.title, {titles[number]: shown for number, shown in entry["outputs"].items()})
         return entry["outputs"]
 
-    def _lora_name(self) -> str:
+    def _choice_of(self, lora: Path) -> str:
+        """How the server lists a LoRA."""
         choices = self.client.object_info("FaceChain_LoRAMerge")["FaceChain_LoRAMerge"]["input"]["required"]["face_lora"][1]["options"]
-        return next(choice for choice in choices if Path(choice.replace("\\", "/")).name == Path(self.results.lora).name)
+        return next(choice for choice in choices if Path(choice.replace("\\", "/")).name == lora.name)
 
     def _save_crops(self, images: list[dict], names: list[str]) -> None:
         for image, name in zip(images, names, strict=True):
@@ -162,8 +164,8 @@ class Demo:
             for place, row in enumerate(rows[: len(images)], 1)
         ]
         (self.out / "ranking.json").write_text(json.dumps(self.results.ranking, indent=2), encoding="utf-8")
-        with (self.out / "ranking.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.results.ranking[0]))
+        with (self.out / "ranking.csv").open("w", newline="", encoding="utf-8") as table:
+            writer = csv.DictWriter(table, list(self.results.ranking[0]))
             writer.writeheader()
             writer.writerows(self.results.ranking)
 

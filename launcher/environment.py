@@ -15,7 +15,7 @@ from .stamps import Stamps, Step, fingerprint, locked, write_atomic
 TORCH = "torch==2.13.0"
 VISION = ("torchvision==0.28.0", "torchaudio==2.11.0")
 TORCH_LINES = {"torch", "torchvision", "torchaudio"}
-TEST_MODULES = ("pytest", "pytest_cov", "ruff", "onnx", "playwright")
+TEST_MODULES = ("pytest", "pytest_cov", "ruff", "mypy", "onnx", "playwright")
 FREE_BYTES = 3 * 2**30
 RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
 
@@ -102,7 +102,7 @@ class _OwnHost:
         _require_space(self.home)
         shutil.rmtree(self.venv, ignore_errors=True)
         remedy = "Install the venv part of this Python (Debian and Ubuntu: apt install python3-venv), then run this again."
-        command = [sys.executable, "-m", "venv", self.venv]
+        command = [sys.executable, "-m", "venv", str(self.venv)]
         console.call(command, "making the virtual environment", remedy, self.home / "logs" / "venv.log", console.clean_env())
         write_atomic(made, "")
 

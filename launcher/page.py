@@ -77,8 +77,13 @@ def write(folder: Path, results: Results) -> None:
 def _heading(results: Results) -> str:
     boxes = "".join(f'<p class="warning"><strong>{html.escape(text)}</strong></p>' for text in warnings(results))
     sizes = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in results.sizes.items())
-    lora = f"The LoRA is <code>{html.escape(results.lora.name)}</code> ({results.lora.stat().st_size / 2**20:.1f} MB) beside this page."
-    return f"<h1>{TITLE}</h1><p>{html.escape(sizes)}. {lora} Nothing on this page left the machine.</p>{boxes}"
+    return f"<h1>{TITLE}</h1><p>{html.escape(sizes)}. {_lora(results.lora)} Nothing on this page left the machine.</p>{boxes}"
+
+
+def _lora(file: Path | None) -> str:
+    if file is None:
+        return "No LoRA was trained."
+    return f"The LoRA is <code>{html.escape(file.name)}</code> ({file.stat().st_size / 2**20:.1f} MB) beside this page."
 
 
 def _section(title: str, content: str) -> str:
@@ -109,7 +114,7 @@ def _table(rows: list[dict]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -25,6 +25,10 @@ WAITING = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Model folders of a ComfyUI that never hold models.
 NOT_MODELS = {"configs", "custom_nodes"}
+if sys.platform == "win32":
+    STOP_SIGNAL, START_FLAGS = signal.CTRL_BREAK_EVENT, subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    STOP_SIGNAL, START_FLAGS = signal.SIGINT, 0
 
 
 def free_port() -> int:
@@ -44,13 +48,14 @@ class Server:
     ):
         self.host, self.base, self.log, self.port = host, base, log, port or free_port()
         self.client = Client(f"http://127.0.0.1:{self.port}")
-        self._arguments, self._models, self._process = list(arguments), models, None
+        self._arguments, self._models = list(arguments), models
+        self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Server:
         self.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def command(self) -> list[str]:
@@ -64,15 +69,15 @@ class Server:
         """Returns once the server answers. Raises Failure with the end of its log when it does not come up."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 self.command(), cwd=self.host.path, env=console.clean_env(**WAITING), stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if sys.platform == "win32" else 0,
+                stderr=subprocess.STDOUT, creationflags=START_FLAGS,
             )  # fmt: skip
         progress = console.Progress("starting ComfyUI")
         end = time.monotonic() + START_SECONDS
         while not self.client.is_up():
             progress.show(self.last_line())
-            if self._process.poll() is not None or time.monotonic() > end:
+            if process.poll() is not None or time.monotonic() > end:
                 self.stop()
                 raise Failure("starting ComfyUI", self.tail(), f"The whole log is {self.log}. Mend what it names and run this again.")
             time.sleep(0.2)
@@ -82,18 +87,22 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> int:
+        """The exit status of the server, once it has ended by itself."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
         return self._process.wait()
 
     def stop(self) -> None:
         """Ask the server to end, as Ctrl-C does; kill it when it does not."""
-        if not self.is_running():
+        process = self._process
+        if process is None or process.poll() is not None:
             return
-        self._process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGINT)
+        process.send_signal(STOP_SIGNAL)
         try:
-            self._process.wait(STOP_SECONDS)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
 
     def lines(self) -> list[str]:
         text = self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")

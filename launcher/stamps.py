@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from .console import Failure, say
 
@@ -80,7 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _lock(handle) -> bool:
+def _lock(handle: TextIO) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -1,11 +1,11 @@
-"""`run.py test`: set up, lint, then the whole suite with coverage."""
+"""`run.py test`: set up, lint, check the types, then the whole suite with coverage."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
-from . import browser, environment, places
+from . import browser, environment, places, type_check
 from .console import Failure, say
 
 # One thread per test process: the tests and the servers that they start share the machine.
@@ -16,14 +16,15 @@ COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 
 
 def run(pytest_arguments: list[str], install: bool) -> int:
-    """Returns 0 only when the lint is clean and every test passed."""
+    """Returns 0 only when lint and types are clean and every test passed."""
     host = environment.ready(for_tests=True, install=install)
     env = environment.task_env(host, **THREADS, **_browser())
     python = str(host.python)
     lint = [_call([python, "-m", "ruff", *words], env) for words in (["check", "."], ["format", "--check", "."])]
+    lint.append(_call(type_check.command(host.python), env))
     status = _call([python, "-m", "pytest", *COVERAGE, *pytest_arguments], env)
     if any(lint):
-        say("ruff found something: see above the tests.")
+        say("ruff or mypy found something: see above the tests.")
     return status or max(lint)
 
 

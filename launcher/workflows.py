@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .places import ROOT
 
@@ -26,7 +27,7 @@ class Workflow:
         """The number of the one node of a kind."""
         return self._ids(kind, None)[0]
 
-    def change(self, kind: str, title: str | None = None, **inputs) -> None:
+    def change(self, kind: str, title: str | None = None, **inputs: Any) -> None:
         """Set widgets of the nodes of one kind, or of those with this title, in both forms."""
         for number in self._ids(kind, title):
             self.api[number]["inputs"].update(copy.deepcopy(inputs))

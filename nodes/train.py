@@ -65,7 +65,7 @@ class TrainFaceLoRA(io.ComfyNode):
         result = train.train_face_lora(request)
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
-        return io.NodeOutput(result.person.lora, {"loss": result.missing_count}, file, result.person, ui=report_ui(result.report))
+        return io.NodeOutput(result.person.lora, {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
 
 
 def _changes(values: dict) -> dict:

@@ -47,8 +47,9 @@ def declare_operators() -> None:
 
 
 def set_library_aside() -> None:
-    folder = Path(importlib.util.find_spec("torchaudio").submodule_search_locations[0]) / "lib"
-    for library in folder.glob("_torchaudio.*"):
+    spec = importlib.util.find_spec("torchaudio")
+    folders = spec.submodule_search_locations if spec else None
+    for library in Path(folders[0], "lib").glob("_torchaudio.*") if folders else ():
         if library.suffix != ".aside":
             library.replace(library.with_name(library.name + ".aside"))
 

@@ -12,7 +12,7 @@ def is_whole(distribution: importlib.metadata.Distribution) -> bool:
     if not files or distribution.read_text("INSTALLER") is None:
         return False
     for file in files:
-        path = Path(distribution.locate_file(file))
+        path = Path(str(distribution.locate_file(file)))
         if path.suffix == ".pyc":
             continue
         if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):

@@ -88,8 +88,9 @@ def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
     assert testing.run(["-k", "x"], install=False) == status
     assert ran[0] == ["ruff", "check", "."]
     assert ran[1] == ["ruff", "format", "--check", "."]
-    assert ran[2][0] == "pytest"
-    assert ran[2][-2:] == ["-k", "x"]
+    assert ran[2][0] == "mypy"
+    assert ran[3][0] == "pytest"
+    assert ran[3][-2:] == ["-k", "x"]
 
 
 def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
