@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 
-from . import demo, environment, places, server, testing
+from . import build, demo, environment, places, server, testing
 from .console import Failure, say
 
 DELEGATED = {"models": "the published weights: list, check, get NAME, verify", "persons": "the people stored here: list, rename, delete"}
@@ -57,9 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="side-by-side measurements")
     bench.add_argument("name", nargs="?", help="which one; without it they are listed. What follows goes to it")
     bench.set_defaults(run=_bench)
+    make = commands.add_parser("build", help="write anew what is made from the nodes: frozen signatures, English texts, workflows")
+    build.add_arguments(make)
+    make.set_defaults(run=build.run)
     for name, text in DELEGATED.items():
         commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
-    for command in (show, serve, test):
+    for command in (show, serve, test, make):
         command.add_argument("--install", action="store_true", help="allow to install missing packages into the ComfyUI at COMFYUI_PATH")
     return parser
 

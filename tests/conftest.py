@@ -28,16 +28,6 @@ if HOST:
     comfy.cli_args.args.cpu = True
 
 
-def pytest_addoption(parser):
-    parser.addoption("--refresh", action="store_true", help="write frozen signatures, English texts and templates anew")
-
-
-@pytest.fixture(scope="session")
-def refresh(request) -> bool:
-    """Whether files that are made from the running pack are to be written anew before they are compared."""
-    return request.config.getoption("--refresh")
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with photographs and parity fixtures that is not part of the repository."""

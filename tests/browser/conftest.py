@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from launcher.tasks import convert_workflows
 from launcher.testing import in_ci
-from workflows import build
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def browser() -> Iterator[Browser]:
     if not chromium:
         (pytest.fail if in_ci() else pytest.skip)("FACECHAIN_CHROMIUM names no browser; `python run.py test` finds one")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=build.FLAGS)
+        running = playwright.chromium.launch(executable_path=chromium, args=convert_workflows.FLAGS)
         yield running
         running.close()
 
@@ -26,8 +26,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, server) -> Iterator[Page]:
     """The editor, loaded, with nothing lying over the canvas."""
-    opened = browser.new_page(viewport=build.VIEW)
+    opened = browser.new_page(viewport=convert_workflows.VIEW)
     opened.set_default_timeout(30_000)
-    build.open_editor(opened, server.client.url)
+    convert_workflows.open_editor(opened, server.client.url)
     yield opened
     opened.close()

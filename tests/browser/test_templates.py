@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from workflows import build
+from launcher import build
+from launcher.tasks import convert_workflows
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TWINS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-NOTES = json.loads((ROOT / "workflows" / "notes" / "notes.json").read_text(encoding="utf-8"))
+TWINS = sorted(build.TWINS.glob("*.json"))
+NOTES = build.read(build.NOTES)
+HOW = "run `python run.py build workflows`"
 PROMPT = "async (workflow) => { await app.loadGraphData(workflow); return (await app.graphToPrompt()).output; }"
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
@@ -19,12 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 @pytest.fixture
 def named_models(server) -> None:
-    """Files by the names in the templates, so that their pictures show none as missing. The host lists them, nobody opens them."""
-    for entries in (models for notes in NOTES.values() for models in notes["models"].values()):
-        for model in entries:
-            path = server.base / "models" / model["directory"] / model["name"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+    build.name_models(server.base)
 
 
 def test_every_template_has_a_note():
@@ -33,13 +28,16 @@ def test_every_template_has_a_note():
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.stem)
-def test_a_template_queues_what_its_twin_says(twin: Path, named_models, page, refresh):
-    if refresh:
-        build.build(page, twin.stem, NOTES[twin.stem])
-    template = json.loads((ROOT / "workflows" / f"{twin.stem}.json").read_text(encoding="utf-8"))
+def test_a_template_queues_what_its_twin_says(twin: Path, named_models, page):
+    template = build.read(build.WORKFLOWS / twin.name)
     queued = page.evaluate(PROMPT, template)
-    expected = json.loads(twin.read_text(encoding="utf-8"))
-    assert queued.keys() == expected.keys()
+    expected = build.read(twin)
+    assert queued.keys() == expected.keys(), HOW
     for key, node in expected.items():
-        assert queued[key]["class_type"] == node["class_type"]
-        assert queued[key]["inputs"] == node["inputs"], node["_meta"]["title"]
+        assert queued[key]["class_type"] == node["class_type"], HOW
+        assert queued[key]["inputs"] == node["inputs"], (node["_meta"]["title"], HOW)
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.stem)
+def test_a_template_is_what_the_editor_makes_of_its_twin(twin: Path, named_models, page):
+    assert convert_workflows.converted(page, twin.stem) == build.read(build.WORKFLOWS / twin.name), HOW

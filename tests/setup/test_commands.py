@@ -15,7 +15,7 @@ from launcher.console import Failure
 def test_help_names_every_command(run_py):
     done = run_py("--help")
     assert done.returncode == 0
-    for command in ("demo", "serve", "test", "bench", "models", "persons", "COMFYUI_PATH", "FACECHAIN_HOME"):
+    for command in ("demo", "serve", "test", "build", "bench", "models", "persons", "COMFYUI_PATH", "FACECHAIN_HOME"):
         assert command in done.stdout
 
 

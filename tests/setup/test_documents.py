@@ -38,7 +38,7 @@ def test_the_readme_names_every_node(client):
 
 
 def test_the_readme_names_every_command():
-    for command in ("demo", "serve", "test", "models", "persons", "bench"):
+    for command in ("demo", "serve", "test", "build", "models", "persons", "bench"):
         assert f"`python run.py {command}" in README
 
 

@@ -1,21 +1,20 @@
-"""Makes the templates of the graph editor from their API twins.
+"""Makes the templates of the graph editor from their API twins: convert_workflows.py SERVER, for `run.py build workflows`.
 
-python workflows/build.py SERVER [TITLE ...], with a host running at SERVER that has the pack and the models named in the graphs. The
-editor itself converts, so what is written is what a user would have saved; notes and download links come from notes.json.
+The editor itself converts, so what is written is what a user would have saved; notes and download links come from notes.json. The
+browser is the one that FACECHAIN_CHROMIUM names.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
+import os
 import sys
 import uuid
-from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-HERE = Path(__file__).resolve().parent
+from launcher import build
+
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -107,27 +106,40 @@ def open_editor(page: Page, server: str) -> None:
     page.keyboard.press("Escape")
 
 
-def build(page: Page, title: str, extras: dict) -> None:
-    api = json.loads((HERE / "api" / f"{title}.json").read_text(encoding="utf-8"))
+def converted(page: Page, title: str) -> dict:
+    """The template of one API twin, as the editor would save it."""
+    api, extras = build.read(build.TWINS / f"{title}.json"), build.read(build.NOTES)[title]
     saved = page.evaluate(CONVERT, {"api": api, "title": title, "id": identity(title), **extras})
-    (HERE / f"{title}.json").write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    missing = {node["class_type"] for node in api.values()} - {node["type"] for node in saved["nodes"]}
+    if missing:
+        sys.exit(f"{title}: the editor made no node of {', '.join(sorted(missing))}. Does the host have these, and does the pack load?")
+    return saved
+
+
+def take_picture(page: Page, title: str, template: dict) -> None:
     page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
-    page.evaluate(SHOW, saved)
+    page.evaluate(SHOW, template)
     page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=HERE / f"{title}.jpg", type="jpeg", quality=80)
+    page.screenshot(path=build.WORKFLOWS / f"{title}.jpg", type="jpeg", quality=80)
 
 
-def main(server: str, *titles: str) -> None:
-    notes = json.loads((HERE / "notes" / "notes.json").read_text(encoding="utf-8"))
+def main(server: str) -> None:
+    titles = sorted(path.stem for path in build.TWINS.glob("*.json"))
+    notes = build.read(build.NOTES)
+    if unnamed := sorted(set(titles) ^ set(notes)):
+        sys.exit(f"workflows/api and {build.NOTES.name} do not hold the same workflows: {', '.join(unnamed)}")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for title in titles or sorted(path.stem for path in (HERE / "api").glob("*.json")):
+        browser = playwright.chromium.launch(executable_path=os.environ["FACECHAIN_CHROMIUM"], args=FLAGS)
+        for title in titles:
             page = browser.new_page(viewport=VIEW)
             open_editor(page, server)
-            build(page, title, notes[title])
+            template = converted(page, title)
+            has_picture = (build.WORKFLOWS / f"{title}.jpg").is_file()
+            if build.write(build.WORKFLOWS / f"{title}.json", template) or not has_picture:
+                take_picture(page, title, template)
             page.close()
         browser.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

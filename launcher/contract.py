@@ -1,4 +1,4 @@
-"""What shared workflows rely on: the ids of our nodes, the order of their inputs, and every type."""
+"""What shared workflows and translations rely on, read from the host's /object_info: node signatures and the texts a user sees."""
 
 from __future__ import annotations
 
@@ -44,3 +44,35 @@ def is_widget(spec: list) -> bool:
 def spec_of(node: dict, slot: str) -> list | None:
     """The specification behind a slot of the editor; growing inputs have dotted names, `loras.lora0`."""
     return specs(node).get(slot) or specs(node).get(slot.split(".")[0])
+
+
+def texts(object_info: dict) -> dict:
+    """The content of a nodeDefs.json in English: every text of our nodes that a user sees."""
+    return {name: _node_texts(node) for name, node in ours(object_info).items()}
+
+
+def _node_texts(node: dict) -> dict:
+    return {
+        "display_name": node["display_name"],
+        "description": node["description"],
+        "inputs": {name: _input_texts(name, spec) for name, spec in specs(node).items()},
+        "outputs": _output_texts(node),
+    }
+
+
+def _input_texts(name: str, spec: list) -> dict[str, str]:
+    options = spec[1] if len(spec) > 1 else {}
+    return {"name": options.get("display_name") or name, "tooltip": options.get("tooltip", "")}
+
+
+def _output_texts(node: dict) -> dict[str, dict[str, str]]:
+    """Output index -> its texts."""
+    tooltips = node.get("output_tooltips") or [""] * len(node["output_name"])
+    return {
+        str(index): {"name": name, "tooltip": tooltip or ""} for index, (name, tooltip) in enumerate(zip(node["output_name"], tooltips))
+    }
+
+
+def category_parts(object_info: dict) -> list[str]:
+    """The words of which the menu's categories are made."""
+    return sorted({part for node in ours(object_info).values() for part in node["category"].split("/")})

@@ -1,0 +1,162 @@
+"""`run.py build`: writes anew what is made from the nodes and the API twins, on a host that it starts and stops itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from . import browser, console, contract, environment, places
+from .console import Failure, say
+from .hosts import Host
+from .server import Server
+
+SIGNATURES = places.ROOT / "tests" / "host" / "signatures.json"
+LOCALES = places.ROOT / "locales"
+TRANSLATED = ("zh",)
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+# Labels may stay as they are in every language, such as "seed" or "LoRA"; sentences may not.
+SENTENCES = ("description", "tooltip")
+WORKFLOWS = places.ROOT / "workflows"
+TWINS = WORKFLOWS / "api"
+NOTES = WORKFLOWS / "notes" / "notes.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "kinds", nargs="*", type=_kind, metavar="KIND", help=f"{', '.join(BUILDERS)}; without any, all of them in this order"
+    )
+
+
+def _kind(word: str) -> str:
+    if word not in BUILDERS:
+        raise argparse.ArgumentTypeError(f"{word!r} cannot be built; there are {', '.join(BUILDERS)}")
+    return word
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit status; everything that went wrong is raised as Failure."""
+    host = environment.ready(for_tests=True, install=options.install)
+    with places.temporary_base({}) as base, alone(host, base) as server:
+        require_pack(server)
+        for kind, builder in BUILDERS.items():
+            if kind in options.kinds or not options.kinds:
+                say(f"Building {kind}")
+                builder(server)
+    return 0
+
+
+def alone(host: Host, base: Path) -> Server:
+    """A server that sees no model of the user's, so that what is built is the same everywhere."""
+    name_models(base)
+    return Server(replace(host, is_users=False), base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"])
+
+
+def require_pack(server: Server) -> None:
+    if not contract.ours(server.client.object_info()):
+        why = f"ComfyUI could not load the pack:\n    {server.tail()}"
+        raise Failure("reading the nodes", why, f"Fix the error it reports, then run this again (log: {server.log}).")
+
+
+def text_of(content) -> str:
+    """The one form in which generated JSON is written here."""
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(path: Path, content) -> bool:
+    """Write JSON where it differs from what is there, and say so. Returns whether it did."""
+    text, shown = text_of(content), path.relative_to(places.ROOT).as_posix()
+    differs = not path.is_file() or path.read_text(encoding="utf-8") != text
+    if differs:
+        path.write_text(text, encoding="utf-8")
+    say(f"  {shown}: {'written' if differs else 'as it was'}")
+    return differs
+
+
+def build_snapshots(server: Server) -> None:
+    """tests/host/signatures.json: ids, inputs and types of every node."""
+    before, found = read(SIGNATURES), contract.signatures(server.client.object_info())
+    changed = sorted(name for name in before if found.get(name) != before[name])
+    write(SIGNATURES, found)
+    if changed:
+        say(f"  Shared workflows hold these nodes, whose signature changed: {', '.join(changed)}. CHANGELOG.md has to say why.")
+
+
+def build_locales(server: Server) -> None:
+    """English node texts from the schemas. Other languages keep what they have; what is new there stands in English until translated."""
+    info = server.client.object_info()
+    english, before = contract.texts(info), dict(leaves(read(LOCALES / "en" / "nodeDefs.json")))
+    write(LOCALES / "en" / "nodeDefs.json", english)
+    _name_categories(LOCALES / "en", info)
+    for language in TRANSLATED:
+        texts = merged(english, read(LOCALES / language / "nodeDefs.json"))
+        write(LOCALES / language / "nodeDefs.json", texts)
+        write(LOCALES / language / "untranslated.json", untranslated(texts))
+        _name_categories(LOCALES / language, info)
+    stale = [".".join(path) for path, text in leaves(english) if before.get(path, text) != text]
+    if stale:
+        say(f"  The English changed; see whether the other languages still say the same: {', '.join(stale)}")
+
+
+def _name_categories(folder: Path, object_info: dict) -> None:
+    """A new part of a category is named by itself until somebody gives it a name."""
+    content = read(folder / "main.json")
+    known = content["nodeCategories"]
+    content["nodeCategories"] = {part: known.get(part, part) for part in contract.category_parts(object_info)}
+    write(folder / "main.json", content)
+
+
+def merged(shape: dict, values: dict) -> dict:
+    """The tree `shape` with the leaves of `values` wherever it has the same path."""
+    return {
+        key: merged(inner, values.get(key, {})) if isinstance(inner, dict) else values.get(key, inner)
+        for key, inner in shape.items()
+    }  # fmt: skip
+
+
+def leaves(tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(path, text) of every leaf of a nested dict."""
+    if not isinstance(tree, dict):
+        yield path, tree
+        return
+    for key, value in tree.items():
+        yield from leaves(value, (*path, key))
+
+
+def untranslated(chinese: dict) -> list[str]:
+    """The sentences of a Chinese nodeDefs.json without a Chinese character, by their path."""
+    return [".".join(path) for path, text in leaves(chinese) if path[-1] in SENTENCES and not CHINESE.search(text)]
+
+
+def name_models(base: Path) -> None:
+    """Empty files by the names in the workflows, so that their pictures show none as missing. The host lists them, nobody opens them."""
+    for entries in (models for notes in read(NOTES).values() for models in notes["models"].values()):
+        for model in entries:
+            path = base / "models" / model["directory"] / model["name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def build_workflows(server: Server) -> None:
+    """Templates and their pictures from workflows/api, converted by the editor itself in a browser."""
+    log, script = places.home() / "logs" / "build-workflows.log", places.ROOT / "launcher" / "tasks" / "convert_workflows.py"
+    env = environment.task_env(server.host, **browser.ready())
+    remedy = "Fix the error it reports, then run this again."
+    log.unlink(missing_ok=True)
+    console.call([server.host.python, script, server.client.url], "converting the workflows", remedy, log, env)
+    for line in log.read_text(encoding="utf-8").splitlines():
+        say(f"  {line}")
+
+
+BUILDERS: dict[str, Callable[[Server], None]] = {
+    "snapshots": build_snapshots,
+    "locales": build_locales,
+    "workflows": build_workflows,
+}
