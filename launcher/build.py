@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import browser, console, contract, environment, places
 from .console import Failure, say
@@ -61,16 +62,16 @@ def require_pack(server: Server) -> None:
         raise Failure("reading the nodes", why, f"Fix the error it reports, then run this again (log: {server.log}).")
 
 
-def text_of(content) -> str:
+def text_of(content: object) -> str:
     """The one form in which generated JSON is written here."""
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def read(path: Path):
+def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write(path: Path, content) -> bool:
+def write(path: Path, content: object) -> bool:
     """Write JSON where it differs from what is there, and say so. Returns whether it did."""
     text, shown = text_of(content), path.relative_to(places.ROOT).as_posix()
     differs = not path.is_file() or path.read_text(encoding="utf-8") != text
@@ -115,13 +116,10 @@ def _name_categories(folder: Path, object_info: dict) -> None:
 
 def merged(shape: dict, values: dict) -> dict:
     """The tree `shape` with the leaves of `values` wherever it has the same path."""
-    return {
-        key: merged(inner, values.get(key, {})) if isinstance(inner, dict) else values.get(key, inner)
-        for key, inner in shape.items()
-    }  # fmt: skip
+    return {key: merged(inner, values.get(key, {})) if isinstance(inner, dict) else values.get(key, inner) for key, inner in shape.items()}
 
 
-def leaves(tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def leaves(tree: dict | str, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """(path, text) of every leaf of a nested dict."""
     if not isinstance(tree, dict):
         yield path, tree

@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from launcher import build
 
@@ -20,7 +20,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SETTLE_MS = 1500
-VIEW = {"width": 1600, "height": 900}
+VIEW: ViewportSize = {"width": 1600, "height": 900}
 
 READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types.FaceChain_ModelCheck"
 

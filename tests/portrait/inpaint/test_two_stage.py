@@ -248,7 +248,9 @@ def test_the_person_in_the_model_is_called_by_the_trigger(studio, trigger, negat
 def test_targets_know_what_they_must_not_touch(studio):
     faces = [face_at(75, 60, 40), FACE]
     picture = target_picture(faces)
-    targets, reasons = prepare(picture.image, faces, [1], GivenMasks(*vars(picture.given).values()), Pose(), studio.inpaint()._analyzer, SIZE)
+    targets, reasons = prepare(
+        picture.image, faces, [1], GivenMasks(*vars(picture.given).values()), Pose(), studio.inpaint()._analyzer, SIZE
+    )
     assert not reasons and [target.number for target in targets] == [2]
     assert np.array_equal(targets[0].others[0], faces[0].box)
     x0, y0, _, _ = targets[0].square.box
