@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 from . import browser, environment, places, type_check
 from .console import Failure, say
@@ -12,6 +13,7 @@ from .console import Failure, say
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Whole paths: the servers run in another folder, and the host has a module called nodes as well.
 COVERED = [*(f"--cov={places.ROOT / part}" for part in ("facechain_impl", "nodes", "launcher")), "--cov=install"]
+NEEDS_PHOTOGRAPHS = "needs photographs, which are not part of the repository"
 COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 
 
@@ -26,6 +28,11 @@ def run(pytest_arguments: list[str], install: bool) -> int:
     if any(lint):
         say("ruff or mypy found something: see above the tests.")
     return status or max(lint)
+
+
+def shared_folder() -> Path:
+    """The folder with photographs and whole parity fixtures that is no part of the repository. It need not exist."""
+    return Path(os.environ.get("FACECHAIN_SHARED", places.ROOT.parent / "shared"))
 
 
 def in_ci() -> bool:

@@ -15,9 +15,8 @@ import torch
 from launcher import hosts, places
 from launcher.client import Client
 from launcher.server import Server
-from launcher.testing import in_ci
+from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = os.environ.get("COMFYUI_PATH")
 if HOST and HOST not in sys.path:
     sys.path.insert(0, HOST)
@@ -29,11 +28,11 @@ if HOST:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with photographs and parity fixtures that is not part of the repository."""
-    folder = Path(os.environ.get("FACECHAIN_SHARED", ROOT.parent / "shared"))
+def photographs() -> Path:
+    """The folder of photographs that is not part of the repository."""
+    folder = shared_folder() / "photos"
     if not folder.is_dir():
-        pytest.skip("the shared folder with photographs and fixtures is not beside this checkout")
+        pytest.skip(NEEDS_PHOTOGRAPHS)
     return folder
 
 

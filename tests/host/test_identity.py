@@ -176,11 +176,9 @@ def test_nothing_to_compare_with(client: Client, folder, weights):
         client.run({"1": photos(FOLDER), "2": rank(["1", 0])})
 
 
-def test_order_of_real_photographs_against_recomputed_cosines(client: Client, server: Server, shared, weights):
+def test_order_of_real_photographs_against_recomputed_cosines(client: Client, server: Server, photographs, weights):
     target = server.base / "input" / "real"
-    names = {
-        f"{person}_{path.name}": path for person in ("person_a", "person_b") for path in sorted((shared / "photos" / person).glob("*.jpg"))
-    }
+    names = {f"{person}_{path.name}": path for person in ("person_a", "person_b") for path in sorted((photographs / person).glob("*.jpg"))}
     target.mkdir(parents=True, exist_ok=True)
     for name, path in names.items():
         shutil.copy(path, target / name)

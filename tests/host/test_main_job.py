@@ -28,7 +28,7 @@ def trained(request, server, checkpoint) -> tuple[str, Workflow, dict]:
     """(name, workflow, outputs) of "Train My Portrait" on the sample photo, and on photographs where those are."""
     name, workflow = request.param, Workflow("Train My Portrait")
     if name != "sample":
-        folder = request.getfixturevalue("shared") / "photos" / name
+        folder = request.getfixturevalue("photographs") / name
         shutil.copytree(folder, server.base / "input" / name, dirs_exist_ok=True)
         workflow.change("FaceChain_LoadPhotos", source="Folder", folder=name)
     workflow.change("CheckpointLoaderSimple", ckpt_name=checkpoint)

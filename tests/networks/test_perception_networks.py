@@ -12,6 +12,7 @@ from facechain_impl.networks.flcm import FLCM
 from facechain_impl.networks.m2fp.parser import M2FP
 from facechain_impl.networks.retinaface import RetinaFace
 
+from ..parity.harness import KEYS
 from ..parity.recipe import read_keys
 
 VARIANTS = [
@@ -38,8 +39,8 @@ def test_published_number_of_tensors(network, count):
 
 
 @pytest.mark.parametrize("network", PUBLISHED)
-def test_published_names_and_shapes(shared, network):
-    rows = read_keys(shared / "parity" / "keys" / f"{network.__name__.lower()}.tsv")
+def test_published_names_and_shapes(network):
+    rows = read_keys(KEYS / f"{network.__name__.lower()}.tsv")
     assert network.layout() == {name: (shape, getattr(torch, dtype)) for name, shape, dtype in rows}
 
 

@@ -6,16 +6,16 @@ test module names the files it covers, `FIXTURES = ("flcm",)`, and asks for `cas
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from launcher.testing import shared_folder
+
 from .harness import HERE, Book, Case, declared
 
 BOOK = pytest.StashKey[Book]()
-SHARED = Path(os.environ.get("FACECHAIN_SHARED", HERE.parent.parent.parent / "shared"))
 
 
 def pytest_addoption(parser):
@@ -32,10 +32,10 @@ def pytest_cmdline_main(config):
 
 
 def pytest_configure(config):
-    given, default = fixture_folder(config), SHARED / "parity"
+    given, default = fixture_folder(config), shared_folder() / "parity"
     folder = Path(given) if given else default if default.is_dir() else HERE / "data"
     photos = config.getoption("photos", default=None)
-    config.stash[BOOK] = Book(folder, Path(photos) if photos else SHARED / "photos", committed=folder.resolve() == HERE / "data")
+    config.stash[BOOK] = Book(folder, Path(photos) if photos else shared_folder() / "photos", committed=folder.resolve() == HERE / "data")
 
 
 def fixture_folder(config) -> str | None:

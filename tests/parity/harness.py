@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from launcher.testing import NEEDS_PHOTOGRAPHS
+
 from . import recipe
 
 HERE = Path(__file__).parent
+KEYS = HERE / "keys"
 TALKING = "sadtalker"
 MAIN = """
 align damofd deepdanbooru fact fairface flcm fusion_aei fusion_arcface fusion_blend fusion_gpen1024 fusion_recon geometry lora
@@ -46,7 +50,7 @@ class Case:
     case.uses("photo_dtype")                    arrays that a test has no other use for
 
     Arrays are float32 numpy or torch; a name is that of the whole array, without _sample, _stride, _shape, _stats. With the
-    committed data, which holds only some of the arrays, comparing an absent array does nothing and reading one skips the test.
+    committed data, which hold nothing made from photographs, comparing an absent array does nothing and reading one skips the test.
     """
 
     def __init__(self, name: str, path: Path, photos: Path, committed: bool = False):
@@ -64,7 +68,7 @@ class Case:
 
     @cached_property
     def separator(self) -> str:
-        return "__" if self.path.parent.name == TALKING else "_"
+        return separator_of(self.path)
 
     @cached_property
     def names(self) -> set[str]:
@@ -72,11 +76,7 @@ class Case:
         return {self._whole(name) for name in self.arrays}
 
     def _whole(self, name: str) -> str:
-        for part in PARTS:
-            base = name.removesuffix(self.separator + part)
-            if base != name and (base in self.arrays or base + self.separator + "sample" in self.arrays):
-                return base
-        return name
+        return whole_name(name, self.arrays, self.separator)
 
     @property
     def seed(self) -> int:
@@ -93,8 +93,8 @@ class Case:
     def input(self, name: str):
         """The stored array (or text, or JSON value) `name`, marked as an input."""
         if name not in self.arrays:
-            if self.committed:
-                pytest.skip(f"the committed data of {self.name} has no {name}")
+            if self.committed and photographs_of(self.arrays):
+                pytest.skip(NEEDS_PHOTOGRAPHS)
             pytest.fail(f"{self.path} has no array {name!r}")
         self.inputs.add(self._whole(name))
         value = self.arrays[name]
@@ -110,29 +110,34 @@ class Case:
         return torch.from_numpy(recipe.array(stream, size, low, high, self.seed))
 
     def weights(self, keys: str, layout: dict, make: Callable = recipe.make) -> dict[str, torch.Tensor]:
-        """The recipe's weights for keys/`keys`.tsv, or for `layout` where the folder has no key lists."""
-        listed = self.path.parent / "keys" / f"{keys}.tsv"
+        """The recipe's weights for the key list `keys`, or for `layout` where there is none."""
+        listed = self.key_list(keys)
         rows = recipe.read_keys(listed) if listed.is_file() else rows_of(layout)
         arrays = make(rows, self.seed)
         expected = fingerprint_of(listed, self.seed)
         assert expected in (None, recipe.fingerprint(arrays)), f"the stand-in weights of {keys} are not those of the fixture"
         return {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in arrays.items()}
 
+    def key_list(self, name: str) -> Path:
+        """The list of the fixture folder, or the committed one where the folder has none."""
+        own = self.path.parent / "keys" / f"{name}.tsv"
+        return own if own.is_file() else KEYS / (TALKING if self.path.parent.name == TALKING else "") / own.name
+
     def network(self, network: type, keys: str, make: Callable = recipe.make) -> torch.nn.Module:
         """`network` with the recipe's weights, loaded as the pack loads a published file."""
         return network.from_state_dict(self.weights(keys, network.layout(), make))
 
     def labels(self) -> list[str]:
-        """The photographs behind this file: "main", "portrait"... Skips the test where the file has none."""
-        found = sorted(name[6:-5] for name in self.arrays if name.startswith("photo_") and name.endswith("_name"))
-        if not found:
-            pytest.skip(f"{self.path} holds nothing from photographs")
+        """The photographs behind this file: "main", "portrait"... Skips the test where the file holds nothing made from them."""
+        found = sorted({name.split("_")[1] for name in photographs_of(self.arrays)})
+        if not found or self.committed:
+            pytest.skip(NEEDS_PHOTOGRAPHS)
         return found
 
     def photo(self, label: str) -> np.ndarray:
         """The decoded photograph, RGB uint8 [H, W, 3]. Skips the test where no photographs are on this machine."""
-        if not self.photos.is_dir():
-            pytest.skip(f"the photographs of {self.name} are not on this machine: there is no {self.photos}")
+        if self.committed or not self.photos.is_dir():
+            pytest.skip(NEEDS_PHOTOGRAPHS)
         path = self.photos / str(self.input(f"photo_{label}_name"))
         if not path.is_file():
             pytest.fail(f"{path} is not there, but {self.path.name} was made from it. Name the folder of the pictures with --photos.")
@@ -232,7 +237,9 @@ class Case:
         self.compared.add(f"{name}_bits")
 
     def untouched(self) -> list[str]:
-        return sorted(self.names - self.compared - self.inputs - {"seed"})
+        """The arrays that no test compared or used. Tests of photographs do not run on the committed data."""
+        spared = photographs_of(self.arrays) if self.committed else []
+        return sorted(self.names - self.compared - self.inputs - {"seed", *spared})
 
 
 @dataclass(frozen=True)
@@ -245,6 +252,26 @@ class Ready:
 
     def load(self) -> torch.nn.Module:
         return self.network
+
+
+def separator_of(file: Path) -> str:
+    """What stands between the name of an array and that of its part in a fixture file."""
+    return "__" if file.parent.name == TALKING else "_"
+
+
+def whole_name(name: str, stored: Iterable[str], separator: str) -> str:
+    """The array that the stored entry `name` is a part of, or `name`."""
+    for part in PARTS:
+        base = name.removesuffix(separator + part)
+        if base != name and (base in stored or base + separator + "sample" in stored):
+            return base
+    return name
+
+
+def photographs_of(stored: Iterable[str]) -> list[str]:
+    """The entries that say which photographs a fixture file was made from."""
+    labels = [name[6:-5] for name in stored if re.fullmatch("photo_[a-z]+_name", name)]
+    return [f"photo_{label}_{part}" for label in labels for part in ("name", "shape", "crc32")]
 
 
 def as_array(value) -> np.ndarray:
@@ -279,8 +306,8 @@ def rows_of(layout: dict) -> list[tuple[str, tuple[int, ...], str]]:
 
 def fingerprint_of(keys: Path, seed: int) -> int | None:
     """The crc32 that a key list (or the talking head's table) states for the weights of `seed`, None where it states none."""
-    table = keys.parent.parent / "fingerprints.tsv"
-    lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+    tables = [folder / "fingerprints.tsv" for folder in (keys.parent, keys.parent.parent)]
+    lines = [line for table in tables if table.is_file() for line in table.read_text(encoding="utf-8").splitlines()]
     stated = {(name, int(number)): int(crc) for name, number, _, crc in map(str.split, lines)}
     if keys.is_file():
         heads = [line.split() for line in keys.read_text(encoding="utf-8").splitlines() if line.startswith("# crc32 seed ")]

@@ -26,7 +26,7 @@ class Held:
 
 def part(case: Case, network: type, prefix: str, keys: str = "bundle", seed: int | None = None, **options) -> Held:
     """`network` from the tensors of the list `keys` whose names start with `prefix`."""
-    listed = case.path.parent / "keys" / f"{keys}.tsv"
+    listed = case.key_list(keys)
     rows = recipe.read_keys(listed) if listed.is_file() else rows_of({prefix + key: row for key, row in network.layout().items()})
     arrays = maker(keys)([row for row in rows if row[0].startswith(prefix)], case.seed if seed is None else seed)
     tensors = {key.removeprefix(prefix): torch.from_numpy(np.require(array, requirements="CW")) for key, array in arrays.items()}

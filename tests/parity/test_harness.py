@@ -16,12 +16,13 @@ from PIL import Image
 
 from facechain_impl.networks.flcm import FLCM
 from facechain_impl.perception.landmark_confidence import LandmarkConfidence
+from launcher.testing import shared_folder
 
 from . import extract, recipe
-from .harness import HERE, KNOWN, KNOWN_TALKING, Book, Case, Ready, declared, rows_of
+from .harness import HERE, KNOWN, KNOWN_TALKING, TALKING, Book, Case, Ready, declared, photographs_of, rows_of
 
 ROOT = HERE.parent.parent
-MEGABYTES = 3.0
+MEGABYTES = 12.0
 
 
 @pytest.fixture
@@ -108,27 +109,88 @@ def test_unknown_files_and_untouched_arrays_are_problems(tmp_path):
     assert len(book.problems()) == 2, "a run of some tests only is not asked for every array"
 
 
-def test_known_files_are_those_of_the_shared_folder(shared):
-    assert {path.name for path in (shared / "parity").iterdir() if path.is_file()} == KNOWN
-    assert {path.name for path in (shared / "parity" / "sadtalker").iterdir() if path.is_file()} == KNOWN_TALKING
+@pytest.fixture(scope="module")
+def sources() -> Path | None:
+    """The whole fixtures that the committed ones were made from, where they are on this machine."""
+    folder = shared_folder() / "parity"
+    return folder if folder.is_dir() else None
 
 
-def test_committed_data_hold_no_pixels_and_little_else():
-    files = sorted((HERE / "data").rglob("*.npz"))
+def test_known_files_are_those_of_the_fixtures(sources):
+    here = {str(path.relative_to(HERE / "data")) for path in (HERE / "data").rglob("*.*")}
+    assert here == {f"{name}.npz" for name in extract.ARRAYS} | {*extract.COPIED}
+    assert here <= KNOWN | {f"{TALKING}/{name}" for name in KNOWN_TALKING}
+    if sources:
+        assert {path.name for path in sources.iterdir() if path.is_file()} == KNOWN
+        assert {path.name for path in (sources / TALKING).iterdir() if path.is_file()} == KNOWN_TALKING
+
+
+def test_every_fixture_has_committed_data():
+    assert {f"{name}.npz" for name in extract.ARRAYS} | {*extract.COPIED} == {
+        name for name in KNOWN | {f"{TALKING}/{name}" for name in KNOWN_TALKING} if name.endswith((".npz", ".json"))
+    }
+
+
+def test_committed_data_hold_no_pixels_of_photographs_and_little_else():
+    files = sorted((HERE / "data").rglob("*.*"))
     assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
     for path in files:
-        with np.load(path) as stored:
-            assert not [name for name in stored.files if re.search(extract.PIXELS, name)]
+        names = Case(path.stem, path, path).names
+        photographs = photographs_of(names)
+        assert not photographs or not [name for name in names - {*photographs} if extract.PIXELS.search(name)]
 
 
-def test_committed_data_are_what_the_script_extracts(shared, tmp_path):
-    extract.extract(shared / "parity", tmp_path)
-    committed = {path.relative_to(HERE / "data") for path in (HERE / "data").rglob("*.npz")}
-    assert committed == {path.relative_to(tmp_path) for path in tmp_path.rglob("*.npz")}
+@pytest.mark.parametrize("name", ["main_aligned_bgr", "photo_input", "skin_mask_input", "enhanced_face35_every4"])
+def test_pixels_of_photographs_are_refused(name):
+    stored = {"seed": np.array(1), name: np.zeros(3)} | {f"photo_main_{part}": np.array(0) for part in ("name", "shape", "crc32")}
+    with pytest.raises(ValueError, match=f"{name} may hold pixels"):
+        extract.chosen(stored, ["*"], "_")
+
+
+def test_the_last_word_for_a_name_counts():
+    whole = np.arange(60, dtype=np.float32).reshape(3, 20)
+    stored = {"seed": np.array(1), "out_a": whole, "out_b": whole, "out_c_sample": whole.ravel()[::4], "out_c_stride": np.array(4)}
+    stored |= {"out_c_shape": np.array([3, 20]), "out_c_stats": np.ones(3), "rows": whole, "other": whole}
+    kept = extract.chosen(stored, ["out_*", "out_[bc]/5", "rows@1"], "_")
+    parts = [f"out_{name}_{part}" for name in "bc" for part in ("sample", "stride", "shape", "stats")]
+    assert sorted(kept) == sorted(["seed", "out_a", "rows", *parts])
+    assert kept["rows"].shape == (1, 20) and kept["out_b_sample"].tolist() == list(range(0, 60, 5)) and kept["out_b_stride"] == 5
+    assert kept["out_c_sample"].tolist() == [0, 20, 40] and kept["out_c_stride"] == 20
+    assert np.allclose(kept["out_b_stats"], [whole.mean(), whole.std(), 59])
+
+
+def test_committed_files_are_what_the_script_extracts(sources, tmp_path):
+    """Where the fixtures are not on this machine, at least every committed array is one that the script would take."""
+    if sources is None:
+        for name, words in extract.ARRAYS.items():
+            case = Case(name, HERE / "data" / f"{name}.npz", HERE)
+            kept = extract.chosen(case.arrays, [re.split("[/@]", word)[0] for word in words.split()], case.separator)
+            assert kept.keys() == case.arrays.keys()
+        return
+    extract.extract(sources, tmp_path)
+    committed = {path.relative_to(HERE) for folder in ("data", "keys") for path in (HERE / folder).rglob("*.*")}
+    assert committed == {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
     for name in committed:
-        with np.load(tmp_path / name) as fresh, np.load(HERE / "data" / name) as stored:
+        if name.suffix != ".npz":
+            assert (tmp_path / name).read_bytes() == (HERE / name).read_bytes()
+            continue
+        with np.load(tmp_path / name) as fresh, np.load(HERE / name) as stored:
             assert sorted(fresh.files) == sorted(stored.files)
             assert all(np.array_equal(fresh[key], stored[key]) for key in fresh.files)
+
+
+def test_tests_of_photographs_are_skipped_on_the_committed_data(stored):
+    case = stored[0]
+    case.committed = True
+    for ask in (case.labels, lambda: case.photo("main"), lambda: case.input("photo_boxes")):
+        with pytest.raises(pytest.skip.Exception, match="photographs"):
+            ask()
+    case.compare("made_from_one", np.zeros(3))
+    case.uses("whole", "big_sample", "bytes", "words", "x_shape")
+    assert case.compared == set() and case.untouched() == []
+    del case.arrays["photo_main_name"]
+    with pytest.raises(pytest.fail.Exception, match="has no array 'photo_boxes'"):
+        case.input("photo_boxes")
 
 
 @pytest.mark.slow

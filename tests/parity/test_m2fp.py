@@ -41,6 +41,9 @@ def test_photo(case, network):
         case.compare("photo_input", resized(image), max=0.2, photo=label)  # of 255
         (found,) = HumanParser(Ready(network)).parse([image])
         compare_instances(case, "photo", 4, found, label)
+
+
+def test_classes(case):
     case.compare("classes", np.array(CLASSES))
 
 

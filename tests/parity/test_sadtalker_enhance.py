@@ -19,10 +19,7 @@ FIXTURES = ("sadtalker/gfpgan", "sadtalker/enhancer")
 def restorer(parity):
     spandrel = pytest.importorskip("spandrel", reason="the host's optional spandrel is not installed")
     case = parity("sadtalker/gfpgan")
-    listed = case.path.parent / "keys" / "gfpgan.tsv"
-    if not listed.is_file():
-        pytest.skip("the committed data has no key list of GFPGAN")
-    arrays = maker("gfpgan")(recipe.read_keys(listed), case.seed)
+    arrays = maker("gfpgan")(recipe.read_keys(case.key_list("gfpgan")), case.seed)
     descriptor = spandrel.ModelLoader().load_from_state_dict({"params_ema": {name: torch.from_numpy(a) for name, a in arrays.items()}})
     return enhance.FaceRestorer(Held(descriptor.model.eval()), None, lambda pixels: [])
 

@@ -58,8 +58,8 @@ def assert_one_like(faces, expected: np.ndarray, distance: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EYES)
-def test_the_right_faces_and_no_others(shared, built_in, name):
-    faces = built_in.detect([read_photo(shared / "photos" / name)])[0]
+def test_the_right_faces_and_no_others(photographs, built_in, name):
+    faces = built_in.detect([read_photo(photographs / name)])[0]
     assert len(faces) == len(EYES[name])
     for (x, y), distance in EYES[name]:
         nearest = min(faces, key=lambda face: np.linalg.norm(middle(face) - (x, y)))

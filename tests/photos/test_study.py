@@ -89,10 +89,10 @@ def test_others_on_the_whole_photo_count_for_its_crop():
     assert "1 more faces" in photo_study.verdicts(photo_study.study([crop], faces))[0]
 
 
-def test_real_photographs(shared):
+def test_real_photographs(photographs):
     from facechain_impl.photos.load import load_photos
 
-    folder = shared / "photos/person_a"
+    folder = photographs / "person_a"
     photos = load_photos(sorted(folder.glob("*.jpg")))
     found = photo_study.study(list(photos.images))
     sharp = [one.blur for one in found.facts if one.face is not None]

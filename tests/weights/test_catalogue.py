@@ -11,6 +11,8 @@ from facechain_impl.networks.base import Network
 from facechain_impl.weights import catalogue
 from facechain_impl.weights.download import siblings
 
+from ..parity.harness import KEYS
+
 KEY_LISTS = {
     "damofd": "damofd", "rts": "rts", "m2fp": "m2fp", "fairface": "fairface", "flcm": "flcm", "retinaface": "retinaface",
     "skin_unet": "skin_unet", "skin_detection": "skin_det", "skin_inpainting": "skin_inpaint", "deepdanbooru": "deepdanbooru",
@@ -36,26 +38,25 @@ def test_networks_resolve(entry):
     assert entry.needed_by
 
 
-def listed(shared, name: str) -> dict:
-    folder, _, file = name.rpartition("/")
-    lines = (shared / "parity" / folder / "keys" / f"{file}.tsv").read_text("utf-8").splitlines()
+def listed(name: str) -> dict:
+    lines = (KEYS / f"{name}.tsv").read_text("utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {key.removeprefix("module."): (() if size == "-" else tuple(map(int, size.split("x"))), dtype) for key, size, dtype in rows}
 
 
 @pytest.mark.parametrize("name", KEY_LISTS)
-def test_layouts_equal_the_published_key_lists(shared, name):
+def test_layouts_equal_the_published_key_lists(name):
     layout = catalogue.get(name).layout()
-    assert {key: (shape, str(dtype).removeprefix("torch.")) for key, (shape, dtype) in layout.items()} == listed(shared, KEY_LISTS[name])
+    assert {key: (shape, str(dtype).removeprefix("torch.")) for key, (shape, dtype) in layout.items()} == listed(KEY_LISTS[name])
 
 
-def test_fact_adapter_equals_the_published_key_lists(shared):
+def test_fact_adapter_equals_the_published_key_lists():
     """One list is of the projector, one of the narrowest of 16 sites; `ln` may be absent from the file."""
     layout = catalogue.get("fact_adapter_film").layout()
     site = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor."
     for prefix, name in (("local_fac_prj.", "fact_projector"), (site, "fact_processor320")):
         part = {key.removeprefix(prefix): shape for key, (shape, _) in layout.items() if key.startswith(prefix)}
-        assert part == {key: shape for key, (shape, _) in listed(shared, name).items()}
+        assert part == {key: shape for key, (shape, _) in listed(name).items()}
     assert len({key.split(".processor.")[0] for key in layout if ".processor." in key}) == 16
 
 

@@ -89,12 +89,12 @@ def losses_around_training(model, trained_on: torch.Tensor, judged_on: torch.Ten
 
 
 @pytest.fixture(scope="module")
-def learnt(shared):
+def learnt(photographs):
     """A small UNet that knows person_a, and the latents of person_b."""
     with torch.inference_mode():
         model = sd15_model()
-        train_base(model, latents_of(shared / "photos/person_a"))
-        return model, latents_of(shared / "photos/person_b")
+        train_base(model, latents_of(photographs / "person_a"))
+        return model, latents_of(photographs / "person_b")
 
 
 @pytest.mark.slow

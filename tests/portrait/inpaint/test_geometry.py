@@ -130,8 +130,8 @@ def test_of_the_generated_mask_only_the_face_stays():
 
 
 @pytest.mark.parametrize("name, box", [("templates/3.jpg", (300, 200, 470, 420)), ("group/two_people.jpg", (700, 100, 900, 380))])
-def test_crops_of_photographs_equal_opencv(shared, name, box):
-    pixels = np.asarray(Image.open(shared / "photos" / name).convert("RGB"), np.float32) / 255
+def test_crops_of_photographs_equal_opencv(photographs, name, box):
+    pixels = np.asarray(Image.open(photographs / name).convert("RGB"), np.float32) / 255
     height, width = pixels.shape[:2]
     x, y = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
     half = int(max(box[2] - box[0], box[3] - box[1]) / 0.45 / 2)

@@ -133,8 +133,8 @@ def test_edges_take_the_strongest_channel_and_hide_the_face():
     assert not masks.edges(image, hidden)[:32].any() and masks.edges(image, hidden)[32:].any()
 
 
-def test_edges_of_a_photograph(shared):
-    pixels = np.asarray(Image.open(shared / "photos/templates/1.jpg").convert("RGB"))
+def test_edges_of_a_photograph(photographs):
+    pixels = np.asarray(Image.open(photographs / "templates/1.jpg").convert("RGB"))
     lines = masks.edges(torch.from_numpy(pixels.astype(np.float32) / 255))
     assert np.array_equal((lines[..., 1] * 255).numpy().astype(np.uint8), cv2.Canny(pixels, 100, 200))
 
@@ -194,8 +194,8 @@ def test_paste_mask_is_the_published_one(square, own, others, height, width):
 
 
 @pytest.mark.parametrize("photo, count", [("group/two_people.jpg", 2), ("templates/2.jpg", 1), ("person_b/2.jpg", 1)])
-def test_paste_and_paint_masks_of_the_faces_in_photographs(shared, photo, count):
-    pixels = torch.from_numpy(np.array(Image.open(shared / "photos" / photo).convert("RGB"), np.float32) / 255)
+def test_paste_and_paint_masks_of_the_faces_in_photographs(photographs, photo, count):
+    pixels = torch.from_numpy(np.array(Image.open(photographs / photo).convert("RGB"), np.float32) / 255)
     faces = open_detector("Built-in").detect([pixels])[0]
     assert len(faces) == count
     for face in faces:
