@@ -37,6 +37,23 @@ def same(first: dict, second: dict) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def apart(first: torch.Tensor, second: torch.Tensor) -> float:
+    """||first - second|| / ||first||"""
+    return ((first - second).norm() / first.norm().clamp(min=1e-30)).item()
+
+
+def recorded_gradients(monkeypatch) -> list[list[torch.Tensor]]:
+    """The gradients of every optimiser step from now on, as they come."""
+    real, seen = train.Trainer._update, []
+
+    def update(self):
+        seen.append([parameter.grad.clone() for parameter in self._parameters])
+        return real(self)
+
+    monkeypatch.setattr(train.Trainer, "_update", update)
+    return seen
+
+
 def stop_at(monkeypatch, step: int, error: BaseException):
     """Make the training fail after `step` optimiser steps."""
     real = train.Trainer.step
@@ -90,12 +107,20 @@ class TestResult:
         assert same(weights(first), weights(second)) and not same(weights(first), weights(third))
         assert persons.names() == ["Ann", "Ann-2", "Ann-3"]
 
-    @pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"state_every": 1}])
-    def test_what_must_not_change_the_result(self, home, sd15, photos, changes):
+    def test_saving_the_state_does_not_change_the_result(self, home, sd15, photos):
         plain = train.train_face_lora(order(sd15, photos))
-        other = train.train_face_lora(order(sd15, photos, name="Bea", **changes))
-        for key, value in weights(plain).items():
-            torch.testing.assert_close(weights(other)[key], value, rtol=1e-4, atol=1e-7)
+        assert same(weights(plain), weights(train.train_face_lora(order(sd15, photos, name="Bea", state_every=1))))
+
+    def test_gradient_checkpointing_does_not_change_the_result(self, home, sd15, photos, monkeypatch):
+        """Checkpointing adds up the same gradients in another order. AdamW divides by their size, so that where a gradient is nearly
+        zero a last digit shows: gradients are compared strictly, what was learnt tensor by tensor and not element by element."""
+        gradients = recorded_gradients(monkeypatch)
+        plain = train.train_face_lora(order(sd15, photos))
+        other = train.train_face_lora(order(sd15, photos, name="Bea", gradient_checkpointing=True))
+        steps = len(gradients) // 2
+        assert all(apart(one, two) < 1e-5 for one, two in zip(gradients[0], gradients[steps]))
+        assert other.losses == pytest.approx(plain.losses, rel=1e-6)
+        assert all(apart(value, weights(other)[key]) < 3e-4 for key, value in weights(plain).items())
 
     def test_accumulation_equals_a_larger_batch(self, home, sd15, photos):
         """Two passes of one sample see other noise than one pass of two, so only the arithmetic is compared: finite and close in size."""
