@@ -26,29 +26,50 @@ HOST_MODULES = {
 }  # fmt: skip
 # The other two places that see the host, and what they may see of it.
 OF_THE_NODE_API = {"nodes._api": {"comfy_api", "comfy_execution"}, "__init__": {"comfy_api"}}
+# Packages that take long to import. Whoever needs one imports it in the function that uses it; `run.py bench import` measures.
+SLOW = {"accelerate", "bitsandbytes", "diffusers", "edge_tts", "modelscope", "onnxruntime", "peft"}
 DOOR = (f"{PACK}.__main__", f"{PACK}.__init__")
 OUTSIDE = ("launcher", "fleet")
 IMPORTERS = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
 
 
-class Statements(NamedTuple):
-    """What a source says. imports: (level, module, names) of each statement, `import a.b` as (0, "a.b", [None])."""
+Import = tuple[int, str | None, list[str | None]]
 
-    imports: list[tuple[int, str | None, list[str | None]]]
+
+class Statements(NamedTuple):
+    """What a source says. imports: (level, module, names) of each statement, `import a.b` as (0, "a.b", [None]). at_once: those of
+    them that run when the module is imported."""
+
+    imports: list[Import]
+    at_once: list[Import]
     calls: set[str]
 
 
 @cache
 def statements(source: str) -> Statements:
-    imports, calls = [], set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            imports += [(0, alias.name, [None]) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            imports.append((node.level, node.module, [alias.name for alias in node.names]))
-        elif isinstance(node, ast.Call):
+    tree = ast.parse(source)
+    later = {inner for node in ast.walk(tree) if _runs_later(node) for inner in ast.walk(node)}
+    imports, at_once, calls = [], [], set()
+    for node in ast.walk(tree):
+        found = _imports_of(node)
+        imports += found
+        at_once += found if node not in later else []
+        if isinstance(node, ast.Call):
             calls.add(getattr(node.func, "attr", getattr(node.func, "id", "")))
-    return Statements(imports, calls)
+    return Statements(imports, at_once, calls)
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """A function, or a block for the type checker alone."""
+    if isinstance(node, ast.If):
+        return getattr(node.test, "attr", getattr(node.test, "id", "")) == "TYPE_CHECKING"
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+
+
+def _imports_of(node: ast.AST) -> list[Import]:
+    if isinstance(node, ast.Import):
+        return [(0, alias.name, [None]) for alias in node.names]
+    return [(node.level, node.module, [alias.name for alias in node.names])] if isinstance(node, ast.ImportFrom) else []
 
 
 class House:
@@ -58,7 +79,8 @@ class House:
         self.root = root
         files = [root / "__init__.py", *(file for top in (PACK, "nodes", *OUTSIDE) for file in sorted((root / top).rglob("*.py")))]
         self.files = {self._name(file): file for file in files if file.is_file()}
-        self.imports = {name: set(self._imports(name)) for name in self.files}
+        self.imports = {name: self._resolve_all(name, self._statements(name).imports) for name in self.files}
+        self.at_once = {name: self._resolve_all(name, self._statements(name).at_once) for name in self.files}
 
     def _name(self, file: Path) -> str:
         return ".".join(file.relative_to(self.root).with_suffix("").parts)
@@ -67,13 +89,14 @@ class House:
         """A module of the house by its dotted name; a package is its __init__."""
         return next((found for found in (name, f"{name}.__init__") if found in self.files), None)
 
-    def _imports(self, name: str) -> Iterator[str]:
+    def _resolve_all(self, name: str, imports: list[Import]) -> set[str]:
         """Modules of the house by their names here, others as they are written."""
-        package = name.split(".")[:-1]
-        for level, module, names in self._statements(name).imports:
+        package, found = name.split(".")[:-1], set()
+        for level, module, names in imports:
             start = package[: len(package) - level + 1] if level else []
             base = ".".join([*start, *filter(None, [module])])
-            yield from (self._resolved(base, imported, bool(level)) for imported in names)
+            found |= {self._resolved(base, imported, bool(level)) for imported in names}
+        return found
 
     def _statements(self, name: str) -> Statements:
         return statements(self.files[name].read_text(encoding="utf-8"))
@@ -131,6 +154,22 @@ def pack_imports_outside(house: House) -> list[str]:
     outside = (module for module in house.files if module.split(".")[0] in OUTSIDE)
     pairs = ((module, target) for module in outside for target in house.imports[module])
     return sorted(f"{module} imports {target}" for module, target in pairs if target.split(".")[0] in (PACK, "nodes"))
+
+
+def loaded_with_the_pack(house: House) -> dict[str, str]:
+    """What is imported when the host loads the pack -> the module that does."""
+    found, waiting = {}, [(target, "__init__") for target in house.imports["__init__"]]
+    while waiting:
+        target, module = waiting.pop()
+        if target not in found:
+            found[target] = module
+            waiting += [(inner, target) for inner in house.at_once.get(target, ())]
+    return found
+
+
+def slow_imports(house: House) -> list[str]:
+    """Packages that only some nodes need, imported when the pack is loaded."""
+    return sorted(f"{module} imports {name}" for name, module in loaded_with_the_pack(house).items() if name.split(".")[0] in SLOW)
 
 
 def cycles(house: House) -> list[str]:
@@ -195,6 +234,11 @@ def test_no_cycle_between_the_parts_of_a_room(house):
     assert cycles(house) == []
 
 
+def test_loading_the_pack_is_quick(house):
+    assert slow_imports(house) == []
+    assert len(loaded_with_the_pack(house).keys() & house.files.keys()) > 100
+
+
 def test_nothing_goes_round_the_import_statement(house):
     found = {module: house.dynamic(module) for module in house.files if is_inside(module) or module.split(".")[0] in ("nodes", *OUTSIDE)}
     allowed = {"facechain_impl.identity.training.optimisers", "facechain_impl.networks.published"}  # a package of the user's; its own room
@@ -227,11 +271,14 @@ def test_the_host_modules_of_the_rule_are_those_of_the_host(host_path):
         ("launcher/tasks/new.py", "from nodes import align", pack_imports_outside),
         ("fleet/new.py", "import facechain_impl.errors", pack_imports_outside),
         ("facechain_impl/identity/names.py", "from . import persons", cycles),
+        ("facechain_impl/identity/training/adapters.py", "import peft", slow_imports),
+        ("nodes/train.py", "if 1:\n    from diffusers.optimization import get_scheduler", slow_imports),
         ("facechain_impl/portrait/fusion/new.py", "from ..inpaint import group", cycles),
     ],
 )
 def test_each_rule_can_fail(tmp_path, file, line, rule):
     """One forbidden import in a copy of the source is found, and nothing else is."""
+    shutil.copy(ROOT / "__init__.py", tmp_path)
     for top in (PACK, "nodes", "launcher"):
         shutil.copytree(ROOT / top, tmp_path / top, ignore=lambda folder, names: [name for name in names if name == "__pycache__"])
     broken = tmp_path / file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from comfy_extras.nodes_sdpose import KeypointDraw
 
 BODY, FACE, HAND = 18, 68, 21
 _FEET = 6
@@ -23,7 +22,7 @@ def draw(size: int, body: np.ndarray | None = None, hands: np.ndarray | None = N
         _draw_body(canvas, body)
     if hands is not None:
         points = np.concatenate([_nothing(BODY + _FEET + FACE), *hands])
-        KeypointDraw().draw_wholebody_keypoints(canvas, points[:, :2], points[:, 2], draw_body=False, draw_head=False, draw_face=False)
+        drawer().draw_wholebody_keypoints(canvas, points[:, :2], points[:, 2], draw_body=False, draw_head=False, draw_face=False)
     if face is not None:
         for x, y, score in face:
             if score >= 0.3 and 0 <= x < size and 0 <= y < size:
@@ -33,10 +32,10 @@ def draw(size: int, body: np.ndarray | None = None, hands: np.ndarray | None = N
 
 def _draw_body(canvas: np.ndarray, body: np.ndarray) -> None:
     """Limbs in darker colours than the host draws them: the annotator of the training pictures dims them, then adds the joints."""
-    drawer = KeypointDraw()
-    colours = drawer.colors
-    drawer.colors = [[int(value * LIMB_SHADE) for value in colour] for colour in colours]
-    drawer.draw_wholebody_keypoints(canvas, body[:, :2], body[:, 2], draw_hands=False, draw_face=False, draw_feet=False)
+    limbs = drawer()
+    colours = limbs.colors
+    limbs.colors = [[int(value * LIMB_SHADE) for value in colour] for colour in colours]
+    limbs.draw_wholebody_keypoints(canvas, body[:, :2], body[:, 2], draw_hands=False, draw_face=False, draw_feet=False)
     for (x, y, score), colour in zip(body, colours):
         if score >= 0.3 and 0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0]:
             cv2.circle(canvas, (int(x), int(y)), JOINT_RADIUS, colour, thickness=-1)
@@ -44,3 +43,11 @@ def _draw_body(canvas: np.ndarray, body: np.ndarray) -> None:
 
 def _nothing(count: int) -> np.ndarray:
     return np.zeros((count, 3))
+
+
+def drawer():
+    """The host's drawing code, with the colours of the joints in `colors`."""
+    # The host has loaded this file under another name, so that importing it runs all of it once more.
+    from comfy_extras.nodes_sdpose import KeypointDraw
+
+    return KeypointDraw()

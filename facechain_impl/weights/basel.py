@@ -7,8 +7,6 @@ import zlib
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ..errors import WeightsError
 from ..networks.bfm import JAW, SPLIT
@@ -33,6 +31,10 @@ def read(path, count: int) -> dict[str, torch.Tensor]:
     """The first `count` of the model's 68 landmarks: mean [count, 3], identity [count, 3, 80] and expression [count, 3, 64].
 
     The mean is taken relative to the centre of all vertices, as the reconstruction was trained."""
+    # Slow to import, and only the first reading of this one file needs it.
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     headers.read(path)
     try:
         arrays = loadmat(path, variable_names=ARRAYS)

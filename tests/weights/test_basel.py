@@ -88,7 +88,7 @@ def test_a_file_that_is_cut_off_is_never_read(tmp_path, monkeypatch, compressed,
     path = tmp_path / "BFM_model_front.mat"
     savemat(path, arrays(), do_compression=compressed)
     path.write_bytes(path.read_bytes()[: max(int(path.stat().st_size * share), 130)])
-    monkeypatch.setattr(basel, "loadmat", lambda *_, **__: pytest.fail("a damaged file was read"))
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("a damaged file was read"))
     with pytest.raises(WeightsError, match="cut off. Delete it and get it again"):
         basel.jaw(file_of(path))
 

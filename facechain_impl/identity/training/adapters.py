@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-import peft
 import torch
-from peft.tuners.lora import LoraLayer
 
 from ...errors import BadInput
 from ..lora.formats import Layer
@@ -43,6 +41,10 @@ class Adapters:
     Injected from a seed, so that two runs start alike; always float32, whatever the model is stored in."""
 
     def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int):
+        # Half a second to import, which only a training needs.
+        import peft
+        from peft.tuners.lora import LoraLayer
+
         self._module = module
         self.rank, self.alpha = rank, alpha
         config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian")

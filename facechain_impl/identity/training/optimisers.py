@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 
 import torch
-from diffusers.optimization import get_scheduler
 
 from .settings import Optimiser, TrainSettings
 
@@ -31,6 +30,9 @@ def optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> 
 
 def schedule(chosen: torch.optim.Optimizer, settings: TrainSettings) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate over the optimiser steps, by diffusers."""
+    # Half a second to import, which only a training needs.
+    from diffusers.optimization import get_scheduler
+
     return get_scheduler(
         settings.schedule,
         optimizer=chosen,

@@ -37,7 +37,7 @@ def test_a_face_is_white_dots_of_seven_pixels():
 def test_without_landmarks_the_head_is_drawn_from_five_points():
     five = np.array([[200.0, 220.0], [300.0, 220.0], [250.0, 270.0], [210.0, 320.0], [290.0, 320.0]])
     control = control_pictures.face_control(None, five, 512)
-    joints = pose_drawing.KeypointDraw().colors
+    joints = pose_drawing.drawer().colors
     for point, joint in ((five[0], 14), (five[1], 15), (five[2], 0)):
         assert (control[int(point[1]), int(point[0])] * 255).round().int().tolist() == joints[joint]
     middle = control[245, 225] * 255
