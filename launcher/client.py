@@ -107,7 +107,7 @@ class Client:
     def interrupt(self) -> None:
         self.post("/interrupt", {})
 
-    def stop_all(self, timeout: float = 60) -> None:
+    def stop_all(self, timeout: float = 300) -> None:
         """Empty the queue, interrupt what runs, and wait until it has ended."""
         self.post("/queue", {"clear": True})
         end = time.monotonic() + timeout

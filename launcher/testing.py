@@ -17,14 +17,19 @@ NEEDS_PHOTOGRAPHS = "needs photographs, which are not part of the repository"
 COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 
 
-def run(pytest_arguments: list[str], install: bool) -> int:
-    """Returns 0 only when lint and types are clean and every test passed."""
+# Two processes: one begins with what needs a server, the other with what is slow. A later -n of the user's counts instead.
+PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", "--no-loadscope-reorder"]
+
+
+def run(pytest_arguments: list[str], install: bool, everything: bool = False) -> int:
+    """Returns 0 only when lint and types are clean and every test passed. `everything`: matrices and soak tests as well."""
     host = environment.ready(for_tests=True, install=install)
     env = environment.task_env(host, **THREADS, **_browser())
     python = str(host.python)
     lint = [_call([python, "-m", "ruff", *words], env) for words in (["check", "."], ["format", "--check", "."])]
     lint.append(_call(type_check.command(host.python), env))
-    status = _call([python, "-m", "pytest", *COVERAGE, *pytest_arguments], env)
+    chosen = ["--all"] if everything else []
+    status = _call([python, "-m", "pytest", *PARALLEL, *COVERAGE, *chosen, *pytest_arguments], env)
     if any(lint):
         say("ruff or mypy found something: see above the tests.")
     return status or max(lint)

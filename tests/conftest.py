@@ -17,6 +17,8 @@ from launcher.client import Client
 from launcher.server import Server
 from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
 
+OPTIONAL = ("matrix", "soak")
+LEFT_OUT = pytest.StashKey[Counter]()
 HOST = os.environ.get("COMFYUI_PATH")
 if HOST and HOST not in sys.path:
     sys.path.insert(0, HOST)
@@ -86,16 +88,57 @@ def stand_in(server: Server) -> Callable[[str], Path]:
     return make
 
 
-def pytest_collection_modifyitems(items):
-    """What needs no server comes first, the browser last: its driver keeps an event loop running until the end."""
-    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None, item.get_closest_marker("host") is not None))
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the tests marked matrix and soak as well")
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Every skip is counted and named, so that none goes unseen."""
-    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", []))
+def pytest_configure(config):
+    config.stash[LEFT_OUT] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Alone, a process runs what needs no server first. Of several, one begins with everything that needs a server and one with what
+    is slow; the others take whole files, whose tests share what they build."""
+    parallel = hasattr(config, "workerinput")
+    if not config.getoption("all"):
+        _leave_out(config, items)
+    ranks = {item: [item.get_closest_marker(name) is not None for name in ("browser", "host", "slow")] for item in items}
+    slow = {item.path for item in items if ranks[item][2]}
+    items.sort(key=lambda item: (not ranks[item][1], ranks[item][0], item.path not in slow) if parallel else ranks[item][:2])
+    for item in items if parallel else ():
+        item.add_marker(pytest.mark.xdist_group("host" if ranks[item][1] else str(item.path.relative_to(config.rootpath))))
+
+
+def _leave_out(config, items: list[pytest.Item]) -> None:
+    left = {item: name for item in items for name in OPTIONAL if item.get_closest_marker(name)}
+    config.stash[LEFT_OUT].update(left.values())
+    items[:] = [item for item in items if item not in left]
+    if left:
+        config.hook.pytest_deselected(items=list(left))
+
+
+def pytest_sessionfinish(session):
+    """A process of a parallel run tells the one that started it what it left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[OPTIONAL[0]] = dict(session.config.stash[LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    node.config.stash[LEFT_OUT] |= Counter(getattr(node, "workeroutput", {}).get(OPTIONAL[0], {}))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """How many tests ran, and what did not: every skip is counted and named, so that none goes unseen."""
+    stats, left_out = terminalreporter.stats, config.stash[LEFT_OUT]
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", []))
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")
+    for name, count in left_out.items():
+        terminalreporter.write_line(f"{count} left out: marked {name}; `python run.py test --all` runs them")
+    ran = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed", "error", "xfailed", "xpassed"))
+    terminalreporter.write_line(f"{ran} tests ran, {reasons.total()} were skipped, {left_out.total()} left out")
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ from launcher.tasks import convert_workflows
 from launcher.testing import in_ci
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the whole session: while it lives its driver keeps an event loop running, which other tests do not expect."""
     chromium = os.environ.get("FACECHAIN_CHROMIUM")
     if not chromium:
         (pytest.fail if in_ci() else pytest.skip)("FACECHAIN_CHROMIUM names no browser; `python run.py test` finds one")
@@ -27,7 +28,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, server) -> Iterator[Page]:
     """The editor, loaded, with nothing lying over the canvas."""
     opened = browser.new_page(viewport=convert_workflows.VIEW)
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(180_000)
     convert_workflows.open_editor(opened, server.client.url)
     yield opened
     opened.close()

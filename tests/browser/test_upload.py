@@ -29,6 +29,7 @@ BUTTON_PLACE = f"""
 () => {{
   const node = {LOADER};
   const button = node.widgets.find((widget) => widget.type === "button");
+  app.canvas.draw(true, true);
   const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] + button.y + 10]);
   const box = app.canvas.canvas.getBoundingClientRect();
   return [box.left + x, box.top + y];
@@ -43,7 +44,6 @@ def test_several_photos_at_once(page: Page, client: Client, tmp_path: Path):
     for size, photo in zip((40, 50), photos):
         Image.new("RGB", (size, 30), "teal").save(photo)
     page.evaluate(ADD_NODES)
-    page.wait_for_timeout(1000)
     with page.expect_file_chooser() as chooser:
         page.mouse.click(*page.evaluate(BUTTON_PLACE))
     assert chooser.value.is_multiple()
@@ -59,7 +59,7 @@ def test_several_photos_at_once(page: Page, client: Client, tmp_path: Path):
 
 
 def wait_for_run(client: Client, before: set[str]) -> dict:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 900
     while time.monotonic() < end:
         if new := [key for key in client.get("/history") if key not in before]:
             return client.wait(new[0])

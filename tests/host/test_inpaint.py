@@ -181,13 +181,13 @@ def test_noise_gets_the_policys_answer_and_the_server_goes_on(client, models):
 @pytest.mark.parametrize("stage1, steps", [(False, 900), (True, 810)], ids=["stage 1", "stage 2"])
 def test_stop_in_any_stage_gives_the_server_back(server, client, models, stage1, steps):
     prompt = client.queue(graph(stage1=stage1, steps=900, strength=0.9, seed=77))
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while f"/{steps} [" not in server.lines()[-1]:
         assert time.monotonic() < end, server.tail()
         time.sleep(0.1)
     client.interrupt()
     with pytest.raises(PromptFailed) as stopped:
-        client.wait(prompt, timeout=60)
+        client.wait(prompt, timeout=300)
     assert stopped.value.interrupted
     (result,) = pictures(client, client.run(graph(strength=0.0)))
     assert np.array_equal(result, sample())

@@ -266,7 +266,7 @@ def test_all_stages_run_on_stand_ins_and_say_so(client, photos, sample, stand_in
 
 
 def test_stop_ends_the_search_between_two_photos(client, photos, sample):
-    pictures = {f"p{number}": sample.resize((500 + number, 500)) for number in range(12)}
+    pictures = {f"p{number}": sample.resize((500 + number, 500)) for number in range(40)}
     prompt = client.queue(align(photos("interrupted", **pictures)))
     while prompt not in client.running():
         time.sleep(0.05)
@@ -274,7 +274,7 @@ def test_stop_ends_the_search_between_two_photos(client, photos, sample):
     client.interrupt()
     start = time.monotonic()
     with pytest.raises(PromptFailed) as stopped:
-        client.wait(prompt, timeout=60)
+        client.wait(prompt, timeout=300)
     assert stopped.value.interrupted and time.monotonic() - start < 30
     assert client.run(align(photos("afterwards", me=sample)))["status"]["completed"]
 

@@ -16,6 +16,7 @@ from launcher.testing import shared_folder
 from .harness import HERE, Book, Case, declared
 
 BOOK = pytest.StashKey[Book]()
+TOLD = "facechain_parity"
 
 
 def pytest_addoption(parser):
@@ -67,9 +68,18 @@ def pytest_runtest_teardown(item):
     finished[item.path] = finished.get(item.path, 0) + 1
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """A process of a parallel run has ended."""
+    if told := getattr(node, "workeroutput", {}).get(TOLD):
+        node.config.stash[BOOK].add(told)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session, exitstatus):
-    if exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly and session.config.stash[BOOK].problems():
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[TOLD] = session.config.stash[BOOK].told()
+    elif exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly and session.config.stash[BOOK].problems():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

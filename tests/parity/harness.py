@@ -365,10 +365,29 @@ class Book:
 
     def lines(self) -> list[str]:
         rows = sorted(self.cases.items())
-        return [
+        lines = [
             f"{name}: {len(case.compared)} of {len(case.names)} arrays compared, {len(case.inputs - case.compared)} used as input"
             for name, case in rows
         ]
+        count = sum(len(case.compared) for case in self.cases.values())
+        return [*lines, f"{count} arrays of {len(rows)} fixture files compared"] if rows else []
+
+    def told(self) -> dict:
+        """What a process of a parallel run tells the one that started it, in plain words and numbers."""
+        cases = {name: [sorted(case.compared), sorted(case.inputs)] for name, case in self.cases.items()}
+        counts = [{str(path): count for path, count in counted.items()} for counted in (self.expected, self.finished)]
+        return {"cases": cases, "expected": counts[0], "finished": counts[1], "partial": [str(path) for path in self.partial]}
+
+    def add(self, told: dict) -> None:
+        """Take in what another process compared. Each collects every test and runs some of them."""
+        for name, (compared, inputs) in told["cases"].items():
+            case = self.open(name)
+            case.compared |= set(compared)
+            case.inputs |= set(inputs)
+        self.expected = {Path(path): count for path, count in told["expected"].items()}
+        for path, count in told["finished"].items():
+            self.finished[Path(path)] = self.finished.get(Path(path), 0) + count
+        self.partial |= {Path(path) for path in told["partial"]}
 
 
 def declared(modules: Iterable[Path]) -> dict[str, set[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -107,6 +108,22 @@ def test_unknown_files_and_untouched_arrays_are_problems(tmp_path):
     book.partial.add(module)
     case.compared.clear()
     assert len(book.problems()) == 2, "a run of some tests only is not asked for every array"
+
+
+def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
+    for name in ("flcm", "rts"):
+        np.savez(tmp_path / f"{name}.npz", cls=np.zeros(1), bias=np.zeros(1), more=np.zeros(1))
+    whole, modules = Book(tmp_path, tmp_path, committed=False), (HERE / "test_flcm.py", HERE / "test_rts.py")
+    for module, arrays in zip(modules, (("cls", "bias", "more"), ("cls", "bias"))):
+        part = Book(tmp_path, tmp_path, committed=False, expected=dict.fromkeys(modules, 2), finished={module: 2})
+        case = part.open(module.stem.removeprefix("test_"))
+        case.compare(arrays[0], np.zeros(1))
+        case.uses(*arrays[1:])
+        whole.add(json.loads(json.dumps(part.told())))
+    assert "2 arrays of 2 fixture files compared" in whole.lines()
+    assert whole.problems() == ["rts: never compared or used: more"]
+    whole.add(part.told() | {"cases": {}, "partial": [str(modules[1])]})
+    assert whole.problems() == []
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def host(home: Path, host_path: Path) -> dict[str, str]:
 def run_py(home: Path) -> Callable[..., subprocess.CompletedProcess]:
     """`run_py("demo", ..., COMFYUI_PATH=...)`: run.py as a user starts it."""
 
-    def run(*arguments: str | Path, timeout: float = 600, **env: str | Path) -> subprocess.CompletedProcess:
+    def run(*arguments: str | Path, timeout: float = 1200, **env: str | Path) -> subprocess.CompletedProcess:
         words = [sys.executable, str(ROOT / "run.py"), *map(str, arguments)]
         given = {name: str(value) for name, value in env.items()}
         return subprocess.run(words, env={**os.environ, **given}, capture_output=True, text=True, timeout=timeout, cwd=home.parent)

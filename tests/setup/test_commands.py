@@ -93,6 +93,16 @@ def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
     assert ran[3][-2:] == ["-k", "x"]
 
 
+@pytest.mark.parametrize(("words", "chosen"), [([], []), (["--all"], ["--all"]), (["--all", "--", "-k", "x"], ["--all", "-k", "x"])])
+def test_all_adds_matrices_and_soak_tests(monkeypatch, words, chosen):
+    ran = []
+    monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
+    monkeypatch.setattr(testing, "_browser", lambda: {})
+    monkeypatch.setattr(testing, "_call", lambda command, env: ran.append(command) or 0)
+    assert cli.main(["test", *words]) == 0
+    assert ran[-1][3:] == [*testing.PARALLEL, *testing.COVERAGE, *chosen]
+
+
 def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
     def missing():
         raise Failure("installing Chromium", "there is no Chromium here", "Install it.")
@@ -108,7 +118,7 @@ def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
 
 def test_ci_calls_the_test_command_and_nothing_else():
     lines = (testing.places.ROOT / ".ci" / "run").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ['cd "$(dirname "$0")/.." && CI=1 exec python3 run.py test']
+    assert [line for line in lines if not line.startswith("#")] == ['cd "$(dirname "$0")/.." && CI=1 exec python3 run.py test --all']
 
 
 def test_the_demo_refuses_what_it_cannot_use(run_py, tmp_path):

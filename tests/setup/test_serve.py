@@ -39,7 +39,7 @@ def test_serve_until_stopped(home, host, tmp_path):
             assert (base / "models").resolve() == home / "base" / "models"
         finally:
             serving.send_signal(signal.SIGINT)
-            said = serving.communicate(timeout=60)[0]
+            said = serving.communicate(timeout=300)[0]
     assert f"http://127.0.0.1:{port}" in said
     assert serving.returncode == 130
     assert not client.is_up()
