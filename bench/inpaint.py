@@ -113,8 +113,8 @@ def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argpar
         cost.paste += clock() - start
 
     settings = Settings(size=options.size, batch=batch)
-    words = PromptText("in a garden", "blurry")
-    inpaint = GroupInpaint(base, nets, FaceAnalyzer(Centre()), Subjects([]), words, settings, SamplingSettings(options.steps))
+    words = PromptText(scene="in a garden", negative="blurry")
+    inpaint = GroupInpaint(base, nets, FaceAnalyzer(Centre()), Subjects(persons=[]), words, settings, SamplingSettings(steps=options.steps))
     group.paste = timed_paste
     try:
         with watched(cost):

@@ -170,7 +170,7 @@ def open_tagger():
 
 def open_face_align():
     """Every step of FaceChain's preparation."""
-    networks = preparation.open_networks(preparation.Stages(True, True, True, True))
+    networks = preparation.open_networks(preparation.Stages(rotation=True, retouch=True, white=True, confidence=True))
     networks.retouch_faces, networks.parser = Middle(networks.retouch_faces), MiddleParser(networks.parser)
     networks.confidence = Clear(networks.confidence)
     detector = Middle(DamoFDDetector(preparation.open_network("damofd")))

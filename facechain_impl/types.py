@@ -2,24 +2,35 @@
 
 Pictures are float32 RGB arrays or tensors [H, W, 3] in 0..1; boxes, points and masks are in pixels of the picture that was
 handed to the node, x before y, with "left" meaning left in the picture.
+
+Wire types are frozen: arrays are read-only, lists are tuples, tables cannot be written to. A node that knows more makes a new value
+with `replace`. `plain` turns them into dicts, lists and tensors and `from_plain` back, for hosts that run packs in processes of
+their own; pickling and copying go that way too. Tensors cannot be locked: nobody writes to one that came in on a wire.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from . import provenance
 from .errors import BadInput
+from .provenance import Origin, Used
 
 # Of a state dict: published key -> (shape, dtype).
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 STAND_IN_NOTE = "random numbers in the published format. Nothing here says anything about a person."
+T = TypeVar("T")
 
 
 class NoFace(str, Enum):
@@ -30,16 +41,44 @@ class NoFace(str, Enum):
     PASS = "Pass through"
 
 
-class Origin(str, Enum):
-    """Where weights came from. Only files that match the manifest are ever called published."""
+def frozen(value: Any) -> Any:
+    """`value` so that nobody can change it: arrays read-only (copied unless they are already), lists as tuples, dicts as read-only."""
+    if isinstance(value, np.ndarray):
+        return value if not value.flags.writeable else _locked(value)
+    if isinstance(value, (list, tuple)):
+        entries = tuple(frozen(entry) for entry in value)
+        return value if isinstance(value, tuple) and all(map(operator.is_, entries, value)) else entries
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: frozen(entry) for key, entry in value.items()})
+    return value
 
-    PUBLISHED = "published"
-    STAND_IN = "stand-in"
-    UNKNOWN = "unknown"
+
+def _locked(array: np.ndarray) -> np.ndarray:
+    copied = array.copy()
+    copied.setflags(write=False)
+    return copied
 
 
-@dataclass
-class Face:
+def thawed(value: Any) -> Any:
+    """Read-only tables and tuples as dicts and lists of their own, fit for JSON."""
+    if isinstance(value, Mapping):
+        return {key: thawed(entry) for key, entry in value.items()}
+    return [thawed(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+class Wire:
+    """Base of the frozen types that travel on wires of our own."""
+
+    def __post_init__(self) -> None:
+        for part in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            object.__setattr__(self, part.name, frozen(getattr(self, part.name)))
+
+    def __reduce__(self) -> tuple:
+        return from_plain, (plain(self),)
+
+
+@dataclass(frozen=True, eq=False)
+class Face(Wire):
     """One face of one picture.
 
     box: float32 [4], x0 y0 x1 y1. score: detector's, 0..1. points: float32 [5, 2], left eye, right eye, nose, left and right
@@ -55,9 +94,9 @@ class Face:
     embedding: np.ndarray | None = None
     uncertainty: float | None = None
     quality: float | None = None
-    attributes: dict | None = None
+    attributes: Mapping[str, np.ndarray] | None = None
     crop_transform: np.ndarray | None = None
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     person: str | None = None
 
     @property
@@ -72,29 +111,34 @@ class Face:
     def area(self) -> float:
         return max(self.width, 0.0) * max(self.height, 0.0)
 
+    @property
+    def longer_side(self) -> float:
+        return max(self.width, self.height)
 
-@dataclass
-class Picture:
+
+@dataclass(frozen=True, eq=False)
+class Picture(Wire):
     """The faces of one picture. size is (height, width); digest identifies the pixels, see `digest_of`."""
 
-    faces: list[Face]
+    faces: tuple[Face, ...]
     size: tuple[int, int]
     digest: str
     name: str = ""
     detector: str = ""
-    masks: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-@dataclass
-class Faces:
+@dataclass(frozen=True, eq=False)
+class Faces(Wire):
     """FACECHAIN_FACES: what is known about the faces of a list of pictures, in the order of the pictures.
 
-    crops: the same for pictures that were cut from them, in their own pixels, so that a node that gets crops knows them too.
+    crops: the same for pictures that were cut from them, in their own pixels, so that a node that gets crops knows them too. used:
+    what they were found with; set by the node that puts them out.
     """
 
-    pictures: list[Picture]
-    stand_ins: tuple[str, ...] = ()
-    crops: list[Picture] = field(default_factory=list)
+    pictures: tuple[Picture, ...]
+    crops: tuple[Picture, ...] = ()
+    used: tuple[Used, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -121,12 +165,12 @@ def digest_of(image: torch.Tensor) -> str:
     """A hash of the pixels of `image` [H, W, C] float 0..1, stable across devices and runs."""
     pixels = image.detach().to("cpu", torch.float32).contiguous()
     digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
-    digest.update(pixels.numpy())
+    digest.update(pixels.numpy().data)
     return digest.hexdigest()
 
 
-@dataclass
-class LoraEntry:
+@dataclass(frozen=True, eq=False)
+class LoraEntry(Wire):
     """FACECHAIN_LORA: one LoRA to merge. Exactly one of file, tensors or person is set; role is "face" or "style"."""
 
     name: str
@@ -134,78 +178,204 @@ class LoraEntry:
     strength_clip: float = 1.0
     role: str = "style"
     file: Path | None = None
-    tensors: dict[str, torch.Tensor] | None = None
+    tensors: Mapping[str, torch.Tensor] | None = None
     person: Person | None = None
+    used: tuple[Used, ...] = ()
 
 
-@dataclass
-class Person:
+@dataclass(frozen=True, eq=False)
+class Person(Wire):
     """FACECHAIN_PERSON: a trained identity.
 
-    lora: flat dict of contiguous CPU tensors in the key format of its file. photo: the best photograph's crop, float32
-    [512, 512, 3]. embedding: float32 [512], unit length, or None when the recognition network was not there. folder: where it is
-    stored, None before it was saved.
+    lora: flat table of contiguous CPU tensors in the key format of its file. photo: the best photograph's crop, float32
+    [512, 512, 3]. embedding: float32 [512], unit length, or None when the recognition network was not there. report: what the
+    training wrote down, plain JSON values. folder: where it is stored, None before it was saved. used: what it was made with.
     """
 
     name: str
-    lora: dict[str, torch.Tensor]
+    lora: Mapping[str, torch.Tensor]
     trigger: str
     photo: torch.Tensor | None = None
     embedding: np.ndarray | None = None
-    report: dict = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     lora_file: Path | None = None
+    used: tuple[Used, ...] = ()
+
+
+WIRES: dict[str, type] = {one.__name__: one for one in (Face, Picture, Faces, LoraEntry, Person, Used)}
+_TYPE = "facechain_type"
+
+
+def register_wire(kind: type[T]) -> type[T]:
+    """Class decorator: makes a wire type of a higher room known to `plain` and `from_plain`."""
+    WIRES[kind.__name__] = kind
+    return kind
+
+
+def plain(value: Any) -> Any:
+    """A wire value as dicts, lists, numbers, texts and tensors."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {_TYPE: type(value).__name__, **{part.name: plain(getattr(value, part.name)) for part in fields(value)}}
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The reverse of `plain`. Tensors become arrays again where a type holds arrays."""
+    if isinstance(value, list):
+        return [from_plain(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if _TYPE not in value:
+        return {key: from_plain(entry) for key, entry in value.items()}
+    kind = WIRES[value[_TYPE]]
+    if kind is Used:
+        return Used.from_plain(value)
+    declared = {part.name: str(part.type) for part in fields(kind) if part.name in value}
+    return kind(**{name: _restored(from_plain(value[name]), kind_name) for name, kind_name in declared.items()})
+
+
+def _restored(value: Any, declared: str) -> Any:
+    if value is None:
+        return None
+    if "ndarray" in declared:
+        return {key: entry.numpy() for key, entry in value.items()} if isinstance(value, dict) else value.numpy()
+    return Path(value) if declared.startswith("Path") else value
+
+
+class Severity(str, Enum):
+    """How much attention a row of a report asks for. The editor and the demonstration's page colour rows by it."""
+
+    GOOD = "good"
+    NOTE = "note"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+class Status(str, Enum):
+    """What became of one picture, person or file. The value is what reports show."""
+
+    severity: Severity
+
+    def __new__(cls, text: str, severity: Severity) -> Status:
+        made = str.__new__(cls, text)
+        made._value_ = text
+        made.severity = severity
+        return made
+
+    LOADED = "loaded", Severity.GOOD
+    NOT_READ = "not read", Severity.PROBLEM
+    ALIGNED = "aligned", Severity.GOOD
+    REJECTED = "rejected", Severity.PROBLEM
+    FOUND = "found", Severity.GOOD
+    NO_FACE = "no face", Severity.WARNING
+    PICKED = "picked", Severity.GOOD
+    LEFT_OUT = "left out", Severity.NOTE
+    CUT = "cut", Severity.GOOD
+    STITCHED = "stitched", Severity.GOOD
+    UNCHANGED = "unchanged", Severity.NOTE
+    FUSED = "fused", Severity.GOOD
+    PAINTED = "painted", Severity.GOOD
+    LEFT_AS_IT_WAS = "left as it was", Severity.WARNING
+    NOT_USED = "not used", Severity.WARNING
+    PASSED_THROUGH = "passed through", Severity.WARNING
+    SKIPPED = "skipped", Severity.WARNING
+    CAPTIONED = "captioned", Severity.GOOD
+    NOT_COUNTED = "not counted", Severity.WARNING
+    SUITABLE = "good", Severity.GOOD
+    TO_CHECK = "check", Severity.WARNING
+    RANKED = "ranked", Severity.GOOD
+    TRAINED = "trained", Severity.GOOD
+    MERGED = "merged", Severity.GOOD
+    STORED = "stored", Severity.GOOD
+    WRITTEN = "written", Severity.GOOD
+    PLANNED = "planned", Severity.GOOD
+    EDITED = "edited", Severity.GOOD
+    ANIMATED = "animated", Severity.GOOD
+    SPOKEN = "spoken", Severity.NOTE
+    PRESENT = "present", Severity.GOOD
+    MISSING = "missing", Severity.NOTE
+    DAMAGED = "damaged", Severity.PROBLEM
+    STAND_IN = "stand-in", Severity.WARNING
 
 
 @dataclass
 class ReportRow:
-    """What happened to one picture (or file): status is a short word, reason a sentence for the user, empty when all went well."""
+    """What happened to one picture (or file): reason is a sentence for the user, empty when there is nothing to say."""
 
     name: str
-    status: str
+    status: Status
     reason: str = ""
     values: dict[str, object] = field(default_factory=dict)
+
+    def json(self) -> dict:
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "severity": self.status.severity.value,
+            "reason": self.reason,
+            "values": self.values,
+        }
 
 
 @dataclass
 class Report:
-    """What a node says about its work, on the node as a table and in the history as JSON."""
+    """What a node says about its work, on the node as a table and in the history as JSON.
+
+    record: what the work was done with, so far; that of the running node unless another one is given."""
 
     title: str
     rows: list[ReportRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    stand_ins: tuple[str, ...] = ()
+    record: provenance.Record = field(default_factory=provenance.current)
 
-    def add(self, name: str, status: str, reason: str = "", **values) -> None:
+    def add(self, name: str, status: Status, reason: str = "", **values: object) -> None:
         self.rows.append(ReportRow(name, status, reason, values))
 
     def json(self) -> dict:
         return {
             "title": self.title,
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [row.json() for row in self.rows],
             "notes": self.all_notes(),
-            "stand_ins": list(self.stand_ins),
+            "stand_ins": list(self.record.stand_ins),
+            "used": self.record.plain(),
         }
 
     def all_notes(self) -> list[str]:
-        if not self.stand_ins:
+        if not self.record.stand_ins:
             return list(self.notes)
-        return [f"STAND-IN WEIGHTS ({', '.join(self.stand_ins)}): {STAND_IN_NOTE}", *self.notes]
+        return [f"STAND-IN WEIGHTS ({', '.join(self.record.stand_ins)}): {STAND_IN_NOTE}", *self.notes]
 
     def text(self) -> str:
         lines = [self.title, *self.all_notes()]
         for row in self.rows:
             values = " ".join(f"{key}={_short(value)}" for key, value in row.values.items())
-            lines.append("  ".join(part for part in (row.name, row.status, values, row.reason) if part))
+            lines.append("  ".join(part for part in (row.name, row.status.value, values, row.reason) if part))
+        if len(self.record):
+            lines.append(f"Made with: {', '.join(one.text() for one in self.record)}.")
         return "\n".join(lines)
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def updated(values: Iterable[T], changes: Mapping[int, T]) -> list[T]:
+    """`values` with those at the indices of `changes` replaced."""
+    return [changes.get(index, value) for index, value in enumerate(values)]
+
+
 __all__ = [
-    "Face", "Faces", "LoraEntry", "NoFace", "Origin", "Person", "Picture", "Report", "ReportRow", "digest_of", "replace",
+    "Face", "Faces", "LoraEntry", "NoFace", "Origin", "Person", "Picture", "Report", "ReportRow", "Severity", "Status", "Used", "Wire",
+    "digest_of", "from_plain", "frozen", "plain", "register_wire", "replace", "thawed", "updated",
 ]  # fmt: skip

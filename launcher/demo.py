@@ -261,4 +261,4 @@ def _source(has_photos: bool) -> dict:
 
 
 def _aligned_names(shown: dict) -> list[str]:
-    return [row["name"] for row in shown["report"][0]["rows"] if row["status"] == "aligned"]
+    return [row["name"] for row in shown["report"][0]["rows"] if row["severity"] == "good"]

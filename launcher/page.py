@@ -106,11 +106,13 @@ def _score(row: dict) -> str:
     return f"{row['place']}. {row['reason']}" if row["score"] is None else f"{row['place']}. likeness {row['score']:.3f}"
 
 
-def _table(rows: list[dict]) -> str:
+def _table(rows: list[dict], severities: list[str] | None = None) -> str:
+    """`rows` with the same keys as a table; severities: good, note, warning or problem for each, which colours it."""
     if not rows:
         return ""
     head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row.values()) + "</tr>" for row in rows)
+    cells = ["".join(f"<td>{html.escape(_text(value))}</td>" for value in row.values()) for row in rows]
+    body = "".join(f'<tr class="{html.escape(kind)}">{row}</tr>' for kind, row in zip(severities or ["good"] * len(rows), cells))
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -125,7 +127,8 @@ def _reports(title: str, nodes: dict[str, dict]) -> str:
     for node, report in nodes.items():
         rows = [{"name": row["name"], "status": row["status"], **row["values"], "reason": row["reason"]} for row in report["rows"]]
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in report["notes"])
-        parts.append(f"<h4>{html.escape(node)}: {html.escape(report['title'])}</h4><ul>{notes}</ul>{_table(_even(rows))}")
+        table = _table(_even(rows), [row["severity"] for row in report["rows"]])
+        parts.append(f"<h4>{html.escape(node)}: {html.escape(report['title'])}</h4><ul>{notes}</ul>{table}")
     return "".join(parts)
 
 

@@ -10,9 +10,10 @@ from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._node import FaceChainNode
 
 
-class FaceAlign(io.ComfyNode):
+class FaceAlign(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -64,8 +65,11 @@ class FaceAlign(io.ComfyNode):
         cls, images, detector, rotate_photo, retouch, white_background, confidence_filter, min_confidence, main_face_ratio, no_face,
         names=(), faces=(), landmarks=(),
     ) -> io.NodeOutput:  # fmt: skip
-        switches = (rotate_photo, retouch, white_background, confidence_filter, min_confidence, main_face_ratio)
-        stages, policy = Stages(*map(single, switches)), NoFace(single(no_face))
+        stages = Stages(
+            rotation=single(rotate_photo), retouch=single(retouch), white=single(white_background),
+            confidence=single(confidence_filter), min_confidence=single(min_confidence), main_face=single(main_face_ratio),
+        )  # fmt: skip
+        policy = NoFace(single(no_face))
         pictures = flatten_images(images)
         chosen = choose_detector(single(detector), list(landmarks), pictures)
         preparation = Preparation(chosen, stages, open_networks(stages))

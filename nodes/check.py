@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..facechain_impl.weights import check
 from ._api import io
 from ._common import report_ui
+from ._node import FaceChainNode
 
 
-class ModelCheck(io.ComfyNode):
+class ModelCheck(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -11,15 +11,16 @@ from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, cho
 from ..facechain_impl.perception.faces import find_faces
 from ..facechain_impl.photos import crop_and_stitch as cutting
 from ..facechain_impl.photos import pick as picking
-from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.types import NoFace, Report, Status
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._node import FaceChainNode
 
 FACES_TIP = "The faces, from Find Faces, Pick Faces or Face Align."
 
 
-class FindFaces(io.ComfyNode):
+class FindFaces(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -57,9 +58,9 @@ class FindFaces(io.ComfyNode):
         names = picture_names(names, pictures)
         check_all(pictures, names)
         found = find_faces(pictures, choose_detector(single(detector), list(landmarks), pictures), single(faces), names)
-        report = Report("Faces found", stand_ins=found.stand_ins)
+        report = Report("Faces found")
         for picture in found.pictures:
-            report.add(picture.name, "found" if picture.faces else "no face", faces=len(picture.faces))
+            report.add(picture.name, Status.FOUND if picture.faces else Status.NO_FACE, faces=len(picture.faces))
         bare = [picture.name for picture in found.pictures if not picture.faces]
         if bare and single(no_face) == NoFace.STOP.value:
             raise FaceNotFound(f"No face was found in: {', '.join(bare)}. Try another detector, or set no_face to Skip.")
@@ -67,7 +68,7 @@ class FindFaces(io.ComfyNode):
         return io.NodeOutput(found, cutting.boxes_of(found), count, ui=report_ui(report))
 
 
-class PickFaces(io.ComfyNode):
+class PickFaces(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -112,14 +113,16 @@ class PickFaces(io.ComfyNode):
     def execute(
         cls, faces, order, first, count, min_size, max_size, min_likeness, detector, no_face, images=(), reference=(), person=()
     ) -> io.NodeOutput:
-        choice = picking.Choice(*map(single, (order, first, count, min_size, max_size, min_likeness)))
+        choice = picking.Choice(
+            order=single(order), first=single(first), count=single(count), min_size=single(min_size), max_size=single(max_size),
+            min_likeness=single(min_likeness),
+        )  # fmt: skip
         known, target = single(faces), None
-        report = Report("Faces picked", stand_ins=known.stand_ins)
+        report = Report("Faces picked")
         if choice.needs_reference:
             ranker = open_ranker(single(detector), by_quality=False)
             target = _target(ranker, flatten_images(reference), single(person))
             known = picking.embedded(known, flatten_images(images), ranker.recognition)
-            report.stand_ins = tuple(sorted({*known.stand_ins, *ranker.stand_ins}))
         picked = picking.pick(known, choice, target, NoFace(single(no_face)), report)
         kept = sum(len(picture.faces) for picture in picked.pictures)
         return io.NodeOutput(picked, cutting.boxes_of(picked), kept, ui=report_ui(report))
@@ -132,7 +135,7 @@ def _target(ranker, images, person):
     return (ranker.reference(images, None) if images else ranker.person(person)).vector
 
 
-class CropFaces(io.ComfyNode):
+class CropFaces(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -163,13 +166,13 @@ class CropFaces(io.ComfyNode):
     def execute(cls, images, faces, size, face_share, upright) -> io.NodeOutput:
         pictures = flatten_images(images)
         crops, cut = cutting.cut_faces(pictures, single(faces), single(size), single(face_share), single(upright))
-        report = Report(f"{len(crops)} faces cut out of {len(pictures)} pictures", stand_ins=cut.stand_ins)
+        report = Report(f"{len(crops)} faces cut out of {len(pictures)} pictures")
         for picture in cut.pictures:
-            report.add(picture.name, "cut", faces=len(picture.faces))
+            report.add(picture.name, Status.CUT, faces=len(picture.faces))
         return io.NodeOutput(torch.stack(crops), cut, cutting.boxes_of(cut), ui=report_ui(report))
 
 
-class StitchFaces(io.ComfyNode):
+class StitchFaces(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -193,7 +196,7 @@ class StitchFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, crops, faces, feather, masks=()) -> io.NodeOutput:
-        report = Report("Faces put back", stand_ins=single(faces).stand_ins)
+        report = Report("Faces put back")
         limits = [mask for batch in masks for mask in batch]
         results = cutting.put_back(flatten_images(images), flatten_images(crops), single(faces), limits, single(feather), report)
         if not results:

@@ -13,9 +13,10 @@ from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui
+from ._node import FaceChainNode
 
 
-class FaceFusion(io.ComfyNode):
+class FaceFusion(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -62,8 +63,10 @@ class FaceFusion(io.ComfyNode):
         cls, image, which, face_number, enhance, mask_edge, detector, no_face,
         face_image=None, person=None, mask=None, faces=None, user_faces=None,
     ) -> io.NodeOutput:  # fmt: skip
-        inputs = FusionInputs(flatten_images([image]), _source_pictures(face_image, person), mask, faces, user_faces)
-        settings = FusionSettings(detector, Choice(Which(which), face_number), enhance, mask_edge, NoFace(no_face))
+        sources = _source_pictures(face_image, person)
+        inputs = FusionInputs(pictures=flatten_images([image]), sources=sources, mask=mask, faces=faces, source_faces=user_faces)
+        choice = Choice(Which(which), face_number)
+        settings = FusionSettings(detector=detector, choice=choice, enhance=enhance, edge=mask_edge, no_face=NoFace(no_face))
         report = Report("Face fusion")
         pictures = fuse_pictures(inputs, settings, report)
         return io.NodeOutput(to_output(torch.stack(pictures)), ui=report_ui(report))

@@ -14,11 +14,12 @@ from ..facechain_impl.types import NoFace
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._node import FaceChainNode
 
 MAX_PERSONS = 100
 
 
-class TwoStageInpaint(io.ComfyNode):
+class TwoStageInpaint(FaceChainNode):
     """FaceChain's inpainting for any number of persons."""
 
     @classmethod
@@ -46,7 +47,7 @@ class TwoStageInpaint(io.ComfyNode):
         values = {name: single(entries) for name, entries in lists.items()}
         people = [person for entries in (persons or {}).values() for person in entries or ()]
         inputs = _inputs(lists, values)
-        choice = Choice(Assign(values["assign"]), values["assign_list"], values["which_faces"])
+        choice = Choice(how=Assign(values["assign"]), entries=values["assign_list"], which=values["which_faces"])
         opened = _open(values, inputs, idle=choice.nobody or values["strength"] == 0)
         faces = find_known(inputs, people, choice.how, opened)
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
@@ -54,13 +55,12 @@ class TwoStageInpaint(io.ComfyNode):
             Diffusion(values["model"], values["clip"], values["vae"]),
             Nets(values["pose_control_net"], values["canny_control_net"]),
             opened.analyzer,
-            Subjects(people, values["person_strength"], photo, opened.fusion),
-            PromptText(values["prompt"], values["negative"], values["ethnicity"], values["trigger"], values["prompt_weights"]),
+            Subjects(persons=people, strength=values["person_strength"], photo=photo, fusion=opened.fusion),
+            _prompt(values),
             _settings(values),
-            SamplingSettings(values["steps"], values["cfg"], values["sampler_name"], values["scheduler"]),
+            _sampling(values),
         )
         inpaint.report.notes += opened.notes
-        inpaint.report.stand_ins = tuple(sorted(opened.stand_ins))
         finished = inpaint.run_all(inputs.target_pictures(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
         return io.NodeOutput([to_output(image[None]) for image in finished], inpaint.report.text(), ui=report_ui(inpaint.report))
 
@@ -213,15 +213,15 @@ def _inputs(lists: dict, values: dict) -> InpaintInputs:
 
     images = pictures("image")
     return InpaintInputs(
-        images,
-        picture_names(lists.get("names") or [], images),
-        values.get("faces"),
-        masks("face_mask"),
-        masks("human_mask"),
-        masks("skin_mask"),
-        [frame for frames in lists.get("pose_keypoint") or [] for frame in frames],
-        pictures("pose_image"),
-        pictures("stage1_images"),
+        images=images,
+        names=picture_names(lists.get("names") or [], images),
+        faces=values.get("faces"),
+        face_masks=masks("face_mask"),
+        human_masks=masks("human_mask"),
+        neck_masks=masks("skin_mask"),
+        poses=[frame for frames in lists.get("pose_keypoint") or [] for frame in frames],
+        drawings=pictures("pose_image"),
+        generated=pictures("stage1_images"),
     )
 
 
@@ -234,14 +234,25 @@ def _open(values: dict, inputs: InpaintInputs, idle: bool) -> OpenedModels:
 
 def _settings(values: dict) -> Settings:
     return Settings(
-        values["crop_size"],
-        values["strength"],
-        values["pose_scale"],
-        values["canny_scale"],
-        values["refine"],
-        values["refine_strength"],
-        values["refine_scale"],
-        values["enhance"],
-        values["include_neck"],
-        values["batch_size"],
+        size=values["crop_size"],
+        strength=values["strength"],
+        pose_scale=values["pose_scale"],
+        canny_scale=values["canny_scale"],
+        refine=values["refine"],
+        refine_strength=values["refine_strength"],
+        refine_scale=values["refine_scale"],
+        enhance=values["enhance"],
+        neck=values["include_neck"],
+        batch=values["batch_size"],
     )
+
+
+def _prompt(values: dict) -> PromptText:
+    return PromptText(
+        scene=values["prompt"], negative=values["negative"], ethnicity=values["ethnicity"], trigger=values["trigger"],
+        weights=values["prompt_weights"],
+    )  # fmt: skip
+
+
+def _sampling(values: dict) -> SamplingSettings:
+    return SamplingSettings(steps=values["steps"], cfg=values["cfg"], sampler=values["sampler_name"], scheduler=values["scheduler"])

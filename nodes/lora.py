@@ -5,16 +5,17 @@ from __future__ import annotations
 from ..facechain_impl.host import lora as lora_lists
 from ..facechain_impl.identity.lora import merge
 from ..facechain_impl.identity.lora import store as lora_store
-from ..facechain_impl.types import LoraEntry
+from ..facechain_impl.types import LoraEntry, Report, Status, replace
 from ._api import FaceChainLora, FaceChainPerson, io
 from ._common import report_ui, single
+from ._node import FaceChainNode
 
 NONE = "None"
 _CUSTOM = "Custom"
 _ROLES = ["face", "style"]
 
 
-class LoRAEntry(io.ComfyNode):
+class LoRAEntry(FaceChainNode):
     """One more LoRA for LoRAMerge."""
 
     @classmethod
@@ -39,12 +40,13 @@ class LoRAEntry(io.ComfyNode):
 
     @classmethod
     def execute(cls, file, weight_model, weight_text, role, lora=None, person=None) -> io.NodeOutput:
-        entry = lora_store.entry(_chosen(file), lora, person, role)
-        entry.strength_model, entry.strength_clip = weight_model, weight_text
-        return io.NodeOutput(entry)
+        entry = replace(lora_store.entry(_chosen(file), lora, person, role), strength_model=weight_model, strength_clip=weight_text)
+        report = Report("LoRA entry")
+        report.add(entry.name, Status.LOADED, role=role, model=weight_model, text=weight_text)
+        return io.NodeOutput(entry, ui=report_ui(report))
 
 
-class LoRAMerge(io.ComfyNode):
+class LoRAMerge(FaceChainNode):
     """A face LoRA, a style LoRA and any number more on a model."""
 
     @classmethod

@@ -6,14 +6,15 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.lora import formats as lora_files
 from ..facechain_impl.identity.persons import IfExists
-from ..facechain_impl.types import Person, Report, replace
+from ..facechain_impl.types import Person, Report, Status, replace
 from ._api import FaceChainPerson, io
 from ._common import report_ui
+from ._node import FaceChainNode
 
 _NOBODY = "(nobody is stored yet)"
 
 
-class LoadPerson(io.ComfyNode):
+class LoadPerson(FaceChainNode):
     """A stored person."""
 
     @classmethod
@@ -44,10 +45,12 @@ class LoadPerson(io.ComfyNode):
             raise BadInput("Nobody is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
         loaded = persons.load(person)
         template = None if loaded.photo is None else loaded.photo[None]
-        return io.NodeOutput(loaded, loaded.lora, loaded.trigger, template)
+        report = Report("Stored person")
+        report.add(loaded.name, Status.LOADED, trigger=loaded.trigger, format=lora_files.describe(loaded.lora))
+        return io.NodeOutput(loaded, dict(loaded.lora), loaded.trigger, template, ui=report_ui(report))
 
 
-class SavePerson(io.ComfyNode):
+class SavePerson(FaceChainNode):
     """A person put into the store under a name."""
 
     @classmethod
@@ -73,11 +76,12 @@ class SavePerson(io.ComfyNode):
     def execute(cls, name, trigger, if_person_exists, person=None, lora=None, template=None) -> io.NodeOutput:
         if person is None and lora is None:
             raise BadInput("There is nothing to save: connect a person or a LoRA.")
-        person = replace(person, name=name) if person is not None else Person(name, lora, trigger)
-        person.lora = lora if lora is not None else person.lora
-        person.trigger = trigger or person.trigger
-        person.photo = template[0] if template is not None else person.photo
+        person = Person(name, lora, trigger) if person is None else person
+        person = replace(
+            person, name=name, lora=person.lora if lora is None else lora, trigger=trigger or person.trigger,
+            photo=person.photo if template is None else template[0],
+        )  # fmt: skip
         stored = persons.save(person, {"facechain_trigger": person.trigger}, IfExists(if_person_exists))
         report = Report("Save person", notes=[f"{stored.name} is stored; the LoRA is {persons.lora_name(stored.name)}."])
-        report.add(stored.name, "stored", format=lora_files.describe(stored.lora), trigger=stored.trigger)
+        report.add(stored.name, Status.STORED, format=lora_files.describe(stored.lora), trigger=stored.trigger)
         return io.NodeOutput(stored, ui=report_ui(report))

@@ -6,12 +6,13 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.photos.load import load_photos
 from ..facechain_impl.photos.sources import SAMPLE, SOURCES, TOP, chosen_files, file_choices, fingerprint, folder_choices
-from ..facechain_impl.types import Report
+from ..facechain_impl.types import Report, Status
 from ._api import io
 from ._common import report_ui
+from ._node import FaceChainNode
 
 
-class LoadPhotos(io.ComfyNode):
+class LoadPhotos(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -58,9 +59,9 @@ class LoadPhotos(io.ComfyNode):
         photos = load_photos(chosen_files(source, folder, files))
         report = Report(f"{len(photos.images)} photos loaded")
         for name, image in zip(photos.names, photos.images):
-            report.add(name, "loaded", width=image.shape[1], height=image.shape[0])
+            report.add(name, Status.LOADED, width=image.shape[1], height=image.shape[0])
         for name, reason in photos.unreadable:
-            report.add(name, "not read", reason)
+            report.add(name, Status.NOT_READ, reason)
         if not photos.images:
             raise BadInput(f"None of the {len(photos.unreadable)} files can be read as a picture.\n{report.text()}")
         return io.NodeOutput([to_output(image)[None] for image in photos.images], photos.names, ui=report_ui(report))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.portrait import prompts
+from ..facechain_impl.types import Report
 from ._api import FaceChainPerson, io
+from ._common import report_ui
+from ._node import FaceChainNode
 
 
-class PortraitPrompt(io.ComfyNode):
+class PortraitPrompt(FaceChainNode):
     """Both prompts of a portrait."""
 
     @classmethod
@@ -37,4 +40,6 @@ class PortraitPrompt(io.ComfyNode):
         words = person.trigger if person is not None else trigger
         if not words.strip():
             raise BadInput("Nobody is called: the trigger is empty and no person is connected. Write the trigger of the training.")
-        return io.NodeOutput(*prompts.portrait(words, style, style_lora, negative, ethnicity))
+        prompt = prompts.portrait(words, style, style_lora, negative, ethnicity)
+        report = Report("Prompts of the portrait", notes=[f"Positive: {prompt.positive}", f"Negative: {prompt.negative}"])
+        return io.NodeOutput(*prompt, ui=report_ui(report))

@@ -9,9 +9,10 @@ from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui, single
+from ._node import FaceChainNode
 
 
-class RTSRank(io.ComfyNode):
+class RTSRank(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -72,13 +73,13 @@ class RTSRank(io.ComfyNode):
         ranker = open_ranker(single(detector), single(choose_reference))
         size = (single(min_face), single(max_face)) if single(check_face_size) else None
         target = _reference(ranker, flatten_images(reference), single(person), single(reference_faces))
-        ranking = ranker.rank(pictures, single(faces), target, Filters(single(one_face_only), size), NoFace(single(no_face)))
+        filters = Filters(one_face=single(one_face_only), size=size)
+        ranking = ranker.rank(pictures, single(faces), target, filters, NoFace(single(no_face)))
         ranking.keep_best(single(keep_best))
         report = Report("Ranked by likeness", notes=[target.note])
         ranking.fill(report)
-        report.stand_ins = tuple(sorted(ranker.stand_ins))
-        ranked, faces = [pictures[one.index][None] for one in ranking.kept], ranking.faces(report.stand_ins)
-        return io.NodeOutput(ranked, ranking.scores(), faces, target.faces, ui=report_ui(report))
+        ranked = [pictures[one.index][None] for one in ranking.kept]
+        return io.NodeOutput(ranked, ranking.scores(), ranking.faces(), target.faces, ui=report_ui(report))
 
 
 def _reference(ranker, images, person, known):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from ..facechain_impl.talking import speech_service
+from ..facechain_impl.types import Report, Status
 from ._api import io
+from ._common import report_ui
+from ._node import FaceChainNode
 
 
-class TextToSpeech(io.ComfyNode):
+class TextToSpeech(FaceChainNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -27,7 +30,9 @@ class TextToSpeech(io.ComfyNode):
 
     @classmethod
     async def execute(cls, text, voice, speed, pitch) -> io.NodeOutput:
-        return io.NodeOutput(await speech_service.speak(text, voice, speed, pitch))
+        report = Report("Text to speech")
+        report.add(voice, Status.SPOKEN, "the text was sent to an online service of Microsoft", characters=len(text))
+        return io.NodeOutput(await speech_service.speak(text, voice, speed, pitch), ui=report_ui(report))
 
 
 NODES = [TextToSpeech] if speech_service.is_installed() else []

@@ -10,9 +10,10 @@ from ..facechain_impl.photos import study as photo_study
 from ..facechain_impl.types import Report
 from ._api import FaceChainFaces, io, ui
 from ._common import flatten_images, report_ui, single
+from ._node import FaceChainNode
 
 
-class CheckPhotos(io.ComfyNode):
+class CheckPhotos(FaceChainNode):
     """Whether a set of photos will do for a training."""
 
     @classmethod

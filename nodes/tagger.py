@@ -9,9 +9,10 @@ from ..facechain_impl.types import NoFace
 from ..facechain_impl.weights import check
 from ._api import FaceChainFaces, io
 from ._common import flatten_images, no_face_input, report_ui, single
+from ._node import FaceChainNode
 
 
-class Tagger(io.ComfyNode):
+class Tagger(FaceChainNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -8,10 +8,11 @@ from ..facechain_impl.talking import talk
 from ..facechain_impl.talking.crop import Mode
 from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Order
 from ..facechain_impl.talking.motion import STYLES, Motion
-from ..facechain_impl.types import NoFace
+from ..facechain_impl.types import NoFace, Report, Status
 from ..facechain_impl.weights import check
 from ._api import ExecutionBlocker, FaceChainFaces, FaceLandmarks, InputImpl, io
 from ._common import flatten_images, no_face_input, report_ui
+from ._node import FaceChainNode
 
 FaceChainMotion = io.Custom("FACECHAIN_MOTION")
 NO_FRAMES = "The frames of the talking portrait were not kept. Switch 'frames' on, and expect them to need memory."
@@ -61,15 +62,19 @@ def _motion_inputs() -> list:
         ),
         io.Float.Input("blink_strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="How far the eyes close.", advanced=True),
         io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=True, tooltip="Head motion and blinking."),
-        *(
-            io.String.Input(
-                axis,
-                default="",
-                tooltip=f"Degrees of {axis} that the head goes through, such as '0, 20, -20'. Empty: as the sound moves it.",
-                advanced=True,
-            )
-            for axis in ("yaw", "pitch", "roll")
-        ),
+        *_angle_inputs(),
+    ]
+
+
+def _angle_inputs() -> list:
+    return [
+        io.String.Input(
+            axis,
+            default="",
+            tooltip=f"Degrees of {axis} that the head goes through, such as '0, 20, -20'. Empty: as the sound moves it.",
+            advanced=True,
+        )
+        for axis in ("yaw", "pitch", "roll")
     ]
 
 
@@ -118,12 +123,15 @@ def _motion(options: dict) -> Motion:
 
 def _reference(options: dict) -> talk.Reference | None:
     video, use = options.get("reference"), options.get("reference_use") or BOTH
-    return talk.Reference(video.get_stream_source(), use in (BOTH, POSE), use in (BOTH, BLINK)) if video is not None else None
+    if video is None:
+        return None
+    return talk.Reference(source=video.get_stream_source(), pose=use in (BOTH, POSE), blink=use in (BOTH, BLINK))
 
 
 def _output(options: dict) -> talk.Output:
     model = options.get("enhancer")
-    return talk.Output(UpscaleModel(model) if model is not None else None, options["frame_batch"], options["frames"])
+    enhancer = UpscaleModel(model) if model is not None else None
+    return talk.Output(enhancer=enhancer, batch=options["frame_batch"], keep=options["frames"])
 
 
 def _video(clip: talk.Clip | None) -> tuple:
@@ -134,7 +142,7 @@ def _video(clip: talk.Clip | None) -> tuple:
     return InputImpl.VideoFromFile(str(clip.path)), frames
 
 
-class SadTalkerNode(io.ComfyNode):
+class SadTalkerNode(FaceChainNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -178,7 +186,7 @@ class SadTalkerNode(io.ComfyNode):
         return io.NodeOutput(*_video(clip), plan, ui=report_ui(scene.report))
 
 
-class MotionFromAudio(io.ComfyNode):
+class MotionFromAudio(FaceChainNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -212,7 +220,7 @@ class MotionFromAudio(io.ComfyNode):
         return io.NodeOutput(plan, ui=report_ui(scene.planned(plan)))
 
 
-class EditMotion(io.ComfyNode):
+class EditMotion(FaceChainNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -226,7 +234,7 @@ class EditMotion(io.ComfyNode):
                 io.Float.Input(
                     "pose_scale", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="How far the head moves from its first pose."
                 ),
-                *_motion_inputs()[-3:],
+                *_angle_inputs(),
             ],
             outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The changed motion, for Render Motion.")],
         )
@@ -234,10 +242,15 @@ class EditMotion(io.ComfyNode):
     @classmethod
     def execute(cls, motion, expression_scale, pose_scale, yaw, pitch, roll) -> io.NodeOutput:
         curves = {name: talk.angles(text, name) for name, text in (("yaw", yaw), ("pitch", pitch), ("roll", roll))}
-        return io.NodeOutput(motion.edited(expression_scale, pose_scale, curves))
+        edited = motion.edited(expression_scale, pose_scale, curves)
+        report = Report("Edited motion")
+        report.add(
+            "motion", Status.EDITED, frames=len(edited), expression=expression_scale, pose=pose_scale, angles=", ".join(edited.angles)
+        )
+        return io.NodeOutput(edited, ui=report_ui(report))
 
 
-class RenderMotion(io.ComfyNode):
+class RenderMotion(FaceChainNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(

@@ -11,6 +11,7 @@ from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, report_ui
+from ._node import FaceChainNode
 
 _PRESET = "From preset"
 _CHOICES = {
@@ -24,7 +25,7 @@ _CHOICES = {
 _files = FileWatch()
 
 
-class TrainFaceLoRA(io.ComfyNode):
+class TrainFaceLoRA(FaceChainNode):
     """A LoRA that looks like the person on the photos."""
 
     @classmethod
@@ -56,16 +57,27 @@ class TrainFaceLoRA(io.ComfyNode):
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
         settings = train_settings.from_preset(values["preset"], len(photos), _changes(values))
-        request = train.TrainRequest(model[0], clip[0], vae[0], photos, list(captions), values["name"], values.get("trigger", ""), settings)
-        request.if_state, request.if_person = IfState(values["if_state_exists"]), IfExists(values["if_person_exists"])
-        request.preset, request.preview = values["preset"], _preview(values, captions, settings)
-        request.likeness = LikenessPlan(values.get("likeness_every", 500))
-        request.faces = faces[0] if faces else None
-        request.class_photos, request.class_caption = flatten_images(class_images or []), values.get("class_caption", "a person")
-        result = train.train_face_lora(request)
+        inputs = train.TrainInputs(
+            model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=faces[0] if faces else None,
+            class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
+        )  # fmt: skip
+        policy = _policy(values, _preview(values, captions, settings))
+        result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
-        return io.NodeOutput(result.person.lora, {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
+        return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
+
+
+def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
+    return train.TrainPolicy(
+        name=values["name"],
+        trigger=values.get("trigger", ""),
+        preset=values["preset"],
+        if_state=IfState(values["if_state_exists"]),
+        if_person=IfExists(values["if_person_exists"]),
+        preview=preview,
+        likeness=LikenessPlan(values.get("likeness_every", 500)),
+    )
 
 
 def _changes(values: dict) -> dict:

@@ -16,7 +16,10 @@ const STYLE = `
 .facechain-report th, .facechain-report td { text-align: left; padding: 1px 8px 1px 0; vertical-align: top; }
 .facechain-report th { font-weight: 600; opacity: .7; }
 .facechain-report td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.facechain-report tr.bad td { color: #ff9d8a; }`;
+.facechain-report tr.note td { opacity: .75; }
+.facechain-report tr.warning td { color: #f5b942; }
+.facechain-report tr.problem td { color: #ff9d8a; }
+.facechain-report details { margin-top: 4px; opacity: .75; }`;
 
 function element(tag, text, className) {
   const made = document.createElement(tag);
@@ -35,7 +38,7 @@ function columnsOf(rows) {
 }
 
 function tableRow(row, columns) {
-  const line = element("tr", undefined, row.reason && row.status !== "ok" ? "bad" : "");
+  const line = element("tr", undefined, row.severity);
   line.append(element("td", row.name), element("td", row.status));
   for (const column of columns) {
     const value = row.values[column];
@@ -54,12 +57,25 @@ function tableOf(rows) {
   return table;
 }
 
+/** What the node opened and was handed, folded away: a name, where its weights come from, and its file. */
+function madeWith(used) {
+  const details = element("details");
+  details.append(element("summary", `Made with ${used.length} ${used.length === 1 ? "file or model" : "files and models"}`));
+  for (const one of used) {
+    const label = one.kind === "network" ? one.name : `${one.kind} ${one.name}`;
+    const file = one.file && one.file !== one.name ? `, ${one.file}` : "";
+    details.append(element("p", `${label}: ${one.origin}${file}`));
+  }
+  return details;
+}
+
 function fill(box, report, past) {
   box.replaceChildren(element("h4", past ? `${report.title} (earlier run)` : report.title));
   for (const note of report.notes) {
     box.append(element("p", note, note.startsWith("STAND-IN") ? "stand-in" : ""));
   }
   if (report.rows.length) box.append(tableOf(report.rows));
+  if (report.used?.length) box.append(madeWith(report.used));
 }
 
 function reportBox(node) {

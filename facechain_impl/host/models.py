@@ -269,17 +269,18 @@ def weights_digest(patcher) -> str:
     """A hash of a sample of all weights and of every patch on them: tells models apart that are not known by a file."""
     digest = hashlib.sha256()
     for key, value in sorted(patcher.model.state_dict().items()):
-        digest.update(f"{key}{tuple(value.shape)}".encode() + _sample_bytes(value))
+        digest.update(f"{key}{tuple(value.shape)}".encode() + sample_bytes(value))
     for key, patches in sorted(patcher.patches.items()):
         for strength, adapter, strength_model, *_ in patches:
             digest.update(f"{key}{strength}{strength_model}".encode())
             weights = getattr(adapter, "weights", adapter)
             for value in weights if isinstance(weights, (tuple, list)) else ():
-                digest.update(_sample_bytes(value) if isinstance(value, torch.Tensor) else str(value).encode())
+                digest.update(sample_bytes(value) if isinstance(value, torch.Tensor) else str(value).encode())
     return digest.hexdigest()
 
 
-def _sample_bytes(value: torch.Tensor) -> bytes:
+def sample_bytes(value: torch.Tensor) -> bytes:
+    """Up to 64 values of a tensor, evenly spread, as float32."""
     flat = value.detach().flatten()
     picked = flat[:: max(1, flat.numel() // _SAMPLES_OF_A_TENSOR)][:_SAMPLES_OF_A_TENSOR]
     return picked.float().cpu().numpy().tobytes()

@@ -40,7 +40,7 @@ class Diffusion:
         return int(self.vae.spacial_compression_encode())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     steps: int = 40
     cfg: float = 7.0

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .. import provenance
 from ..errors import BadInput
 from ..host import folders
-from ..types import Person
+from ..provenance import Record, Used
+from ..types import Person, thawed
 from .lora import formats as lora_files
 from .names import check_name
 
@@ -69,6 +71,7 @@ def load(name: str) -> Person:
         report=about.get("report", {}),
         folder=folder,
         lora_file=path,
+        used=tuple(Used.from_plain(one) for one in about.get("report", {}).get("used", ())),
     )
 
 
@@ -80,20 +83,26 @@ def _read_picture(path: Path) -> torch.Tensor | None:
 
 
 def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExists.KEEP_BOTH) -> Person:
-    """Store a person as a whole or not at all, and say where: the returned person carries its final name, folder and file."""
+    """Store a person as a whole or not at all, and say where: the returned person carries its final name, folder and file.
+
+    What the person was made with is written into the card and into the header of the LoRA file."""
+    used = Record((*person.used, *provenance.current())).plain()
+    made_with = {"used": used} if used else {}
+    header = {lora_files.USED: json.dumps(used)} if used else {}
     name = free_name(person.name, if_exists)
     target = folder_of(name)
     work = _work_folder() / uuid.uuid4().hex
     try:
-        lora_files.write(work / f"{name}.safetensors", person.lora, metadata)
+        lora_files.write(work / f"{name}.safetensors", person.lora, metadata | header)
         _write_picture(work / _PHOTO, person.photo)
         embedding = None if person.embedding is None else [float(value) for value in person.embedding]
-        about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": person.report}
+        about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": thawed(person.report) | made_with}
         (work / _CARD).write_text(json.dumps(about, indent=1), "utf-8")
         _move_in(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return load(name)
+    with provenance.recording():  # what is read back was not used for the work
+        return load(name)
 
 
 def free_name(name: str, if_exists: IfExists) -> str:

@@ -14,16 +14,16 @@ from ..geometry.affine import align112
 from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.detection import Detector
-from ..perception.faces import enriched, find_faces, main_face, separate
+from ..perception.faces import enriched, find_faces, main_face, with_face
 from ..perception.quality import FaceQuality
-from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
-from ..types import Face, Faces, NoFace, Person, Picture, Report
+from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..types import Face, Faces, NoFace, Person, Picture, Report, Status, updated
 
 SIZE_RANGE = (120.0, 300.0)
 """Longer side of a face, in pixels of a 512 portrait, that upstream accepts; both ends excluded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filters:
     """one_face: refuse pictures with more than one. size: refuse a face whose longer side is not inside; None accepts all."""
 
@@ -80,12 +80,15 @@ class Ranking:
 
     def fill(self, report: Report) -> None:
         for place, one in enumerate(self.kept, 1):
-            report.add(one.picture.name, f"{place}" if one.ranked else "passed through", one.reason, **one.values())
+            if one.ranked:
+                report.add(one.picture.name, Status.RANKED, "", place=place, **one.values())
+            else:
+                report.add(one.picture.name, Status.PASSED_THROUGH, one.reason, **one.values())
         for one in self.dropped:
-            report.add(one.picture.name, "left out", one.reason, **one.values())
+            report.add(one.picture.name, Status.LEFT_OUT, one.reason, **one.values())
 
-    def faces(self, stand_ins: tuple[str, ...]) -> Faces:
-        return Faces([one.picture for one in self.kept], stand_ins)
+    def faces(self) -> Faces:
+        return Faces(tuple(one.picture for one in self.kept))
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Reference:
 
     vector: np.ndarray
     note: str
-    faces: Faces = field(default_factory=lambda: Faces([]))
+    faces: Faces = field(default_factory=lambda: Faces(()))
 
 
 @dataclass
@@ -105,24 +108,25 @@ class Ranker:
     detector: Detector | str
     recognition: FaceRecognition
     quality: Callable[[], FaceQuality] | None = None
-    stand_ins: set[str] = field(default_factory=set)
 
     def reference(self, images: list[torch.Tensor], known: Faces | None) -> Reference:
         """The best face of the reference pictures [H, W, 3]; without pictures, of `known`. Raises FaceNotFound, BadInput."""
         if not images:
             return _embedded_reference(known)
         check_all(images, numbered("reference", images))
-        found = self._find(images, known)
+        found = find_faces(images, self.detector, known).pictures
         faces = {index: face for index, picture in enumerate(found) if (face := main_face(picture.faces))}
         if not faces:
             raise FaceNotFound(
                 f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
             )
-        index, quality = self._best(images, faces)
-        embed_faces(self.recognition, [images[index]], [faces[index]])
-        judged = f", quality {quality:.3f}" if quality is not None else ""
-        note = f"Compared with {found[index].name}, reference {index + 1} of {len(images)}{judged}."
-        return Reference(faces[index].embedding, note, enriched(known, found, sorted(self.stand_ins)))
+        judged = self._judged(images, faces)
+        index = max(judged, key=lambda one: judged[one].quality) if judged is not faces else next(iter(faces))
+        (best,) = with_embeddings(self.recognition, [images[index]], [judged[index]])
+        pictures = [with_face(found[i], face, best if i == index else judged[i]) for i, face in faces.items()]
+        quality = f", quality {best.quality:.3f}" if judged is not faces else ""
+        note = f"Compared with {found[index].name}, reference {index + 1} of {len(images)}{quality}."
+        return Reference(best.embedding, note, enriched(known, updated(found, dict(zip(faces, pictures)))))
 
     def person(self, person: Person) -> Reference:
         """The face on a person's photo, or the embedding that was stored where there is none."""
@@ -133,45 +137,33 @@ class Ranker:
             raise BadInput(f"{person.name} was stored without a face to compare with. Connect a reference picture instead.")
         return Reference(person.embedding, f"Compared with the stored face of {person.name}.")
 
-    def _best(self, images: list[torch.Tensor], faces: dict[int, Face]) -> tuple[int, float | None]:
-        """Number and quality of the reference to use."""
+    def _judged(self, images: list[torch.Tensor], faces: dict[int, Face]) -> dict[int, Face]:
+        """`faces` with their quality, or `faces` themselves where there is nothing to choose."""
         if self.quality is None or len(faces) == 1:
-            return next(iter(faces)), None
+            return faces
         unknown = [index for index, face in faces.items() if face.quality is None]
-        if unknown:
-            scores = self.quality().score([align112(images[index], faces[index].points) for index in unknown])
-            for index, score in zip(unknown, scores):
-                faces[index].quality = score
-        best = max(faces, key=lambda index: faces[index].quality)
-        return best, faces[best].quality
+        scores = self.quality().score([align112(images[index], faces[index].points) for index in unknown]) if unknown else []
+        return faces | {index: replace(faces[index], quality=score) for index, score in zip(unknown, scores)}
 
     def rank(self, images: list[torch.Tensor], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace) -> Ranking:
         """Pictures [H, W, 3] sorted by likeness. Raises FaceNotFound where the policy says so, or when nothing is left."""
         check_all(images, numbered("picture", images))
-        candidates = [_candidate(index, picture, filters) for index, picture in enumerate(self._find(images, known))]
+        found = find_faces(images, self.detector, known).pictures
+        candidates = [_candidate(index, picture, filters) for index, picture in enumerate(found)]
         faced = [one for one in candidates if one.face]
-        embed_faces(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])
-        for one in faced:
-            one.score = cosine_similarity(one.face.embedding, reference.vector)
+        for one, face in zip(faced, with_embeddings(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])):
+            one.picture, one.face = with_face(one.picture, one.face, face), face
+            one.score = cosine_similarity(face.embedding, reference.vector)
         return _sorted(candidates, policy)
-
-    def _find(self, images: list[torch.Tensor], known: Faces | None) -> list[Picture]:
-        """The faces of pictures, as copies: what is known of them belongs to another node and stays as it is."""
-        found = find_faces(images, self.detector, known)
-        self.stand_ins.update(found.stand_ins)
-        return separate(found.pictures)
 
 
 def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
     """A ranker with the published networks. Raises WeightsError."""
-    ranker = Ranker(detector, FaceRecognition(models.open_network("rts")), stand_ins=set(models.stand_ins("rts")))
 
     def quality() -> FaceQuality:
-        ranker.stand_ins.update(models.stand_ins("fqa"))
         return FaceQuality(models.open_session("fqa"))
 
-    ranker.quality = quality if by_quality else None
-    return ranker
+    return Ranker(detector, FaceRecognition(models.open_network("rts")), quality if by_quality else None)
 
 
 def numbered(word: str, images: Sequence) -> list[str]:

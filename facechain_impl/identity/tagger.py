@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,16 +14,16 @@ from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
-from ..perception.faces import enriched, find_faces, main_face, separate
+from ..perception.faces import enriched, find_faces, main_face, with_face
 from ..perception.tagging import Tagger
-from ..types import Face, Faces, NoFace, Picture, Report
+from ..types import Face, Faces, NoFace, Picture, Report, Status, updated
 from ..weights import load
 from . import captions
 
 AUTOMATIC, OWN_WORDS = "automatic", "own words"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaptionSettings:
     """trigger: AUTOMATIC, OWN_WORDS or the words themselves. extra_tags: see captions.extra_tags. tag_threshold: of the tagger,
     None leaves its tags out. ages: one of captions.AGE_TABLES."""
@@ -55,21 +56,20 @@ def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, know
     tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")
     if settings.tag_threshold is not None:
-        report.stand_ins += models.stand_ins("deepdanbooru")
         tags = [own + seen for own, seen in zip(tags, picture_tags(open_tagger(), images, settings.tag_threshold))]
     trigger, rows = _chosen_trigger(settings), [{}] * len(images)
     if settings.trigger == AUTOMATIC:
         found = open_attribute_reader(settings.detector).read(images, names, known, settings.ages, settings.no_face)
         trigger, rows = found.trigger, found.rows
-        report.stand_ins += found.stand_ins
-        known = enriched(known, found.pictures, found.stand_ins)
+        known = enriched(known, found.pictures)
     texts = [captions.caption(settings.token, trigger, own) for own in tags]
     for name, text, row in zip(names, texts, rows):
-        report.add(
-            name, "captioned", "" if row is not None else "no face found, so it does not count for the trigger", caption=text, **(row or {})
+        status, reason = (
+            (Status.CAPTIONED, "") if row is not None else (Status.NOT_COUNTED, "no face found, so it does not count for the trigger")
         )
+        report.add(name, status, reason, caption=text, **(row or {}))
     spoken, common = captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts))
-    return Captions(texts, spoken, common, report, known or Faces([]))
+    return Captions(texts, spoken, common, report, known or Faces(()))
 
 
 def _known_name(image: torch.Tensor, known: Faces | None) -> str:
@@ -94,7 +94,6 @@ class Attributes:
     trigger: str
     rows: list[dict[str, str] | None]
     pictures: list[Picture]
-    stand_ins: tuple[str, ...] = ()
 
 
 @dataclass
@@ -103,35 +102,34 @@ class AttributeReader:
 
     detector: Detector | str
     attributes: FaceAttributes
-    stand_ins: set[str] = field(default_factory=set)
 
     def read(self, images: list[torch.Tensor], names: list[str], known: Faces | None, limits: tuple[float, float], policy: NoFace):
         """Attributes of pictures [H, W, 3]. A picture without a face does not count, or raises FaceNotFound if the policy is Stop."""
         found = find_faces(images, self.detector, known, names)
-        pictures = separate(found.pictures)
-        faces = [main_face(picture.faces) for picture in pictures]
+        faces = [main_face(picture.faces) for picture in found.pictures]
         missing = [name for name, face in zip(names, faces) if face is None]
         if missing and (policy is NoFace.STOP or len(missing) == len(images)):
             raise FaceNotFound(
                 f"No face was found in {', '.join(missing)} ({len(missing)} of {len(images)}), so age and gender cannot be read there. "
                 "Set no_face to Skip, choose another detector, or choose the trigger yourself."
             )
-        self._fill(images, faces)
-        trigger = captions.trigger_of(*captions.summed([face.attributes for face in faces if face]), limits)
-        rows = [_in_words(face.attributes) if face else None for face in faces]
-        return Attributes(trigger, rows, pictures, tuple(sorted({*self.stand_ins, *found.stand_ins})))
+        judged = self._judged(images, faces)
+        triples = zip(found.pictures, faces, judged)
+        pictures = [picture if face is None else with_face(picture, face, known_better) for picture, face, known_better in triples]
+        trigger = captions.trigger_of(*captions.summed([face.attributes for face in judged if face]), limits)
+        rows = [_in_words(face.attributes) if face else None for face in judged]
+        return Attributes(trigger, rows, pictures)
 
-    def _fill(self, images: list[torch.Tensor], faces: list[Face | None]) -> None:
-        """The attributes of `faces`, one or none in each of `images`, where they are not known yet."""
-        wanted = [(image, face) for image, face in zip(images, faces) if face and not face.attributes]
-        predicted = self.attributes.predict([align112(image, face.points) for image, face in wanted])
-        for (_, face), attributes in zip(wanted, predicted):
-            face.attributes = attributes
+    def _judged(self, images: list[torch.Tensor], faces: list[Face | None]) -> list[Face | None]:
+        """`faces`, one or none in each of `images`, with their attributes; those that are known stay as they are."""
+        wanted = [index for index, face in enumerate(faces) if face and not face.attributes]
+        predicted = self.attributes.predict([align112(images[index], faces[index].points) for index in wanted])
+        return updated(faces, {index: replace(faces[index], attributes=found) for index, found in zip(wanted, predicted)})
 
 
 def open_attribute_reader(detector: Detector | str) -> AttributeReader:
     """Raises WeightsError."""
-    return AttributeReader(detector, FaceAttributes(models.open_network("fairface")), set(models.stand_ins("fairface")))
+    return AttributeReader(detector, FaceAttributes(models.open_network("fairface")))
 
 
 def open_tagger() -> Tagger:
@@ -147,5 +145,5 @@ def picture_tags(tagger: Tagger, images: list[torch.Tensor], threshold: float) -
     ]
 
 
-def _in_words(attributes: dict[str, np.ndarray]) -> dict[str, str]:
+def _in_words(attributes: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {"gender": GENDERS[int(np.argmax(attributes["gender"]))], "age": AGES[int(np.argmax(attributes["age"]))]}

@@ -15,7 +15,7 @@ from ..geometry.faces import box_around
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
-from ..types import Face, Origin, digest_of
+from ..types import Face, digest_of
 from .batching import max_batch
 from .haar import HaarFaces
 from .landmarks import five_points_by_corners, mesh_to_68
@@ -29,13 +29,12 @@ SQUARE_TO_EYES = 0.368
 
 
 class Detector(ABC):
-    """Finds faces. `name` is shown to the user, `origin_names` are the networks that run on stand-in weights.
+    """Finds faces. `name` is shown to the user.
 
     `redetects_after_rotation`: whether a photo is searched again after it was rotated. Else the faces found before are rotated with it.
     """
 
     name: str
-    origin_names: tuple[str, ...] = ()
     redetects_after_rotation = True
 
     @abstractmethod
@@ -97,7 +96,6 @@ class DamoFDDetector(Detector):
 
     def __init__(self, managed: ManagedModel, threshold: float = 0.3, overlap: float = 0.45):
         self._managed, self._threshold, self._overlap = managed, threshold, overlap
-        self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
         self._count = max_batch(8, managed.device)
 
     def detect(self, images):

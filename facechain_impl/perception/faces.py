@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,32 +21,31 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
     picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
     """
     pictures = [known.of(image) if known is not None else None for image in images]
-    stand_ins = known.stand_ins if known is not None else ()
     missing = [index for index, picture in enumerate(pictures) if picture is None]
     if missing:
         detector = open_detector(detector) if isinstance(detector, str) else detector
-        stand_ins = tuple(dict.fromkeys((*stand_ins, *detector.origin_names)))
         for index, faces in zip(missing, detector.detect([images[index] for index in missing])):
             size = tuple(images[index].shape[:2])
             pictures[index] = Picture(faces, size, digest_of(images[index]), detector=detector.name)
     names = names or [picture.name or f"picture {number}" for number, picture in enumerate(pictures, 1)]
-    return Faces([replace(picture, name=name) for picture, name in zip(pictures, names)], stand_ins)
+    return Faces(tuple(replace(picture, name=name) for picture, name in zip(pictures, names)))
 
 
-def separate(pictures: list[Picture]) -> list[Picture]:
-    """Copies, also of the faces, to add to: what another node put out stays as it is."""
-    return [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in pictures]
+def with_face(picture: Picture, old: Face, new: Face) -> Picture:
+    """`picture` with `new` in the place of its face `old`."""
+    return replace(picture, faces=tuple(new if face is old else face for face in picture.faces))
 
 
-def enriched(known: Faces | None, pictures: list[Picture], stand_ins: Iterable[str]) -> Faces:
+def enriched(known: Faces | None, pictures: Sequence[Picture]) -> Faces:
     """Everything that is `known`, the entries of `pictures` in place of those of the same pixels; new ones come behind."""
-    before = known or Faces([])
+    before = known or Faces(())
     found = {picture.digest: picture for picture in pictures}
-    old = [[found.pop(picture.digest, picture) for picture in group] for group in (before.crops, before.pictures)]
-    return Faces([*old[1], *found.values()], tuple(dict.fromkeys((*before.stand_ins, *stand_ins))), old[0])
+    crops = tuple(found.pop(picture.digest, picture) for picture in before.crops)
+    old = tuple(found.pop(picture.digest, picture) for picture in before.pictures)
+    return Faces((*old, *found.values()), crops)
 
 
-def largest(faces: list[Face], ratio: float | None = None) -> Face | None:
+def largest(faces: Sequence[Face], ratio: float | None = None) -> Face | None:
     """The face of the largest area, the last of equals. With `ratio` only when it is at least that many times as large as the next,
     else None."""
     ordered = sorted(faces, key=lambda face: face.area)[::-1]
@@ -55,11 +54,11 @@ def largest(faces: list[Face], ratio: float | None = None) -> Face | None:
     return ordered[0]
 
 
-def large_enough(faces: list[Face], side: float = 10.0) -> list[Face]:
+def large_enough(faces: Sequence[Face], side: float = 10.0) -> list[Face]:
     """`faces` whose box is at least `side` pixels wide and high; the alignment to 112 pixels ignores others."""
     return [face for face in faces if face.width >= side and face.height >= side]
 
 
-def main_face(faces: list[Face]) -> Face | None:
+def main_face(faces: Sequence[Face]) -> Face | None:
     """The largest face that can be aligned to 112 pixels, or None."""
     return largest([face for face in large_enough(faces) if face.points is not None])

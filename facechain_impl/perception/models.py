@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..errors import MissingWeights
 from ..host import memory
-from ..types import Origin
 from ..weights import catalogue, files, load
 
 
@@ -26,8 +25,3 @@ def open_session(name: str):
     """The onnxruntime session of a published ONNX file. Raises MissingWeights or WeightsError."""
     file = load.find(name)
     return memory.managed(file.key, lambda: load.session(file))
-
-
-def stand_ins(*names: str) -> tuple[str, ...]:
-    """Those of `names` whose file on this machine is a stand-in, for Report.stand_ins."""
-    return tuple(name for name in names if load.find(name).origin is Origin.STAND_IN)

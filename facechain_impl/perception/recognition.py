@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch.nn.functional as F
 from ..geometry.affine import align112
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
-from ..types import Face
+from ..types import Face, updated
 
 BATCH = 16
 
@@ -48,12 +50,12 @@ class FaceRecognition:
         return [Embedding(vector, float(value)) for vector, value in zip(vectors, uncertainty)]
 
 
-def embed_faces(recognition: FaceRecognition, images: list[torch.Tensor], faces: list[Face]) -> None:
-    """Fill `embedding` and `uncertainty` of `faces`, one in each of `images` [H, W, 3], where they are not known yet."""
-    wanted = [(image, face) for image, face in zip(images, faces) if face.embedding is None]
-    found = recognition.embed([align112(image, face.points) for image, face in wanted])
-    for (_, face), embedding in zip(wanted, found):
-        face.embedding, face.uncertainty = embedding
+def with_embeddings(recognition: FaceRecognition, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[Face]:
+    """`faces`, one in each of `images` [H, W, 3], with `embedding` and `uncertainty`; those that have them stay as they are."""
+    unknown = [index for index, face in enumerate(faces) if face.embedding is None]
+    found = recognition.embed([align112(images[index], faces[index].points) for index in unknown])
+    known = {index: replace(faces[index], embedding=one.vector, uncertainty=one.uncertainty) for index, one in zip(unknown, found)}
+    return updated(faces, known)
 
 
 def cosine_similarity(first: np.ndarray, second: np.ndarray) -> float:

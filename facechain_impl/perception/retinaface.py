@@ -11,7 +11,7 @@ import torch
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.retinaface import anchors, decode_boxes, decode_points
-from ..types import Face, Origin
+from ..types import Face
 from .batching import as_bytes, batches
 from .detection import Detector, nms
 
@@ -48,7 +48,6 @@ class RetinaFace(Detector):
 
     def __init__(self, managed: ManagedModel, bgr: bool = False, rules: Rules = MODELSCOPE):
         self._managed, self._bgr, self._rules = managed, bgr, rules
-        self.origin_names = (self.name,) if managed.origin is Origin.STAND_IN else ()
 
     def detect(self, images):
         pictures = [self.prepare(image) for image in images]

@@ -11,7 +11,7 @@ from ..errors import BadInput, FaceNotFound
 from ..geometry.faces import moved
 from ..geometry.stitch import Patch, cut_out, face_matrix, is_unedited, stitch
 from ..host.memory import to_output
-from ..types import Face, Faces, Picture, Report, digest_of
+from ..types import Face, Faces, Picture, Report, Status, digest_of
 
 # How much of the crop the longer side of the face takes in FaceChain's inpainting.
 FACE_SHARE = 0.45
@@ -24,17 +24,14 @@ def cut_faces(images: list[torch.Tensor], faces: Faces, size: int, share: float,
     """
     pictures, crops, known = [], [], []
     for picture, image in zip(pictures_of(images, faces), images):
-        chosen = [
-            replace(face, crop_transform=face_matrix(face.box, face.points, share, size, upright), masks=dict(face.masks))
-            for face in picture.faces
-        ]
+        chosen = tuple(replace(face, crop_transform=face_matrix(face.box, face.points, share, size, upright)) for face in picture.faces)
         pictures.append(replace(picture, faces=chosen))
         for face in chosen:
             crops.append(to_output(cut_out(image, face.crop_transform, size)))
-            known.append(Picture([moved(face, face.crop_transform)], (size, size), digest_of(crops[-1]), picture.name, picture.detector))
+            known.append(Picture((moved(face, face.crop_transform),), (size, size), digest_of(crops[-1]), picture.name, picture.detector))
     if not crops:
         raise FaceNotFound(f"There is no face to cut out of {len(images)} pictures. Connect faces that were found in them.")
-    return crops, Faces(pictures, faces.stand_ins, known)
+    return crops, Faces(tuple(pictures), tuple(known))
 
 
 def put_back(
@@ -57,7 +54,7 @@ def put_back(
         own = patches[id(picture)]
         results.append(to_output(stitch(image, own, feather)))
         edits = sum(not is_unedited(image, patch) for patch in own)
-        report.add(picture.name or f"picture {number}", "stitched" if edits else "unchanged", faces=len(own), edited=edits)
+        report.add(picture.name or f"picture {number}", Status.STITCHED if edits else Status.UNCHANGED, faces=len(own), edited=edits)
     return results
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import BadInput, FaceNotFound
-from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
-from ..types import Face, Faces, NoFace, Picture, Report
+from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..types import Face, Faces, NoFace, Picture, Report, Status, updated
 
 LEFT, RIGHT, TOP, LARGE, SURE, LIKE = (
     "Left to right", "Right to left", "Top to bottom", "Largest first", "Surest first", "Most like the reference",
@@ -23,7 +23,7 @@ ORDERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """first: 1 for the first in that order. count: 0 for all from there. Sizes are of the face's longer side, 0 for no limit."""
 
@@ -44,22 +44,26 @@ class Choice:
 
 
 def embedded(faces: Faces, images: list[torch.Tensor], recognition: FaceRecognition) -> Faces:
-    """Copies of `faces` that all have embeddings, where they have five points. Raises BadInput when a picture they need is not there."""
+    """`faces` with the embeddings of all that have five points. Raises BadInput when a picture they need is not there."""
     pixels = {id(picture): image for image in images if (picture := faces.of(image)) is not None}
-    pictures = [replace(picture, faces=[replace(face) for face in picture.faces]) for picture in faces.pictures]
-    for before, picture in zip(faces.pictures, pictures):
-        wanted = [face for face in picture.faces if face.embedding is None and face.points is not None]
-        if wanted and id(before) not in pixels:
-            raise BadInput(f"Likeness needs the pixels of {picture.name or 'a picture'}. Connect the pictures to images.")
-        embed_faces(recognition, [pixels[id(before)]] * len(wanted) if wanted else [], wanted)
-    return replace(faces, pictures=pictures)
+    return replace(faces, pictures=tuple(_embedded(picture, pixels.get(id(picture)), recognition) for picture in faces.pictures))
+
+
+def _embedded(picture: Picture, image: torch.Tensor | None, recognition: FaceRecognition) -> Picture:
+    wanted = [index for index, face in enumerate(picture.faces) if face.embedding is None and face.points is not None]
+    if not wanted:
+        return picture
+    if image is None:
+        raise BadInput(f"Likeness needs the pixels of {picture.name or 'a picture'}. Connect the pictures to images.")
+    found = with_embeddings(recognition, [image] * len(wanted), [picture.faces[index] for index in wanted])
+    return replace(picture, faces=tuple(updated(picture.faces, dict(zip(wanted, found)))))
 
 
 def pick(faces: Faces, choice: Choice, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
     """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound after `policy`."""
     if choice.needs_reference and reference is None:
         raise BadInput("Likeness needs somebody to compare with. Connect a reference picture or a person, or choose another order.")
-    pictures = [replace(picture, faces=_picked(picture, choice, reference, report)) for picture in faces.pictures]
+    pictures = tuple(replace(picture, faces=tuple(_picked(picture, choice, reference, report))) for picture in faces.pictures)
     bare = [picture.name for picture in pictures if not picture.faces]
     if bare and policy is NoFace.STOP:
         raise FaceNotFound(f"No face is left in: {', '.join(bare)}.\n{report.text()}\nLoosen the limits, or set no_face to Skip.")
@@ -74,11 +78,11 @@ def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, repo
     last = choice.first - 1 + choice.count if choice.count else None
     kept = fitting[choice.first - 1 : last]
     for face in ranked:
-        status = "picked" if any(face is other for other in kept) else "left out"
+        status = Status.PICKED if any(face is other for other in kept) else Status.LEFT_OUT
         values = {"size": round(max(face.width, face.height)), "x": round(float(face.box[0])), "y": round(float(face.box[1]))}
         if reference is not None:
             values["likeness"] = likeness[id(face)]
-        report.add(picture.name, status, "" if status == "picked" else _why(face, choice, likeness[id(face)]), **values)
+        report.add(picture.name, status, "" if status is Status.PICKED else _why(face, choice, likeness[id(face)]), **values)
     return kept
 
 

@@ -5,7 +5,7 @@ The steps and their numbers are FaceChain's. Each step but finding, turning upri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,12 +22,12 @@ from ..host.progress import Progress
 from ..perception.detection import Detector
 from ..perception.faces import MAIN_FACE_RATIO, find_faces, largest
 from ..perception.landmark_confidence import LandmarkConfidence
-from ..perception.models import open_network, open_session, require, stand_ins
+from ..perception.models import open_network, open_session, require
 from ..perception.parsing import HumanParser
 from ..perception.retinaface import RetinaFace
 from ..perception.retouch import SkinRetouch, open_retouch
 from ..perception.rotation import PhotoRotation, rotate
-from ..types import Face, Faces, NoFace, Picture, Report, digest_of
+from ..types import Face, Faces, NoFace, Picture, Report, Status, digest_of
 
 LOOK_AGAIN_SIDE = 1024
 CHUNK = 8
@@ -40,7 +40,7 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stages:
     """Which of the optional steps run. main_face: how many times as large as the next face the main one must be; 1 takes the largest."""
 
@@ -61,7 +61,6 @@ class Networks:
     retouch_faces: RetinaFace | None = None
     parser: HumanParser | None = None
     confidence: LandmarkConfidence | None = None
-    stand_ins: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Photo:
     image: torch.Tensor
     turned: torch.Tensor
     to_turned: np.ndarray = field(default_factory=lambda: np.eye(3))
-    faces: list[Face] = field(default_factory=list)
+    faces: Sequence[Face] = ()
     face: Face | None = None
     angle: float = 0.0
     to_crop: np.ndarray | None = None
@@ -100,7 +99,7 @@ def open_networks(stages: Stages) -> Networks:
     """What `stages` need. Raises MissingWeights that names every file that is not there, or WeightsError."""
     names = [name for stage, files in FILES.items() if getattr(stages, stage) for name in files]
     require(*names)
-    networks = Networks(stand_ins=stand_ins(*names))
+    networks = Networks()
     if stages.rotation:
         networks.rotation = PhotoRotation(open_session("rot_bgr"))
     if stages.retouch:
@@ -131,7 +130,7 @@ class Preparation:
                 step(good)
             judge(photos, policy)
             progress.step()
-        return self._prepared(photos, known, policy)
+        return self._prepared(photos, policy)
 
     def _steps(self, known: Faces | None) -> list[Callable[[list[Photo]], None]]:
         optional = {
@@ -161,7 +160,7 @@ class Preparation:
         for photo in photos:
             photo.face, photo.reason = self._main(photo.faces, "")
 
-    def _main(self, faces: list[Face], where: str) -> tuple[Face | None, str]:
+    def _main(self, faces: Sequence[Face], where: str) -> tuple[Face | None, str]:
         face = largest(faces, self._stages.main_face)
         if face:
             return face, ""
@@ -224,7 +223,7 @@ class Preparation:
             except FaceNotFound as problem:
                 photo.reason = f"{problem} Switch white_background off for this photo."
                 continue
-            photo.crop_face.masks = masks
+            photo.crop_face = replace(photo.crop_face, masks=masks)
             photo.crop = on_white(photo.crop, torch.from_numpy(masks["head"]))
 
     def _filter(self, photos: list[Photo]) -> None:
@@ -235,16 +234,15 @@ class Preparation:
             if photo.filtered:
                 photo.reason = f"landmark confidence {score:.3f} is below {self._stages.min_confidence:g}: the face is hidden or unclear"
 
-    def _prepared(self, photos: list[Photo], known: Faces | None, policy: NoFace) -> Prepared:
+    def _prepared(self, photos: list[Photo], policy: NoFace) -> Prepared:
         kept = [photo for photo in photos if photo.is_good or (policy is NoFace.PASS and not photo.filtered)]
         if not kept:
             raise FaceNotFound(f"No photo is left: {_reasons(photos)}. Use photos that show the face large, alone and from the front.")
         for photo in kept:
             shown = photo.crop if photo.is_good else crop.cut(photo.image, crop.contain(photo.image.shape[:2]))
             photo.crop = to_output(shown)
-        names = dict.fromkeys((*(known.stand_ins if known is not None else ()), *self._detector.origin_names, *self._networks.stand_ins))
-        pictures = [_picture(photo, self._detector.name) for photo in photos]
-        return Prepared([photo.crop for photo in kept], Faces(pictures, tuple(names), [_crop_picture(photo) for photo in kept]), photos)
+        pictures = tuple(_picture(photo, self._detector.name) for photo in photos)
+        return Prepared([photo.crop for photo in kept], Faces(pictures, tuple(_crop_picture(photo) for photo in kept)), photos)
 
 
 def judge(photos: list[Photo], policy: NoFace) -> None:
@@ -259,7 +257,6 @@ def judge(photos: list[Photo], policy: NoFace) -> None:
 
 def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
     """One row of `report` per photograph."""
-    report.stand_ins = prepared.faces.stand_ins
     for photo in prepared.photos:
         values = {"faces": len(photo.faces)}
         if photo.crop_face is not None:
@@ -268,7 +265,8 @@ def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
         if photo.confidence is not None:
             values["confidence"] = photo.confidence
         passed = policy is NoFace.PASS and not photo.filtered
-        report.add(photo.name, "aligned" if photo.is_good else "passed through" if passed else "rejected", photo.reason, **values)
+        status = Status.ALIGNED if photo.is_good else Status.PASSED_THROUGH if passed else Status.REJECTED
+        report.add(photo.name, status, photo.reason, **values)
 
 
 def quarter_matrix(size: tuple[int, int], quarters: int) -> np.ndarray:
@@ -287,10 +285,11 @@ def _reasons(photos: list[Photo]) -> str:
 def _picture(photo: Photo, detector: str) -> Picture:
     """What is known about the photograph as it was handed in."""
     back = invert(photo.to_turned)
-    faces = [moved(face, back) for face in photo.faces]
-    for face, turned in zip(faces, photo.faces):
-        if turned is photo.face and photo.to_crop is not None:
-            face.crop_transform = photo.to_crop @ photo.to_turned
+    to_crop = None if photo.to_crop is None else photo.to_crop @ photo.to_turned
+    faces = tuple(
+        replace(moved(face, back), crop_transform=to_crop) if face is photo.face and to_crop is not None else moved(face, back)
+        for face in photo.faces
+    )
     return Picture(faces, tuple(photo.image.shape[:2]), digest_of(photo.image), photo.name, detector)
 
 
@@ -298,10 +297,10 @@ def _crop_picture(photo: Photo) -> Picture:
     """What is known about the crop: the main face first, and the others that lie in it."""
     size = tuple(photo.crop.shape[:2])
     if photo.crop_face is None or not photo.is_good:
-        return Picture([], size, digest_of(photo.crop), photo.name)
+        return Picture((), size, digest_of(photo.crop), photo.name)
     others = [moved(face, photo.to_crop) for face in photo.faces if face is not photo.face]
     inside = [face for face in others if _is_inside(face, size)]
-    return Picture([photo.crop_face, *inside], size, digest_of(photo.crop), photo.name)
+    return Picture((photo.crop_face, *inside), size, digest_of(photo.crop), photo.name)
 
 
 def _is_inside(face: Face, size: tuple[int, int]) -> bool:

@@ -11,9 +11,9 @@ import torch
 from ..errors import MissingWeights
 from ..perception import models
 from ..perception.detection import BUILT_IN
-from ..perception.faces import find_faces, main_face, separate
-from ..perception.recognition import FaceRecognition, cosine_similarity, embed_faces
-from ..types import Face, Faces, Report
+from ..perception.faces import find_faces, main_face
+from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..types import Face, Faces, Report, Status
 
 # Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
 _BLURRED = 60.0
@@ -47,7 +47,6 @@ class Study:
     facts: list[PhotoFacts]
     embeddings: dict[int, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    stand_ins: tuple[str, ...] = ()
 
     @property
     def embedding(self) -> np.ndarray | None:
@@ -61,12 +60,12 @@ class Study:
 def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
     """Look at photos [H, W, 3] in 0..1. Faces are taken from `known` where it holds them, else the built-in detector looks."""
     found = find_faces(photos, BUILT_IN, known)
-    facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, separate(found.pictures))]
+    facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, found.pictures)]
     if known is not None and len(known) == len(photos):
         for one, picture in zip(facts, known.pictures):  # a crop hides the others that the whole photo shows
             one.others = max(one.others, len(picture.faces) - 1)
     _mark_duplicates(photos, facts)
-    result = Study(facts, stand_ins=found.stand_ins)
+    result = Study(facts)
     _embed(photos, result)
     return result
 
@@ -110,8 +109,9 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
         result.notes.append("Without the recognition network (rts) nobody can say whether all photos show one person, or measure likeness.")
         return
     if recognition is not None:
-        embed_faces(recognition, [photos[index] for index in unknown], [result.facts[index].face for index in unknown])
-        result.stand_ins = tuple(dict.fromkeys((*result.stand_ins, *models.stand_ins("rts"))))
+        found = with_embeddings(recognition, [photos[index] for index in unknown], [result.facts[index].face for index in unknown])
+        for index, face in zip(unknown, found):
+            result.facts[index].face = face
     result.embeddings = {index: result.facts[index].face.embedding for index in chosen}
     for index in chosen:
         others = [cosine_similarity(result.embeddings[index], result.embeddings[other]) for other in chosen if other != index]
@@ -141,8 +141,7 @@ def fill(report: Report, found: Study, names: list[str]) -> None:
     """One row for each photo and a verdict over all of them."""
     for name, one, problem in zip(names, found.facts, verdicts(found)):
         values = {"sharpness": one.blur, "size": one.size, "turn": one.turn, "like the others": one.likeness}
-        report.add(name, "look at it" if problem else "good", problem, **values)
-    report.stand_ins = tuple(dict.fromkeys((*report.stand_ins, *found.stand_ins)))
+        report.add(name, Status.TO_CHECK if problem else Status.SUITABLE, problem, **values)
     report.notes = [overall(found), *found.notes, *report.notes]
 
 

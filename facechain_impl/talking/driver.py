@@ -41,11 +41,6 @@ class Driver(ABC):
     def device(self) -> torch.device:
         """Where it draws."""
 
-    @property
-    @abstractmethod
-    def stand_ins(self) -> tuple[str, ...]:
-        """Networks that ran on stand-in weights so far."""
-
     @abstractmethod
     def prepare(self, portrait: Portrait) -> Subject:
         """Cut the face out and keep what does not change over the clip."""

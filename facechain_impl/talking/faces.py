@@ -15,7 +15,7 @@ from ..perception.landmarks import FIVE_POINTS, five_to_68, landmarks_68, wflw_t
 from ..perception.landmarks98 import Landmarks98
 from ..perception.models import open_network
 from ..perception.retinaface import FACEXLIB, RetinaFace
-from ..types import Faces, Origin, Picture, digest_of
+from ..types import Faces, Picture, digest_of
 
 RETINAFACE = "RetinaFace"
 DETECTORS = (RETINAFACE, detection.BUILT_IN, detection.DAMOFD)
@@ -58,7 +58,6 @@ class FaceFinder:
     def __init__(self, detector: str, landmarks: str, known: Faces | None = None, order: Order = Order.LARGEST, number: int = 1):
         self.choice, self.landmarks, self.known = detector, landmarks, known
         self.order, self.number = order, number
-        self._stand_ins: tuple[str, ...] = known.stand_ins if known else ()
 
     @cached_property
     def detector(self) -> Detector:
@@ -69,14 +68,6 @@ class FaceFinder:
     @cached_property
     def network(self) -> Landmarks98:
         return Landmarks98(open_network("sadtalker_fan"))
-
-    @property
-    def stand_ins(self) -> tuple[str, ...]:
-        """Networks that ran on stand-in weights so far."""
-        opened = vars(self)
-        names = opened["detector"].origin_names if "detector" in opened else ()
-        fan = ("sadtalker_fan",) if "network" in opened and self.network.origin is Origin.STAND_IN else ()
-        return tuple(dict.fromkeys((*self._stand_ins, *names, *fan)))
 
     def portrait(self, image: torch.Tensor) -> Portrait | None:
         """The face of `image`, float RGB [H, W, 3] in 0..1, or None where it has not as many faces. Raises BadInput, WeightsError."""
@@ -105,7 +96,7 @@ def from_face_landmarks(face_landmarks, image: torch.Tensor) -> Faces:
     """What the host's MediaPipe node found in `image`. Raises BadInput when it looked at another picture."""
     detector = detection.from_landmarks(face_landmarks, [image])
     faces = detector.detect([image])[0]
-    return Faces([Picture(faces, tuple(image.shape[:2]), digest_of(image), detector=detector.name)])
+    return Faces((Picture(tuple(faces), tuple(image.shape[:2]), digest_of(image), detector=detector.name),))
 
 
 def levels(image: torch.Tensor) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.signal import savgol_filter
 
 from ..errors import BadInput
 from ..networks.sadtalker.audio import EXPRESSION, LATENT, POSE, SEQUENCE
+from ..types import Used, Wire, register_wire
 from .audio import FPS, Speech
 
 SPACE = "sadtalker.bfm70"
@@ -23,8 +24,9 @@ STYLES = 46
 AXES = ("yaw", "pitch", "roll")
 
 
-@dataclass
-class MotionPlan:
+@register_wire
+@dataclass(frozen=True, eq=False)
+class MotionPlan(Wire):
     """FACECHAIN_MOTION: one row of coefficients per frame, small enough to edit.
 
     coefficients: float32 [T, 70], expression 0:64, angles 64:67, translation 67:70. angles: axis -> degrees float32 [T], which
@@ -32,10 +34,10 @@ class MotionPlan:
     """
 
     coefficients: torch.Tensor
-    angles: dict[str, torch.Tensor] = field(default_factory=dict)
+    angles: Mapping[str, torch.Tensor] = field(default_factory=dict)
     fps: int = FPS
     space: str = SPACE
-    stand_ins: tuple[str, ...] = ()
+    used: tuple[Used, ...] = ()
 
     def __len__(self) -> int:
         return len(self.coefficients)
@@ -44,7 +46,7 @@ class MotionPlan:
         """A plan with the expression scaled, the pose scaled around that of its first frame, and `curves` of angles laid over it."""
         pose = self.pose[:1] + (self.pose - self.pose[:1]) * pose_scale
         laid = {axis: angle_curve(degrees, len(self)) for axis, degrees in curves.items() if degrees}
-        return replace(self, coefficients=torch.cat([self.expression * expression_scale, pose], 1), angles=self.angles | laid)
+        return replace(self, coefficients=torch.cat([self.expression * expression_scale, pose], 1), angles={**self.angles, **laid})
 
     @property
     def expression(self) -> torch.Tensor:
@@ -55,7 +57,7 @@ class MotionPlan:
         return self.coefficients[:, EXPRESSION:]
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Motion:
     """What the user asks of the motion. reference: float32 [F, 70] of another video at 25 frames a second."""
 

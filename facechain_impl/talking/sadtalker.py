@@ -14,7 +14,6 @@ from ..errors import BadInput
 from ..host.progress import check_interrupt
 from ..networks.sadtalker.generator import Source
 from ..perception.models import open_network
-from ..types import Origin
 from ..weights import legacy_talking
 from . import motion, renderer
 from .align3d import FaceCoefficients
@@ -55,10 +54,6 @@ class SadTalker(Driver):
     @property
     def device(self) -> torch.device:
         return self.renderer.generator.device
-
-    @property
-    def stand_ins(self) -> tuple[str, ...]:
-        return tuple(name for name, managed in self._opened.items() if managed.origin is Origin.STAND_IN)
 
     def _managed(self, name: str):
         if name not in self._opened:

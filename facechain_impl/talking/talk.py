@@ -11,7 +11,7 @@ from ..host.progress import Progress
 from ..host.upscaling import UpscaleModel
 from ..perception.landmarks import FIVE_POINTS
 from ..perception.models import open_network
-from ..types import NoFace, Origin, Report
+from ..types import NoFace, Report, Status
 from . import pipeline
 from .audio import FPS, Speech
 from .crop import Mode
@@ -30,7 +30,7 @@ FILES = (
 FIVE_NOTE = "The five points of the face were spread over a schematic face of 68 landmarks. A 98-point network is more exact."
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """Another video whose motion is taken over: a path or a stream, and what of it."""
 
@@ -39,7 +39,7 @@ class Reference:
     blink: bool
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """enhancer: the host's UPSCALE_MODEL or None. batch: frames at a time, 0 for as many as fit. keep: return the frames too."""
 
@@ -68,9 +68,7 @@ class Scene:
         if reference:
             rows = self.driver.reference(reference.source, self.finder.of_other_pictures(), self.speech.frames)
             motion = replace(motion, reference=rows, reference_pose=reference.pose, reference_blink=reference.blink)
-        plan = self.driver.plan(subject, self.speech, motion, progress.step)
-        plan.stand_ins = self.stand_ins()
-        return plan
+        return self.driver.plan(subject, self.speech, motion, progress.step)
 
     def clip(self, subject: Subject, plan: MotionPlan, output: Output, progress: Progress) -> Clip:
         if len(plan) != self.speech.frames:
@@ -78,9 +76,8 @@ class Scene:
                 f"The motion plan has {len(plan)} frames, the audio has {self.speech.frames} at {FPS} per second. "
                 "Connect the audio from which the plan was made."
             )
-        enhancer, parser = self._enhancer(output.enhancer)
+        enhancer = self._enhancer(output.enhancer)
         clip = pipeline.render(self.driver, subject, plan, self.speech, enhancer, output.batch, output.keep, progress)
-        self.report.stand_ins = self.stand_ins(*plan.stand_ins, *parser)
         self._describe(subject, clip)
         return clip
 
@@ -89,30 +86,21 @@ class Scene:
         if policy is NoFace.SKIP:
             self.skipped()
             return None
-        self.report.stand_ins = self.stand_ins()
-        self.report.add("picture", "passed through", self._missing())
+        self.report.add("picture", Status.PASSED_THROUGH, self._missing())
         return pipeline.unchanged(levels(self.image), self.speech, output.keep, Progress(self.speech.frames))
 
     def skipped(self) -> Report:
-        self.report.stand_ins = self.stand_ins()
-        self.report.add("picture", "skipped", self._missing())
+        self.report.add("picture", Status.SKIPPED, self._missing())
         return self.report
 
     def planned(self, plan: MotionPlan) -> Report:
-        self.report.stand_ins = plan.stand_ins
-        self.report.add("picture", "planned", driver=self.driver.name, frames=len(plan), seconds=len(plan) / plan.fps)
+        self.report.add("picture", Status.PLANNED, driver=self.driver.name, frames=len(plan), seconds=len(plan) / plan.fps)
         return self.report
 
-    def stand_ins(self, *more: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.finder.stand_ins, *self.driver.stand_ins, *more)))
-
-    def _enhancer(self, model: UpscaleModel | None) -> tuple[pipeline.Finish | None, tuple[str, ...]]:
-        """The enhancer, and its networks that run on stand-in weights."""
+    def _enhancer(self, model: UpscaleModel | None) -> pipeline.Finish | None:
         if model is None or not model.restores_faces:
-            return (FrameUpscaler(model) if model else None), ()
-        parser = open_network("parsenet")
-        names = ("parsenet",) if parser.origin is Origin.STAND_IN else ()
-        return FaceRestorer(model, parser, self.finder.points), names
+            return FrameUpscaler(model) if model else None
+        return FaceRestorer(model, open_network("parsenet"), self.finder.points)
 
     def _missing(self) -> str:
         number = self.finder.number
@@ -123,7 +111,7 @@ class Scene:
         left, top, right, bottom = subject.cut.box
         self.report.add(
             "picture",
-            "animated",
+            Status.ANIMATED,
             driver=self.driver.name,
             landmarks=subject.portrait.source,
             face=f"{right - left}x{bottom - top} at {left},{top}",

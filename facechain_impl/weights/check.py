@@ -6,54 +6,48 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry, megabytes
-from ..types import Origin, Report
+from ..types import Origin, Report, Status
 from . import catalogue, files, headers
 
-
-class State(str, Enum):
-    PRESENT = "present"
-    MISSING = "missing"
-    DAMAGED = "damaged"
-    STAND_IN = "stand-in"
+STATES = (Status.PRESENT, Status.MISSING, Status.DAMAGED, Status.STAND_IN)
 
 
 @dataclass(frozen=True)
-class Status:
+class FileStatus:
     """path: what would be opened, None where nothing is there. reason: what is wrong, or what is known about its origin."""
 
     entry: Entry
-    state: State
+    status: Status
     path: Path | None = None
     reason: str = ""
 
 
-def status(entry: Entry) -> Status:
+def status(entry: Entry) -> FileStatus:
     try:
         path = files.published(entry) or files.stand_in(entry)
-        return _examined(entry, path) if path else Status(entry, State.MISSING)
+        return _examined(entry, path) if path else FileStatus(entry, Status.MISSING)
     except WeightsError as error:
-        return Status(entry, State.DAMAGED, reason=str(error))
+        return FileStatus(entry, Status.DAMAGED, reason=str(error))
     except OSError as error:
-        return Status(entry, State.DAMAGED, reason=f"{error.filename} cannot be read ({error.strerror}). Check who may read it.")
+        return FileStatus(entry, Status.DAMAGED, reason=f"{error.filename} cannot be read ({error.strerror}). Check who may read it.")
 
 
-def _examined(entry: Entry, path: Path) -> Status:
+def _examined(entry: Entry, path: Path) -> FileStatus:
     if path.is_dir():
-        return Status(entry, State.PRESENT, path)
+        return FileStatus(entry, Status.PRESENT, path)
     header = headers.read(path)
     problem = _problem(entry, path, header)
     if problem:
-        return Status(entry, State.DAMAGED, path, f"{path} is not the published file: {problem} Delete it and get it again.")
+        return FileStatus(entry, Status.DAMAGED, path, f"{path} is not the published file: {problem} Delete it and get it again.")
     found = files.origin(entry, path)
     if found is Origin.STAND_IN:
-        return Status(entry, State.STAND_IN, path, "random numbers in the published format, for tests and demonstrations")
-    return Status(entry, State.PRESENT, path, "" if found is Origin.PUBLISHED else "not compared with a published hash")
+        return FileStatus(entry, Status.STAND_IN, path, "random numbers in the published format, for tests and demonstrations")
+    return FileStatus(entry, Status.PRESENT, path, "" if found is Origin.PUBLISHED else "not compared with a published hash")
 
 
 def _problem(entry: Entry, path: Path, header: headers.Header) -> str:
@@ -66,14 +60,14 @@ def _problem(entry: Entry, path: Path, header: headers.Header) -> str:
 def report(entries: Iterable[Entry] = catalogue.ENTRIES) -> Report:
     """A row per file: state, size, licence, folder, what needs it, and how to get it where it is missing."""
     found = [status(entry) for entry in entries]
-    counts = Counter(one.state.value for one in found)
-    result = Report("Published files: " + ", ".join(f"{counts[state.value]} {state.value}" for state in State))
+    counts = Counter(one.status for one in found)
+    result = Report("Published files: " + ", ".join(f"{counts[state]} {state.value}" for state in STATES))
     for one in found:
-        result.add(one.entry.name, one.state.value, _reason(one), **_values(one))
+        result.add(one.entry.name, one.status, _reason(one), **_values(one))
     return result
 
 
-def _values(one: Status) -> dict[str, str]:
+def _values(one: FileStatus) -> dict[str, str]:
     entry = one.entry
     size = megabytes(one.path.stat().st_size) if one.path and one.path.is_file() else entry.size_text
     return {
@@ -90,8 +84,8 @@ def purpose(entry: Entry) -> str:
     return ", ".join(entry.needed_by) or entry.note or "for the host's own loaders"
 
 
-def _reason(one: Status) -> str:
-    if one.state in (State.PRESENT, State.DAMAGED):
+def _reason(one: FileStatus) -> str:
+    if one.status in (Status.PRESENT, Status.DAMAGED):
         return one.reason
     command = f"python run.py models get {one.entry.name}"
     return f"{one.reason}; the published file: {command}" if one.reason else f"get it with: {command}"

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ..errors import FaceChainError
+from ..types import Status
 from . import catalogue, check
 
 
@@ -54,8 +55,8 @@ def _check(arguments: argparse.Namespace) -> int:
     report = check.report(entries)
     _say(report.title)
     for row in report.rows:
-        _say(f"{row.status:10}{row.name:24}{row.values['size']:>16}  {row.reason}")
-    return int(any(row.status == check.State.DAMAGED.value for row in report.rows))
+        _say(f"{row.status.value:10}{row.name:24}{row.values['size']:>16}  {row.reason}")
+    return int(any(row.status is Status.DAMAGED for row in report.rows))
 
 
 def _get(arguments: argparse.Namespace) -> int:

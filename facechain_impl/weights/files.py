@@ -22,12 +22,14 @@ STAND_IN = "stand-in"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file, or its stand-in, on this machine. key identifies its present content, for caches."""
+    """A published file, or its stand-in, on this machine. key identifies its present content, for caches. sha256: of the file as it
+    was published, empty where it is not known."""
 
     name: str
     path: Path
     origin: Origin
     key: tuple
+    sha256: str = ""
 
 
 def places(entry: Entry) -> list[tuple[Path, Path]]:
@@ -72,14 +74,12 @@ def target(entry: Entry) -> Path:
 
 
 def weight_file(entry: Entry, name: str, path: Path) -> WeightFile:
-    return WeightFile(name, path, origin(entry, path), (name, str(path), *_fingerprint(path)))
+    return WeightFile(name, path, origin(entry, path), (name, str(path), *_fingerprint(path)), known_hash(path))
 
 
-def model_stand_ins(path: Path | None) -> tuple[str, ...]:
-    """For reports: the name of a model file of the host that is marked as a stand-in. Of any other file nothing can be said."""
-    if path is None or path.suffix != ".safetensors":
-        return ()
-    return (path.name,) if headers.read(path).metadata.get(MARK) == STAND_IN else ()
+def known_hash(path: Path) -> str:
+    """The sha256 that a download or a conversion wrote down about `path`, empty where none did."""
+    return headers.read(path).metadata.get("sha256") or record(path).get("sha256", "")
 
 
 def origin(entry: Entry, path: Path) -> Origin:

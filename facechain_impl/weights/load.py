@@ -10,8 +10,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from .. import provenance
 from ..errors import KeyMismatch, MissingWeights, WeightsError
 from ..networks.published import Entry
+from ..provenance import Used
 from . import catalogue, convert, files, headers
 from .files import WeightFile
 
@@ -26,7 +28,9 @@ def find(name: str) -> WeightFile:
         raise MissingWeights(missing_message(entry))
     if entry.is_converted and path.suffix != ".safetensors":
         path = convert.convert(catalogue.get(entry.name), path)
-    return files.weight_file(entry, name, path)
+    file = files.weight_file(entry, name, path)
+    provenance.register(Used("network", name, file.origin, path.name, file.sha256))
+    return file
 
 
 def missing_message(entry: Entry) -> str:

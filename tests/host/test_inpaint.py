@@ -126,7 +126,7 @@ def test_one_person_in_the_model(client, models):
     assert len(faces) == 1 and np.array_equal(result[~allowed], pixels[~allowed])
     x, y = ((faces[0].box[:2] + faces[0].box[2:]) / 2).astype(int)
     assert np.abs(result[y - 20 : y + 20, x - 20 : x + 20].astype(int) - pixels[y - 20 : y + 20, x - 20 : x + 20]).mean() > 8
-    assert report(entry)["rows"] == [{"name": "picture 1, face 1", "status": "painted", "reason": "", "values": {}}]
+    assert report(entry)["rows"] == [{"name": "picture 1, face 1", "status": "painted", "severity": "good", "reason": "", "values": {}}]
 
 
 def test_the_same_seed_is_the_same_picture(client, models):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl import provenance
 from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.identity import captions, tagger
 from facechain_impl.identity.tagger import AUTOMATIC, AttributeReader, CaptionSettings, caption_pictures
 from facechain_impl.perception.detection import Detector
+from facechain_impl.provenance import Origin, Used
 from facechain_impl.types import Face, Faces, NoFace, Picture, digest_of
 
 MALE, FEMALE = [1.0, 0.0], [0.0, 1.0]
@@ -87,7 +89,6 @@ class OneFace(Detector):
     """Finds a face wherever the first pixel is not black."""
 
     name = "One face"
-    origin_names = ("one-face",)
 
     def __init__(self):
         self.seen = 0
@@ -118,9 +119,9 @@ def picture(group: int, face: bool = True) -> torch.Tensor:
 @pytest.fixture
 def automatic(monkeypatch):
     """Settings with the automatic trigger, and the reader behind it."""
-    reader = AttributeReader(OneFace(), Reader(), {"fairface"})
+    reader = AttributeReader(OneFace(), Reader())
     monkeypatch.setattr(tagger, "open_attribute_reader", lambda detector: reader)
-    return SimpleNamespace(settings=CaptionSettings(AUTOMATIC), reader=reader)
+    return SimpleNamespace(settings=CaptionSettings(trigger=AUTOMATIC), reader=reader)
 
 
 def test_own_words_need_no_network():
@@ -131,7 +132,7 @@ def test_own_words_need_no_network():
 
 
 def test_listed_trigger():
-    assert caption_pictures([picture(1)], CaptionSettings("a boy", token="<me>")).texts == ["<me>, a boy, children"]
+    assert caption_pictures([picture(1)], CaptionSettings(trigger="a boy", token="<me>")).texts == ["<me>, a boy, children"]
 
 
 def test_empty_own_words():
@@ -150,7 +151,6 @@ def test_automatic(automatic):
     found = caption_pictures([picture(3), picture(3), picture(7)], automatic.settings)
     assert found.texts == ["<fcsks>, a beautiful woman"] * 3
     assert found.report.rows[2].values["age"] == "60-69"
-    assert set(found.report.stand_ins) == {"fairface", "one-face"}
     assert automatic.reader.attributes.calls == [3]
 
 
@@ -158,7 +158,7 @@ def test_automatic_without_a_face(automatic):
     pictures = [picture(3), picture(8, face=False)]
     with pytest.raises(FaceNotFound, match=r"picture 2 \(1 of 2\)"):
         caption_pictures(pictures, automatic.settings)
-    skip = CaptionSettings(AUTOMATIC, no_face=NoFace.SKIP)
+    skip = CaptionSettings(trigger=AUTOMATIC, no_face=NoFace.SKIP)
     found = caption_pictures(pictures, skip)
     assert found.texts == ["<fcsks>, a beautiful woman"] * 2
     assert "does not count" in found.report.rows[1].reason
@@ -179,17 +179,17 @@ def test_attributes_go_on_with_the_faces(automatic):
     images = [picture(3), picture(7)]
     first = caption_pictures(images, automatic.settings)
     again = caption_pictures(images, automatic.settings, first.faces)
-    assert again.texts == first.texts and again.faces.stand_ins == first.faces.stand_ins
-    assert "fairface" in first.faces.stand_ins
+    assert again.texts == first.texts and all(face.attributes for picture in first.faces.pictures for face in picture.faces)
     assert automatic.reader.detector.seen == 2 and automatic.reader.attributes.calls == [2, 0]
-    assert caption_pictures(images, CaptionSettings("a boy"), first.faces).faces is first.faces
+    assert caption_pictures(images, CaptionSettings(trigger="a boy"), first.faces).faces is first.faces
 
 
 def test_seen_tags_follow_the_users(monkeypatch):
     seen = SimpleNamespace(tags=lambda images, threshold: [{"smile": 0.9, "brown_eyes": 0.8, "hat_(cap)": threshold} for _ in images])
-    monkeypatch.setattr(tagger, "open_tagger", lambda: seen)
-    monkeypatch.setattr(tagger.models, "stand_ins", lambda *names: names)
-    found = caption_pictures([picture(1)] * 2, CaptionSettings("a girl", extra_tags="outdoors", tag_threshold=0.6))
+    stand_in = Used("network", "deepdanbooru", Origin.STAND_IN)
+    monkeypatch.setattr(tagger, "open_tagger", lambda: provenance.register(stand_in) or seen)
+    with provenance.recording():
+        found = caption_pictures([picture(1)] * 2, CaptionSettings(trigger="a girl", extra_tags="outdoors", tag_threshold=0.6))
     assert found.texts == ["<fcsks>, a girl, children, outdoors, hat_\\(cap\\), smile"] * 2
     assert found.common == "smile"
-    assert found.report.stand_ins == ("deepdanbooru",)
+    assert found.report.record.stand_ins == ("deepdanbooru",) and "deepdanbooru" in found.report.text()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from facechain_impl.errors import BadInput
-from facechain_impl.types import Person
+from facechain_impl.types import Person, replace
 
 persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COMFYUI_PATH")
 from facechain_impl.identity import cli  # noqa: E402
@@ -43,8 +43,7 @@ def test_policies_for_a_taken_name(home):
     assert persons.save(ann(), {}).name == "Ann-2"
     with pytest.raises(BadInput, match="stored already"):
         persons.save(ann(), {}, IfExists.STOP)
-    changed = ann()
-    changed.trigger = "another"
+    changed = replace(ann(), trigger="another")
     assert persons.save(changed, {}, IfExists.REPLACE).name == "Ann"
     assert persons.load("Ann").trigger == "another" and persons.names() == ["Ann", "Ann-2"]
 
@@ -52,8 +51,7 @@ def test_policies_for_a_taken_name(home):
 def test_a_failed_save_changes_nothing(home, monkeypatch):
     persons.save(ann(), {})
     monkeypatch.setattr(persons.json, "dumps", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    changed = ann()
-    changed.trigger = "another"
+    changed = replace(ann(), trigger="another")
     with pytest.raises(OSError):
         persons.save(changed, {}, IfExists.REPLACE)
     assert persons.load("Ann").trigger == "a woman"

@@ -12,7 +12,7 @@ from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.identity.ranking import Filters, Ranker
 from facechain_impl.perception.detection import Detector
 from facechain_impl.perception.recognition import Embedding
-from facechain_impl.types import Face, Faces, NoFace, Person, Picture, Report, digest_of
+from facechain_impl.types import Face, Faces, NoFace, Person, Picture, Report, digest_of, replace
 
 EVERYTHING = Filters(one_face=False, size=None)
 TEMPLATE = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
@@ -22,7 +22,6 @@ class Sketches(Detector):
     """Faces drawn by `picture`: the red of the first pixel counts them, its green is the side of each in units of 400."""
 
     name = "Sketches"
-    origin_names = ("sketch",)
 
     def __init__(self):
         self.seen = 0
@@ -121,10 +120,11 @@ def test_faceless_pictures_follow_the_policy(ranker):
     assert math.isnan(passed.scores()[-1])
     report = Report("")
     passed.fill(report)
-    assert [row.status for row in report.rows] == ["1", "2", "passed through"]
+    assert [row.status for row in report.rows] == ["ranked", "ranked", "passed through"]
     assert report.json()["rows"][2] == {
         "name": "picture 2",
         "status": "passed through",
+        "severity": "warning",
         "reason": "no face found",
         "values": {"score": None, "uncertainty": None, "faces": 0, "face px": None},
     }
@@ -195,25 +195,23 @@ def test_reference_without_face(ranker):
 def test_person_by_template_then_by_embedding(ranker):
     person = Person("Eva", {}, "", photo=picture(0.4), embedding=angle(0.9))
     assert ranker.person(person).vector == pytest.approx(angle(0.4), abs=1e-5)
-    person.photo = None
+    person = replace(person, photo=None)
     assert ranker.person(person).vector == pytest.approx(angle(0.9))
-    person.embedding = None
+    person = replace(person, embedding=None)
     with pytest.raises(BadInput, match="Eva was stored without a face"):
         ranker.person(person)
 
 
 def test_connected_faces_replace_networks(ranker):
     image = picture(0.9)
-    known_face = face(200)
-    known_face.embedding, known_face.uncertainty = angle(0.2), 1.5
-    known = Faces([Picture([known_face], (128, 128), digest_of(image), "eva.jpg")], ("other",))
+    known_face = replace(face(200), embedding=angle(0.2), uncertainty=1.5)
+    known = Faces([Picture([known_face], (128, 128), digest_of(image), "eva.jpg")])
     reference = ranker.reference([], known)
     ranking = ranker.rank([image], known, reference, EVERYTHING, NoFace.STOP)
     assert ranker.detector.seen == 0
     assert ranker.recognition.calls in ([], [0])
     assert ranking.scores() == pytest.approx([1.0])
     assert ranking.kept[0].picture.name == "eva.jpg"
-    assert ranker.stand_ins == {"other"}
 
 
 def test_connected_faces_stay_as_they_are(ranker):
@@ -224,16 +222,16 @@ def test_connected_faces_stay_as_they_are(ranker):
     assert ranking.kept[0].picture.faces[0].embedding == pytest.approx(angle(0.9), abs=1e-5)
 
 
-def test_stand_ins_of_the_detector_are_told(ranker):
-    rank(ranker, [picture(0.5)])
-    assert ranker.stand_ins == {"sketch"}
+def test_places_are_counted_among_ranked_pictures_only(ranker):
+    report = Report("")
+    rank(ranker, [picture(0.9), picture(0.0, faces=0), picture(0.3)], policy=NoFace.PASS).fill(report)
+    assert [row.values.get("place") for row in report.rows] == [1, 2, None]
 
 
 def test_references_that_were_recognised_and_judged_before_run_no_network(ranker):
     images = [picture(0.5), picture(0.9)]
     faces = [face(200), face(200)]
-    for one, turn, quality in zip(faces, (0.2, 0.4), (0.1, 0.7)):
-        one.embedding, one.quality = angle(turn), quality
+    faces = [replace(one, embedding=angle(turn), quality=quality) for one, turn, quality in zip(faces, (0.2, 0.4), (0.1, 0.7))]
     known = Faces([Picture([one], (128, 128), digest_of(image), "x") for one, image in zip(faces, images)])
     ranker.quality = lambda: pytest.fail("judged again")
     found = ranker.reference(images, known)

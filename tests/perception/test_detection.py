@@ -159,7 +159,6 @@ def test_damofd_boxes_lie_in_the_picture_and_have_an_extent(damofd, sample):
     boxes = np.array([face.box for face in faces])
     assert len(faces) and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [512.01, 200.01]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
-    assert damofd.origin_names == ("DamoFD",)
 
 
 def test_damofd_takes_any_size(damofd):

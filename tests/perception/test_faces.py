@@ -8,14 +8,14 @@ import torch
 
 from facechain_impl.errors import BadInput
 from facechain_impl.perception.detection import Detector
-from facechain_impl.perception.faces import enriched, find_faces, large_enough, largest, main_face, separate
-from facechain_impl.types import Face, Faces, Picture, digest_of
+from facechain_impl.perception.faces import enriched, find_faces, large_enough, largest, main_face, with_face
+from facechain_impl.types import Face, Faces, Picture, digest_of, replace
 
 
 class Counting(Detector):
     """Finds one face per picture, as wide as the picture is, and counts the pictures it saw."""
 
-    name, origin_names = "Counting", ("made up",)
+    name = "Counting"
 
     def __init__(self):
         self.seen = 0
@@ -39,7 +39,7 @@ def test_every_picture_gets_its_entry(pictures):
     assert [picture.name for picture in found.pictures] == ["a", "b", "c"]
     assert [picture.size for picture in found.pictures] == [(20, 30), (40, 30), (20, 30)]
     assert [picture.digest for picture in found.pictures] == [digest_of(image) for image in pictures]
-    assert found.stand_ins == ("made up",) and found.pictures[0].detector == "Counting"
+    assert found.used == () and found.pictures[0].detector == "Counting"
 
 
 def test_known_pictures_are_not_looked_at_again(pictures):
@@ -99,15 +99,14 @@ def test_the_face_to_recognise_is_ten_pixels_wide_and_has_points():
 
 def test_what_is_found_later_joins_what_is_known(pictures):
     known = find_faces(pictures[:2], Counting(), names=["a", "b"])
-    known.crops.append(Picture([face(1, 2, 3, 4)], (64, 64), "crop", "a"))
-    later = separate([known.pictures[1], known.crops[0]]) + find_faces(pictures[2:], Counting(), names=["c"]).pictures
-    for picture in later:
-        picture.faces[0].quality = 0.5
-    joined = enriched(known, later, ("fqa", "made up"))
+    known = replace(known, crops=[Picture([face(1, 2, 3, 4)], (64, 64), "crop", "a")])
+    found = [known.pictures[1], known.crops[0], *find_faces(pictures[2:], Counting(), names=["c"]).pictures]
+    later = [with_face(picture, picture.faces[0], replace(picture.faces[0], quality=0.5)) for picture in found]
+    joined = enriched(known, later)
     assert [(picture.name, picture.faces[0].quality) for picture in joined.pictures] == [("a", None), ("b", 0.5), ("c", 0.5)]
-    assert joined.crops == [later[1]] and joined.stand_ins == ("made up", "fqa")
+    assert joined.crops == (later[1],)
     assert known.pictures[1].faces[0].quality is None, "what another node put out stays as it is"
-    assert enriched(None, later, ()).pictures == later
+    assert enriched(None, later).pictures == tuple(later)
 
 
 def test_faces_that_know_nothing_refuse_nothing(pictures):

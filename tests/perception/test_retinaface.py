@@ -81,7 +81,3 @@ def test_pictures_of_one_size_go_through_together():
     network = OneAnchor([0])
     found = detector(network).detect([torch.rand(40, 40, 3), torch.rand(64, 40, 3), torch.rand(40, 40, 3)])
     assert sorted(len(x) for x in network.inputs) == [1, 2] and [len(faces) for faces in found] == [1, 1, 1]
-
-
-def test_stand_ins_are_named():
-    assert detector(OneAnchor([])).origin_names == ("RetinaFace",)

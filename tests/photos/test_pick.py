@@ -10,7 +10,7 @@ from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.perception.recognition import Embedding
 from facechain_impl.photos import pick as picking
 from facechain_impl.photos.pick import Choice, pick
-from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of
+from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of, replace
 
 # name: box, score
 PEOPLE = {
@@ -41,13 +41,13 @@ def names(faces: Faces) -> list[str]:
     "choice, expected",
     [
         (Choice(), ["anna", "carl", "bert"]),
-        (Choice(picking.RIGHT), ["bert", "carl", "anna"]),
-        (Choice(picking.TOP), ["bert", "carl", "anna"]),
-        (Choice(picking.LARGE), ["bert", "anna", "carl"]),
-        (Choice(picking.SURE), ["bert", "carl", "anna"]),
+        (Choice(order=picking.RIGHT), ["bert", "carl", "anna"]),
+        (Choice(order=picking.TOP), ["bert", "carl", "anna"]),
+        (Choice(order=picking.LARGE), ["bert", "anna", "carl"]),
+        (Choice(order=picking.SURE), ["bert", "carl", "anna"]),
         (Choice(first=2, count=1), ["carl"]),
         (Choice(first=2), ["carl", "bert"]),
-        (Choice(picking.LARGE, count=2), ["bert", "anna"]),
+        (Choice(order=picking.LARGE, count=2), ["bert", "anna"]),
         (Choice(min_size=30), ["anna", "bert"]),
         (Choice(max_size=30), ["anna", "carl"]),
         (Choice(min_size=21, max_size=79), ["anna"]),
@@ -60,26 +60,26 @@ def test_order_count_and_size(faces, choice, expected):
 
 
 def test_mirroring_the_picture_mirrors_the_order(faces):
-    mirrored = Faces([Picture(list(faces.pictures[0].faces), (100, 200), "other", "mirror.jpg")])
-    for face in mirrored.pictures[0].faces:
-        face.box = face.box * [-1, 1, -1, 1] + [200, 0, 200, 0]
-        face.box = face.box[[2, 1, 0, 3]]
+    boxes = [(face.box * [-1, 1, -1, 1] + [200, 0, 200, 0])[[2, 1, 0, 3]] for face in faces.pictures[0].faces]
+    people = [replace(face, box=box) for face, box in zip(faces.pictures[0].faces, boxes)]
+    mirrored = Faces([Picture(people, (100, 200), "other", "mirror.jpg")])
     assert names(pick(mirrored, Choice(), None, NoFace.STOP, Report("test"))) == ["bert", "carl", "anna"]
 
 
 def test_likeness_orders_and_leaves_out(faces):
-    for face in faces.pictures[0].faces:
-        face.embedding = LIKE_ANNA[face.person]
+    people = [replace(face, embedding=LIKE_ANNA[face.person]) for face in faces.pictures[0].faces]
+    faces = Faces([replace(faces.pictures[0], faces=people)])
     report = Report("test")
-    assert names(pick(faces, Choice(picking.LIKE), unit(1, 0), NoFace.STOP, report)) == ["anna", "carl", "bert"]
+    assert names(pick(faces, Choice(order=picking.LIKE), unit(1, 0), NoFace.STOP, report)) == ["anna", "carl", "bert"]
     assert report.rows[0].values["likeness"] == pytest.approx(1 / np.hypot(1, 0.1))
     assert names(pick(faces, Choice(min_likeness=0.5), unit(1, 0), NoFace.STOP, Report("test"))) == ["anna", "carl"]
-    faces.pictures[0].faces[0].embedding = None
-    assert names(pick(faces, Choice(picking.LIKE), unit(1, 0), NoFace.STOP, Report("test")))[-1] == "anna"
+    people[0] = replace(people[0], embedding=None)
+    faces = Faces([replace(faces.pictures[0], faces=people)])
+    assert names(pick(faces, Choice(order=picking.LIKE), unit(1, 0), NoFace.STOP, Report("test")))[-1] == "anna"
 
 
 def test_likeness_without_a_reference_is_refused(faces):
-    for choice in (Choice(picking.LIKE), Choice(min_likeness=0.1)):
+    for choice in (Choice(order=picking.LIKE), Choice(min_likeness=0.1)):
         with pytest.raises(BadInput, match="Connect a reference picture or a person"):
             pick(faces, choice, None, NoFace.STOP, Report("test"))
 

@@ -77,7 +77,7 @@ def test_report_has_a_row_for_each_photo():
     photos = [noise(0), noise(1)]
     report = Report("Photos")
     photo_study.fill(report, photo_study.study(photos, known(photos, [[face()], []])), ["a.jpg", "b.jpg"])
-    assert [(row.name, row.status) for row in report.rows] == [("a.jpg", "good"), ("b.jpg", "look at it")]
+    assert [(row.name, row.status) for row in report.rows] == [("a.jpg", "good"), ("b.jpg", "check")]
     assert report.rows[0].values["sharpness"] > photo_study._BLURRED and report.notes[0].startswith("1 of 2 photos are good")
 
 

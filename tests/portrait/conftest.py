@@ -93,9 +93,9 @@ class Studio:
     def inpaint(self, persons=(), fusion=None, photo=None, parser=None, landmarker=None, **settings) -> GroupInpaint:
         base = Diffusion(SimpleNamespace(name="base", model=SimpleNamespace(concat_keys=())), Clip(), BlockVAE())
         settings = Settings(**{"size": SIZE, **settings})
-        subjects = Subjects(list(persons), 0.95, photo, fusion)
+        subjects = Subjects(persons=list(persons), strength=0.95, photo=photo, fusion=fusion)
         analyzer = FaceAnalyzer(CentreDetector(self), landmarker, parser)
-        words = PromptText("in a garden", "blurry", trigger="<fcsks>, a mature man")
+        words = PromptText(scene="in a garden", negative="blurry", trigger="<fcsks>, a mature man")
         return GroupInpaint(base, Nets(Net("pose"), Net("canny")), analyzer, subjects, words, settings, SamplingSettings())
 
     def run(self, target_picture, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):

@@ -80,7 +80,9 @@ class World:
         self.net = comfy.controlnet.ControlNet(randomise(net, 4), load_device=CPU)
 
     def sampler(self, steps=4, sampler="euler", **rest):
-        return DiffusionSampler(self.base, SamplingSettings(steps, 3.0, sampler, "normal", **rest), SamplingProgress(100))
+        return DiffusionSampler(
+            self.base, SamplingSettings(steps=steps, cfg=3.0, sampler=sampler, scheduler="normal", **rest), SamplingProgress(100)
+        )
 
     def hints(self, count, value=0.7):
         ramp = torch.linspace(0, value, 64).view(1, 1, 64, 1).expand(count, 64, 64, 3)
@@ -157,14 +159,14 @@ def test_repainting_sdxl(world):
 
 @pytest.mark.parametrize("steps, strength, kept", [(40, 0.65, 26), (40, 0.1, 4), (40, 0.025, 1), (3, 0.1, 1), (20, 1.0, 20), (10, 0.7, 7)])
 def test_strength_keeps_the_last_share_of_the_steps(steps, strength, kept):
-    assert SamplingSettings(steps).kept(strength) == kept
+    assert SamplingSettings(steps=steps).kept(strength) == kept
 
 
 def test_only_the_kept_steps_are_run(sd15, monkeypatch):
     done = []
     bar = SamplingProgress(100)
     monkeypatch.setattr(bar._bar, "update_absolute", lambda value, total, preview: done.append((value, total)))
-    sampler = DiffusionSampler(sd15.base, SamplingSettings(10, 3.0, "euler", "normal"), bar)
+    sampler = DiffusionSampler(sd15.base, SamplingSettings(steps=10, cfg=3.0, sampler="euler", scheduler="normal"), bar)
     sampler.new(sd15.text, 64, [5], [])
     sampler.repaint(sd15.text, sd15.start(), [5], 0.3, [])
     assert done == [(i, 100) for i in range(1, 14)]
@@ -199,7 +201,9 @@ def test_stop_ends_the_sampling_within_a_step(sd15, monkeypatch):
 
     monkeypatch.setattr(bar._bar, "update_absolute", stop_at_two)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        DiffusionSampler(sd15.base, SamplingSettings(8, 3.0, "euler", "normal"), bar).new(sd15.text, 64, [5], [])
+        DiffusionSampler(sd15.base, SamplingSettings(steps=8, cfg=3.0, sampler="euler", scheduler="normal"), bar).new(
+            sd15.text, 64, [5], []
+        )
     assert seen == [1, 2]
     assert sd15.sampler().new(sd15.text, 64, [5], []).isfinite().all()
 

@@ -196,7 +196,7 @@ def test_report(scene):
     made = scene(sound(0.2))
     run(made)
     text = made.report.text()
-    assert "five points" in text and "sadtalker_256.generator" in made.report.stand_ins and "5" in text
+    assert "five points" in text and "sadtalker_256.generator" in made.report.record.stand_ins and "5" in text
 
 
 def test_plan_of_another_recording_is_refused(scene):

@@ -9,7 +9,6 @@ import pytest
 
 from facechain_impl.types import Report
 from facechain_impl.weights import catalogue, check, cli, files
-from facechain_impl.weights.check import State
 from facechain_impl.weights.stand_ins import networks as stand_ins
 
 
@@ -138,4 +137,4 @@ def test_command_line(published, capsys):
 
 
 def test_states_are_words_of_the_help_page():
-    assert [state.value for state in State] == ["present", "missing", "damaged", "stand-in"]
+    assert [state.value for state in check.STATES] == ["present", "missing", "damaged", "stand-in"]

@@ -19,7 +19,9 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ... import provenance
 from ...errors import BadInput, FaceChainError, WeightsError
+from ...weights import handed
 
 # suffix -> kohya's suffix; the longer ones come first
 _SUFFIXES = {
@@ -40,6 +42,8 @@ _SUFFIXES = {
     ".dora_scale": ".dora_scale",
     ".alpha": ".alpha",
 }
+USED = "facechain_used"
+"""Key of a LoRA file's header under which stands what it was made with, as JSON."""
 _UNET_ROOTS = ("down_blocks.", "up_blocks.", "mid_block.", "conv_in", "conv_out", "time_embedding.", "add_embedding.")
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
@@ -78,8 +82,12 @@ def read(path: Path) -> LoraFile:
     """The tensors of a LoRA file. Pickles are read weights-only. Raises WeightsError for anything else than tensors."""
     if path.suffix.lower() not in _WEIGHT_FILES:
         raise WeightsError(f"{path.name} is no LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
-    if path.suffix.lower() == ".safetensors":
-        return _read_safetensors(path)
+    file = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
+    provenance.register(handed.host_file("LORA", path), *handed.used_in_header(file.metadata, USED))
+    return file
+
+
+def _read_pickle(path: Path) -> LoraFile:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ...errors import BadInput
-from ...host import lora, models
-from ...types import LoraEntry, Report
-from ...weights.files import model_stand_ins
+from ...host import lora
+from ...types import LoraEntry, Report, Status
 from . import formats as lora_files
 
 # A LoRA for another variant of a model shares most keys with it; a few extra ones are common in sound files.
@@ -39,11 +38,13 @@ def tensors_of(entry: LoraEntry) -> dict[str, torch.Tensor]:
 
 def apply(model, clip, entries: list[LoraEntry]) -> tuple[object, object, Report]:
     """MODEL and CLIP with all LoRAs on top. A strength of 0 changes nothing, and neither does an empty list."""
-    report = Report("LoRA merge", stand_ins=model_stand_ins(models.model_file(model)))
+    report = Report("LoRA merge")
     for entry in entries:
         found = match(model, clip, entry)
         model, clip = lora.patched(model, clip, found, entry.strength_model, entry.strength_clip)
-        report.add(entry.name, "merged", role=entry.role, model=entry.strength_model, text=entry.strength_clip, layers=len(found.patches))
+        report.add(
+            entry.name, Status.MERGED, role=entry.role, model=entry.strength_model, text=entry.strength_clip, layers=len(found.patches)
+        )
         if found.unknown:
             report.notes.append(f"{entry.name}: {_examples(found.unknown)} belong to no weight of this model and were left out.")
     return model, clip, report

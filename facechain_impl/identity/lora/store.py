@@ -6,10 +6,10 @@ import json
 
 import torch
 
-from ... import __version__
+from ... import __version__, provenance
 from ...errors import BadInput
 from ...host import lora
-from ...types import LoraEntry, Person, Report
+from ...types import LoraEntry, Person, Report, Status
 from ..names import check_name
 from . import formats as lora_files
 from . import merge
@@ -37,6 +37,11 @@ def save_merged(model, clip, entries: list[LoraEntry], name: str, rank: int, rep
     if owner is not None and path.stem == owner.name:
         raise BadInput(f"{path.name} is the person's own LoRA. Give the merged LoRA another name in 'save_as'.")
     parts = [{"name": one.name, "role": one.role, "model": one.strength_model, "text": one.strength_clip} for one in entries]
-    lora_files.write(path, merged.tensors, {"facechain_merged": json.dumps(parts), "facechain_studio": __version__})
+    lora_files.write(path, merged.tensors, {"facechain_merged": json.dumps(parts), "facechain_studio": __version__, **_header()})
     exact = "exactly" if not merged.error else f"with a relative error of {merged.error:.2%}"
+    report.add(path.name, Status.WRITTEN, folder=str(path.parent), rank=merged.rank)
     report.notes.append(f"{path.name} in {path.parent} holds the sum {exact}, at rank {merged.rank}.")
+
+
+def _header() -> dict[str, str]:
+    return {lora_files.USED: json.dumps(provenance.current().plain())}

@@ -11,7 +11,7 @@ from ...host import models as host_models
 from ...perception import models
 from ...perception.detection import BUILT_IN
 from ...perception.faces import find_faces, main_face
-from ...perception.recognition import FaceRecognition, cosine_similarity, embed_faces
+from ...perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
 from ...photos.study import Study
 from ..lora.formats import Layer
 from .adapters import Adapters
@@ -66,8 +66,9 @@ class LikenessWatch:
         with torch.no_grad():
             faces = [main_face(picture.faces) for picture in find_faces(pictures, BUILT_IN).pictures]
             seen = [(picture, face) for picture, face in zip(pictures, faces) if face is not None]
-            embed_faces(FaceRecognition(models.open_network("rts")), [one for one, _ in seen], [face for _, face in seen])
-        found = [cosine_similarity(face.embedding, reference) for _, face in seen for reference in self.references]
+            recognition = FaceRecognition(models.open_network("rts"))
+            embedded = with_embeddings(recognition, [one for one, _ in seen], [face for _, face in seen])
+        found = [cosine_similarity(face.embedding, reference) for face in embedded for reference in self.references]
         return float(np.mean(found)) if found else None
 
     @property

@@ -54,7 +54,7 @@ class IfState(str, Enum):
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """Everything that decides the weights a training ends with.
 
@@ -107,11 +107,19 @@ class Preset:
 PRESETS = {
     # spec of FaceChain v2/v3: 200 epochs at batch 1, rank 4, scale 1 because its alpha is ignored
     "FaceChain": Preset(
-        200, TrainSettings(0, 1.5e-4, 4, 4.0, "cosine", Optimiser.ADAMW, Augmentation.FACE_CROP)
+        200,
+        TrainSettings(
+            steps=0, learning_rate=1.5e-4, rank=4, alpha=4.0, schedule="cosine", optimiser=Optimiser.ADAMW,
+            augmentation=Augmentation.FACE_CROP,
+        ),
     ),
     # the paper's recipe for style LoRAs
     "FaceChain style": Preset(
-        20, TrainSettings(0, 1e-4, 32, 32.0, "cosine_with_restarts", Optimiser.ADAMW_8BIT, Augmentation.RANDOM, cycles=3)
+        20,
+        TrainSettings(
+            steps=0, learning_rate=1e-4, rank=32, alpha=32.0, schedule="cosine_with_restarts", optimiser=Optimiser.ADAMW_8BIT,
+            augmentation=Augmentation.RANDOM, cycles=3,
+        ),
     ),
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ import re
 import torch
 
 from ...errors import BadInput
-from ...types import Origin
 from ...weights import load as weights
 from ..lora import formats as lora_files
 from ..lora.formats import Layer
@@ -18,8 +17,8 @@ _SIDES = {"down": 0, "up": 1, "mid": 2}
 _NUMBERED = re.compile(r"^(\d+)\.(?=to_(q|k|v|out)_lora\.)")
 
 
-def face_common(file_names: dict[str, str], prefix: str) -> tuple[dict[str, Layer], tuple[str, ...]]:
-    """The published start by module name, and the names of stand-ins used; `file_names` is the host's table by `prefix` + module.
+def face_common(file_names: dict[str, str], prefix: str) -> dict[str, Layer]:
+    """The published start by module name; `file_names` is the host's table by `prefix` + module.
 
     Raises MissingWeights without the file, BadInput when the model is no SD1.5."""
     name = Start.FACE_COMMON.value
@@ -32,7 +31,7 @@ def face_common(file_names: dict[str, str], prefix: str) -> tuple[dict[str, Laye
             f"{name} belongs to SD1.5; this model has no layer for {len(unknown)} of its {len(layers)}, such as {unknown[0]}. "
             "Train on an SD1.5 model or set 'start' to Random."
         )
-    return {by_file_name[layer]: value for layer, value in layers.items()}, (name,) if file.origin is Origin.STAND_IN else ()
+    return {by_file_name[layer]: value for layer, value in layers.items()}
 
 
 def named(tensors: dict[str, torch.Tensor], file_names: list[str]) -> dict[str, torch.Tensor]:

@@ -7,18 +7,18 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from ... import __version__
+from ... import __version__, provenance
 from ...errors import BadInput, FaceChainError
 from ...host import live, lora, models
 from ...host.progress import Progress, check_interrupt
 from ...photos import study as photo_study
 from ...photos.study import Study
-from ...types import Faces, Person, Report
-from ...weights.files import model_stand_ins
+from ...types import Faces, Person, Report, Status
 from .. import persons
 from ..names import check_name
 from ..persons import IfExists
@@ -36,27 +36,43 @@ from .trainer import Trainer
 _STATE_COPIES = 8
 
 
-@dataclass
-class TrainRequest:
-    """One order to train. photos: [H, W, 3] in 0..1, one caption each. class_photos: pictures of other people that the model shall not
-    forget, all with `class_caption`. faces: what is known about the faces of the photos."""
+@dataclass(frozen=True, kw_only=True)
+class TrainInputs:
+    """What is learnt from. photos: [H, W, 3] in 0..1, one caption each. faces: what is known about their faces. class_photos: pictures
+    of other people that the model shall not forget, all with `class_caption`. model, clip, vae: of the host, as its loaders give them."""
 
     model: object
     clip: object
     vae: object
     photos: list[torch.Tensor]
     captions: list[str]
+    faces: Faces | None = None
+    class_photos: Sequence[torch.Tensor] = ()
+    class_caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPolicy:
+    """Under which name the result is stored, what happens to what is there already, and what is shown on the way.
+
+    trigger: words that call the person; empty for those that all captions begin with."""
+
     name: str
-    trigger: str
-    settings: TrainSettings
+    trigger: str = ""
+    preset: str = ""
     if_state: IfState = IfState.RESUME
     if_person: IfExists = IfExists.KEEP_BOTH
     preview: Preview | None = None
-    preset: str = ""
-    faces: Faces | None = None
-    class_photos: list[torch.Tensor] = field(default_factory=list)
-    class_caption: str = ""
     likeness: LikenessPlan = LikenessPlan(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """One order to train."""
+
+    inputs: TrainInputs
+    settings: TrainSettings
+    policy: TrainPolicy
 
 
 @dataclass
@@ -68,14 +84,13 @@ class TrainResult:
     report: Report
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Base:
     """What the model is known by."""
 
     name: str
     digest: str
-    identity: list[str] = field(default_factory=list)
-    stand_ins: tuple[str, ...] = ()
+    identity: list[str]
 
 
 def train_face_lora(request: TrainRequest) -> TrainResult:
@@ -83,23 +98,24 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
 
     Raises BadInput for orders that cannot be trained, FaceChainError when the training itself fails; an interrupt passes through
     after the state was saved."""
-    _check(request)
-    found = photo_study.study(request.photos, request.faces)
-    base = _base(request)
-    held = held_out(len(request.photos), request.likeness, request.settings.steps, found)
+    inputs, policy = request.inputs, request.policy
+    _check(inputs, policy.name)
+    found = photo_study.study(inputs.photos, inputs.faces)
+    base = _base(inputs)
+    held = held_out(len(inputs.photos), policy.likeness, request.settings.steps, found)
     run = _run_hash(request, base, held)
     store = StateStore(run)
-    if request.if_state is IfState.START_OVER:
+    if policy.if_state is IfState.START_OVER:
         store.discard()
-    elif finished := _finished(request.name, run):
+    elif finished := _finished(policy.name, run):
         return finished
-    persons.free_name(request.name, request.if_person)
+    persons.free_name(policy.name, policy.if_person)
     result = _train(request, _Order(base, run, store, found, held))
     store.discard()
     return result
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Order:
     """What was found out about a request before training. held: photos that are compared with and not trained on."""
 
@@ -114,31 +130,32 @@ class _Order:
         return [value for index, value in enumerate(values) if index not in self.held]
 
 
-def _check(request: TrainRequest) -> None:
-    check_name(request.name)
-    if not request.photos:
+def _check(inputs: TrainInputs, name: str) -> None:
+    check_name(name)
+    if not inputs.photos:
         raise BadInput("No photo arrived to train on. Connect the crops of FaceAlign and look at its report for the reasons.")
-    if len(request.captions) != len(request.photos):
+    if len(inputs.captions) != len(inputs.photos):
         raise BadInput(
-            f"There are {len(request.photos)} photos and {len(request.captions)} captions; each photo needs its own. "
+            f"There are {len(inputs.photos)} photos and {len(inputs.captions)} captions; each photo needs its own. "
             "Connect both from nodes that keep the order, such as FaceAlign and Tagger."
         )
-    for index, photo in enumerate([*request.photos, *request.class_photos]):
+    for index, photo in enumerate([*inputs.photos, *inputs.class_photos]):
         if not torch.isfinite(photo).all():
             raise BadInput(f"Picture {index + 1} holds pixels that are no numbers. Remove it or load it again.")
 
 
 def _run_hash(request: TrainRequest, base: _Base, held: list[int]) -> str:
-    texts = [*request.captions, request.class_caption, repr(held), repr(request.likeness)]
-    return run_hash([*request.photos, *request.class_photos], texts, request.settings, base.identity)
+    inputs = request.inputs
+    texts = [*inputs.captions, inputs.class_caption, repr(held), repr(request.policy.likeness)]
+    return run_hash([*inputs.photos, *inputs.class_photos], texts, request.settings, base.identity)
 
 
-def _base(request: TrainRequest) -> _Base:
-    path = models.model_file(request.model)
-    digest = models.file_hash(path) if path else models.layout_hash(request.model.model)
-    patchers = (request.model, request.clip.patcher, request.vae.patcher)
+def _base(inputs: TrainInputs) -> _Base:
+    path = models.model_file(inputs.model)
+    digest = models.file_hash(path) if path else models.layout_hash(inputs.model.model)
+    patchers = (inputs.model, inputs.clip.patcher, inputs.vae.patcher)
     identity = [digest, *(models.weights_digest(patcher) for patcher in patchers)]
-    return _Base(path.name if path else "unknown", digest, identity, model_stand_ins(path))
+    return _Base(path.name if path else "unknown", digest, identity)
 
 
 def _finished(name: str, run: str) -> TrainResult | None:
@@ -148,56 +165,58 @@ def _finished(name: str, run: str) -> TrainResult | None:
         report = persons.card(stored).get("report", {})
         if ours.fullmatch(stored) and report.get("run") == run:
             note = "This training had finished before: nothing was trained. Set 'if_state_exists' to Start over to train again."
-            return TrainResult(persons.load(stored), report["losses"], Report(f"Training of {stored}", notes=[note]))
+            person = persons.load(stored)
+            provenance.register(*person.used)
+            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=[note]))
     return None
 
 
 def _train(request: TrainRequest, order: _Order) -> TrainResult:
-    settings = request.settings
-    dtype = models.compute_dtype(request.model, settings.precision.value)
-    names = lora.file_names(request.model)
+    settings, inputs = request.settings, request.inputs
+    dtype = models.compute_dtype(inputs.model, settings.precision.value)
+    names = lora.file_names(inputs.model)
     with contextlib.ExitStack() as stack:
-        model = stack.enter_context(models.training_model(request.model, dtype))
-        clip = stack.enter_context(models.training_clip(request.clip)) if settings.train_text_encoder else request.clip
-        data, prior = _training_set(model, clip, request, order), _prior_set(model, clip, request)
+        model = stack.enter_context(models.training_model(inputs.model, dtype))
+        clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
+        inputs = replace(inputs, clip=clip)
+        data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
-        stand_ins = _start(adapters[0], names, settings)
+        _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
         _require_space(order.store, adapters)
         trainer = Trainer(model, adapters, data, settings, dtype, prior)
         watch = _likeness(request, order)
-        notes = _run(trainer, order.store, replace(request, clip=clip), model, watch)
+        notes = _run(trainer, order.store, replace(request, inputs=inputs), model, watch)
         layers = watch.best if watch is not None and watch.best else [group.layers() for group in adapters]
     tensors = tensors_for_file(layers[0], names, lora.MODEL_PREFIX)
     if settings.train_text_encoder:
-        tensors |= tensors_for_file(layers[1], lora.text_file_names(request.clip))
-    said = Report("", notes=[*notes, *(watch.notes() if watch else [])], stand_ins=stand_ins)
-    return _store(request, order, trainer, tensors, said, watch)
+        tensors |= tensors_for_file(layers[1], lora.text_file_names(request.inputs.clip))
+    return _store(request, order, trainer, tensors, [*notes, *(watch.notes() if watch else [])], watch)
 
 
-def _training_set(model: models.TrainingModel, clip, request: TrainRequest, order: _Order) -> TrainingSet:
-    masks = _head_masks(request, order) if request.settings.masked_loss else None
-    photos, captions = (order.trained(values) for values in (request.photos, request.captions))
-    latents, weights = _encoded(model, request, photos, request.settings, masks)
-    return TrainingSet(latents, _conditions(model, clip, [*captions, ""], latents, request.settings), weights)
+def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: _Order) -> TrainingSet:
+    masks = _head_masks(order) if settings.masked_loss else None
+    photos, captions = (order.trained(values) for values in (inputs.photos, inputs.captions))
+    latents, weights = _encoded(model, inputs, photos, settings, masks)
+    return TrainingSet(latents, _conditions(model, inputs.clip, [*captions, ""], latents, settings), weights)
 
 
-def _prior_set(model: models.TrainingModel, clip, request: TrainRequest) -> TrainingSet | None:
+def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
     """Pictures of other people with the caption of their class, so that the model does not forget what they look like."""
-    if not request.class_photos:
+    if not inputs.class_photos:
         return None
-    settings = replace(request.settings, augmentation=Augmentation.RANDOM, variants=1)
-    latents, _ = _encoded(model, request, request.class_photos, settings, None)
-    captions = [request.class_caption] * len(request.class_photos)
-    return TrainingSet(latents, _conditions(model, clip, [*captions, ""], latents, settings), salt=100)
+    settings = replace(settings, augmentation=Augmentation.RANDOM, variants=1)
+    latents, _ = _encoded(model, inputs, inputs.class_photos, settings, None)
+    captions = [inputs.class_caption] * len(inputs.class_photos)
+    return TrainingSet(latents, _conditions(model, inputs.clip, [*captions, ""], latents, settings), salt=100)
 
 
-def _encoded(model, request: TrainRequest, photos, settings: TrainSettings, masks):
+def _encoded(model, inputs: TrainInputs, photos, settings: TrainSettings, masks):
     with torch.no_grad():
-        return encode_photos(model, request.vae, [photo.clone() for photo in photos], settings, masks)
+        return encode_photos(model, inputs.vae, [photo.clone() for photo in photos], settings, masks)
 
 
 def _conditions(model: models.TrainingModel, clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings):
@@ -207,7 +226,7 @@ def _conditions(model: models.TrainingModel, clip, captions: list[str], latents:
         return encode_captions(model, clip, captions, latents)
 
 
-def _head_masks(request: TrainRequest, order: _Order) -> list[torch.Tensor]:
+def _head_masks(order: _Order) -> list[torch.Tensor]:
     """Head masks [H, W] of the photos to train on, from what FaceAlign found."""
     masks = []
     for index, one in enumerate(order.study.facts):
@@ -217,17 +236,18 @@ def _head_masks(request: TrainRequest, order: _Order) -> list[torch.Tensor]:
                 f"masked_loss needs a head mask for every photo, and there is none for photo {index + 1}. Connect FaceAlign's faces with "
                 "white_background on, or set masked_loss to 0."
             )
-        masks.append(torch.from_numpy(mask))
+        masks.append(torch.from_numpy(mask.copy()))
     return order.trained(masks)
 
 
 def _likeness(request: TrainRequest, order: _Order) -> LikenessWatch | None:
     """What chooses the best step, or None where likeness is not wanted or cannot be measured."""
+    plan, settings = request.policy.likeness, request.settings
     references = [order.study.embeddings[index] for index in order.held] or list(order.study.embeddings.values())
-    if not references or not request.likeness.every or request.settings.steps < request.likeness.every:
+    if not references or not plan.every or settings.steps < plan.every:
         return None
-    preview = request.preview or Preview(request.likeness.every, request.captions[0], request.settings.seed, request.settings.resolution)
-    return LikenessWatch(request.likeness, references, preview, not order.held)
+    preview = request.policy.preview or Preview(plan.every, request.inputs.captions[0], settings.seed, settings.resolution)
+    return LikenessWatch(plan, references, preview, not order.held)
 
 
 def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> list[Adapters]:
@@ -241,13 +261,10 @@ def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> lis
     return [Adapters(module, chosen, *shape, settings.seed + index) for index, (module, chosen) in enumerate(zip(modules, names))]
 
 
-def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -> tuple[str, ...]:
-    """Set the first weights as the settings say; returns the stand-ins that were used for it."""
-    if settings.start is not Start.FACE_COMMON:
-        return ()
-    layers, stand_ins = face_common(names, lora.MODEL_PREFIX)
-    adapters.load(layers)
-    return stand_ins
+def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -> None:
+    """Set the first weights as the settings say."""
+    if settings.start is Start.FACE_COMMON:
+        adapters.load(face_common(names, lora.MODEL_PREFIX))
 
 
 def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
@@ -294,9 +311,10 @@ def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
 def _step(trainer, store, request, model, watch, progress, clock, notes) -> None:
     check_interrupt()
     loss = trainer.step()
-    picture = request.preview.at(trainer.steps_done, model, request.clip, request.vae) if request.preview else None
+    clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
+    picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
     if watch is not None:
-        watch.at(trainer.steps_done, trainer.adapters, model, request.clip, request.vae)
+        watch.at(trainer.steps_done, trainer.adapters, model, clip, vae)
     if trainer.steps_done % request.settings.state_every == 0:
         _save_state(trainer, watch, store, notes)
     live.say(clock.line(trainer, loss, watch))
@@ -328,24 +346,24 @@ class _Clock:
         return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
 
 
-def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict, said: Report, watch) -> TrainResult:
-    trigger = request.trigger or common_trigger(request.captions)
+def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict, notes: list[str], watch) -> TrainResult:
+    inputs, policy = request.inputs, request.policy
+    trigger = policy.trigger or common_trigger(inputs.captions)
     about = _about(request, order, trainer, watch)
-    person = Person(request.name, tensors, trigger, request.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
-    person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), request.if_person)
-    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request), *said.notes]
-    report = Report(f"Training of {person.name}", notes=notes, stand_ins=(*order.base.stand_ins, *said.stand_ins))
-    report.add(person.name, "trained", steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
-    photo_study.fill(report, order.study, [f"photo {index + 1}" for index in range(len(request.photos))])
+    person = Person(policy.name, tensors, trigger, inputs.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
+    person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), policy.if_person)
+    report = Report(f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(inputs), *notes])
+    report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
+    photo_study.fill(report, order.study, [f"photo {index + 1}" for index in range(len(inputs.photos))])
     return TrainResult(person, trainer.losses, report)
 
 
-def _remarks(request: TrainRequest) -> list[str]:
+def _remarks(inputs: TrainInputs) -> list[str]:
     """What a person should know about an order that was carried out nevertheless."""
     remarks = []
-    if request.model.patches:
+    if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
-    if len(request.photos) == 1:
+    if len(inputs.photos) == 1:
         remarks.append("There was one photo only: expect its pose, light and clothes in every portrait. Five to ten photos do better.")
     return remarks
 
@@ -353,17 +371,17 @@ def _remarks(request: TrainRequest) -> list[str]:
 def _about(request: TrainRequest, order: _Order, trainer: Trainer, watch: LikenessWatch | None) -> dict:
     return {
         "run": order.run,
-        "preset": request.preset,
+        "preset": request.policy.preset,
         "base_model": order.base.name,
         "base_model_hash": order.base.digest,
         "likeness": watch.best_likeness if watch else None,
         "likeness_curve": watch.curve if watch else [],
         "likeness_on_training_photos": watch.on_training_photos if watch else None,
-        "base_model_patched": bool(request.model.patches),
-        "photos": len(request.photos),
+        "base_model_patched": bool(request.inputs.model.patches),
+        "photos": len(request.inputs.photos),
         "steps": trainer.steps_done,
         "settings": request.settings.described(),
-        "captions_hash": captions_hash(request.captions),
+        "captions_hash": captions_hash(request.inputs.captions),
         "facechain_studio": __version__,
     }
 
@@ -380,7 +398,7 @@ def file_metadata(about: dict, request: TrainRequest) -> dict[str, str]:
         "ss_network_dim": str(request.settings.rank),
         "ss_network_alpha": str(request.settings.alpha),
         "ss_sd_model_name": about["base_model"],
-        "ss_output_name": request.name,
+        "ss_output_name": request.policy.name,
         "ss_seed": str(request.settings.seed),
         "ss_steps": str(about["steps"]),
     }

@@ -61,11 +61,6 @@ def open_fusion(enhance: bool = True) -> FaceFusion:
     return FaceFusion(identity, reconstruction, jaw, generator, alpha, enhancer)
 
 
-def stand_ins(enhance: bool = True) -> tuple[str, ...]:
-    """Names of the files of the fusion that are stand-ins on this machine."""
-    return models.stand_ins(*_files(enhance))
-
-
 def _files(enhance: bool) -> tuple[str, ...]:
     return (*NETWORKS, ENHANCER) if enhance else NETWORKS
 

@@ -12,7 +12,7 @@ from ...errors import BadInput, FaceNotFound
 from ...geometry import pixels
 from ...host.progress import Progress
 from ...perception.faces import find_faces, largest
-from ...types import Face, Faces, NoFace, Report
+from ...types import Face, Faces, NoFace, Report, Status
 from ..people import left_to_right
 from . import face_fusion as fusion
 from . import pasting
@@ -47,7 +47,7 @@ class Choice:
         return f"face {self.number} was chosen, but there {'is only 1' if len(faces) == 1 else f'are only {len(faces)}'}"
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class FusionInputs:
     """pictures: [H, W, 3] each, the pictures to fill. sources: the pictures of the faces to put in, one for all or one per picture.
     mask: None, one [H, W] for all or one per picture. faces, source_faces: what is already known about either."""
@@ -59,7 +59,7 @@ class FusionInputs:
     source_faces: Faces | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusionSettings:
     """detector: see perception.detection. edge: width in pixels over which the mask fades, inwards."""
 
@@ -95,8 +95,6 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
         mask = pasting.soft_edge(masks[index % len(masks)], settings.edge)
         results[index] = pasting.within(mask, results[index], inputs.pictures[index])
     _tell(plan, names, settings.no_face, report)
-    used = fusion.stand_ins(settings.enhance) if plan.targets else ()
-    report.stand_ins = tuple(sorted({*found.stand_ins, *owners.stand_ins, *used}))
     return [result for index, result in enumerate(results) if index in plan.faces or settings.no_face is NoFace.PASS]
 
 
@@ -159,9 +157,9 @@ def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) ->
 def _tell(plan: _Plan, names: list[str], policy: NoFace, report: Report) -> None:
     for index, name in enumerate(names):
         if index in plan.faces:
-            report.add(name, "fused", faces=plan.faces[index])
+            report.add(name, Status.FUSED, faces=plan.faces[index])
         else:
-            report.add(name, "passed through" if policy is NoFace.PASS else "skipped", plan.problems[index])
+            report.add(name, Status.PASSED_THROUGH if policy is NoFace.PASS else Status.SKIPPED, plan.problems[index])
 
 
 def _names(what: str, pictures: Sequence[torch.Tensor]) -> list[str]:

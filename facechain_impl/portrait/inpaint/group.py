@@ -10,7 +10,7 @@ import torch
 from ...errors import BadInput, FaceNotFound
 from ...host.sampling import Diffusion, DiffusionSampler, SamplingProgress, SamplingSettings
 from ...identity.lora import merge
-from ...types import Face, LoraEntry, NoFace, Person, Report
+from ...types import Face, LoraEntry, NoFace, Person, Report, Status
 from .. import people, prompts
 from ..fusion.face_fusion import FaceFusion
 from . import geometry
@@ -21,7 +21,7 @@ from .two_stage import FaceJob, FusionSource, Nets, Settings, TwoStage, steps_of
 SEED_STRIDE = 1009
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptText:
     """Texts of the prompts. trigger: of the person in the model, where no person is connected."""
 
@@ -32,7 +32,7 @@ class PromptText:
     weights: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """Who goes where. which: see `people.chosen`; entries: the explicit list."""
 
@@ -57,7 +57,7 @@ class TargetPicture:
     generated: Sequence[torch.Tensor] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subjects:
     """The people: persons with their own LoRA, or none where the MODEL knows the person already.
 
@@ -106,7 +106,7 @@ class GroupInpaint:
             return self._missing(picture.name, "no face was found", no_face, plain)
         who = self._assign(picture.faces, choice)
         if not who or self._settings.strength <= 0:
-            self.report.add(picture.name, "unchanged", "no face was chosen" if not who else "the strength is 0")
+            self.report.add(picture.name, Status.UNCHANGED, "no face was chosen" if not who else "the strength is 0")
             return plain
         targets, reasons = prepare(
             picture.image, picture.faces, sorted(who), picture.given, picture.pose, self._analyzer, self._settings.size
@@ -135,7 +135,7 @@ class GroupInpaint:
         for note in result.notes:
             self._note(note)
         for index in sorted(set(range(len(persons))) - set(result.person_of)):
-            self.report.add(persons[index].name, "not used", "there is no face left for this person")
+            self.report.add(persons[index].name, Status.NOT_USED, "there is no face left for this person")
         return {face: person for face, person in zip(indices, result.person_of) if person is not None}
 
     def _jobs(
@@ -202,7 +202,7 @@ class GroupInpaint:
         for index, person in sorted(who.items()):
             values = {} if person is None else {"person": self._subjects.persons[person].name}
             reason = reasons.get(index + 1, "")
-            self.report.add(f"{name}, face {index + 1}", "left as it was" if reason else "painted", reason, **values)
+            self.report.add(f"{name}, face {index + 1}", Status.LEFT_AS_IT_WAS if reason else Status.PAINTED, reason, **values)
         return self._missing(name, summary, no_face, canvases) if reasons else canvases
 
     def _missing(self, name: str, reason: str, no_face: NoFace, otherwise: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -213,7 +213,7 @@ class GroupInpaint:
                 "unobstructed face."
             )
         skipped = no_face is NoFace.SKIP
-        self.report.add(name, "skipped" if skipped else "passed through", reason)
+        self.report.add(name, Status.SKIPPED if skipped else Status.PASSED_THROUGH, reason)
         return [] if skipped else otherwise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -13,8 +13,8 @@ from ...perception import landmarks98, models
 from ...perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
 from ...perception.faces import find_faces
 from ...perception.parsing import HumanParser
-from ...perception.recognition import FaceRecognition, embed_faces
-from ...types import Face, Faces, Person
+from ...perception.recognition import FaceRecognition, with_embeddings
+from ...types import Face, Faces, Person, updated
 from ..fusion import face_fusion as fusion
 from ..people import Assign, left_to_right
 from .group import TargetPicture
@@ -26,7 +26,7 @@ DETECTORS = (BUILT_IN, DAMOFD, MESH)
 PARSER, RECOGNITION, LANDMARKS = "m2fp", "rts", "sadtalker_fan"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InpaintInputs:
     """Everything about the pictures, lists in the order of `images`; a list of one holds for all of them, an empty one for none.
 
@@ -73,11 +73,10 @@ class InpaintInputs:
 
 @dataclass
 class OpenedModels:
-    """The opened networks and those of them that run on stand-in weights. idle: nothing is going to be painted."""
+    """The opened networks. idle: nothing is going to be painted."""
 
     analyzer: FaceAnalyzer
     fusion: fusion.FaceFusion | None
-    stand_ins: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     idle: bool = False
 
@@ -86,7 +85,7 @@ def open_detector_only(choice: str, face_model, inputs: InpaintInputs) -> Opened
     """Check the pictures and open what finds faces, where nothing is going to be painted. Raises BadInput, WeightsError."""
     inputs.check()
     detector = _detector(choice, face_model)
-    return OpenedModels(FaceAnalyzer(detector), None, set(detector.origin_names), idle=True)
+    return OpenedModels(FaceAnalyzer(detector), None, idle=True)
 
 
 def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool) -> OpenedModels:
@@ -95,45 +94,42 @@ def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse
     Raises BadInput, WeightsError.
     """
     opened = open_detector_only(choice, face_model, inputs)
-    detector, stand_ins, parser = opened.analyzer.detector, opened.stand_ins, None
-    if not inputs.all_masks(neck):
-        parser = HumanParser(models.open_network(PARSER))
-        stand_ins.update(models.stand_ins(PARSER))
-    landmarker, borrowed = _landmarker(face_model)
-    stand_ins.update(borrowed)
+    parser = None if inputs.all_masks(neck) else HumanParser(models.open_network(PARSER))
+    landmarker = _landmarker(face_model)
     fuser = fusion.open_fusion(enhance) if fuse else None
-    stand_ins.update(fusion.stand_ins(enhance) if fuse else ())
     notes = [f"Landmarks: {landmarker.name}."] if landmarker else []
     if parser is None:
         notes.append("The generated faces are taken to have the shape of those in the picture: the parsing network was not needed.")
-    return OpenedModels(FaceAnalyzer(detector, landmarker, parser), fuser, stand_ins, notes)
+    return OpenedModels(FaceAnalyzer(opened.analyzer.detector, landmarker, parser), fuser, notes)
 
 
 def find_known(inputs: InpaintInputs, persons: Sequence[Person], how: Assign, opened: OpenedModels) -> list[list[Face]]:
     """The faces of every picture from left to right, with embeddings where they decide who is who."""
     found = find_faces(list(inputs.images), opened.analyzer.detector, inputs.faces, list(inputs.names))
-    opened.stand_ins.update(found.stand_ins)
-    faces = [[replace(face) for face in left_to_right(picture.faces)] for picture in found.pictures]
+    faces = [left_to_right(picture.faces) for picture in found.pictures]
     compared = how in (Assign.AUTO, Assign.LIKENESS) and not opened.idle
     if compared and any(person.embedding is not None for person in persons):
-        _embed(inputs.images, faces, how, opened)
+        return _embedded(inputs.images, faces, how, opened)
     return faces
 
 
-def _embed(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign, opened: OpenedModels) -> None:
+def _embedded(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assign, opened: OpenedModels) -> list[list[Face]]:
     if all(face.embedding is not None for some in faces for face in some):
-        return
+        return faces
     try:
         recognition = FaceRecognition(models.open_network(RECOGNITION))
     except MissingWeights as missing:
         if how is Assign.LIKENESS:
             raise
         opened.notes.append(f"Likeness was not compared. {missing}")
-        return
-    opened.stand_ins.update(models.stand_ins(RECOGNITION))
-    for image, some in zip(images, faces):
-        able = [face for face in some if face.points is not None]
-        embed_faces(recognition, [image] * len(able), able)
+        return faces
+    return [_with_embeddings(recognition, image, some) for image, some in zip(images, faces)]
+
+
+def _with_embeddings(recognition: FaceRecognition, image: torch.Tensor, faces: list[Face]) -> list[Face]:
+    able = [index for index, face in enumerate(faces) if face.points is not None]
+    found = with_embeddings(recognition, [image] * len(able), [faces[index] for index in able])
+    return updated(faces, dict(zip(able, found)))
 
 
 def _detector(choice: str, face_model) -> Detector:
@@ -144,12 +140,11 @@ def _detector(choice: str, face_model) -> Detector:
     return MeshDetector(face_model)
 
 
-def _landmarker(face_model) -> tuple[Landmarker | None, tuple[str, ...]]:
-    """The best source of landmarks there is, and which of its weights are stand-ins."""
+def _landmarker(face_model) -> Landmarker | None:
+    """The best source of landmarks there is."""
     if face_model is not None:
-        return MediaPipe(face_model), ()
+        return MediaPipe(face_model)
     try:
-        network = landmarks98.Landmarks98(models.open_network(LANDMARKS))
+        return Landmarks98(landmarks98.Landmarks98(models.open_network(LANDMARKS)))
     except MissingWeights:
-        return None, ()
-    return Landmarks98(network), models.stand_ins(LANDMARKS)
+        return None

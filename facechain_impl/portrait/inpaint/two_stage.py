@@ -24,7 +24,7 @@ from .targets import FaceAnalyzer, Regions, Target
 STAGE_STRIDE = 1_000_003
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Numbers of the published code. size: side of the crops in pixels. batch: crops that are sampled at once."""
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 
+from ...host.handed import digest_of_weights
 from ...types import Layout
 from .. import files
 from ..convert import write
+from ..handed import DIGEST
 
 CHANNELS = 320
 CONTEXT = 768
@@ -50,7 +52,7 @@ def write_controlnet(path: Path, seed: int = 1) -> Path:
     generator = torch.Generator().manual_seed(seed)
     tensors = {name: _value(name, shape, generator).to(dtype) for name, (shape, dtype) in layout().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, tensors, {files.MARK: files.STAND_IN})
+    write(path, tensors, {files.MARK: files.STAND_IN, DIGEST: digest_of_weights(tensors)})
     return path
 
 

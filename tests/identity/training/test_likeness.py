@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +17,7 @@ from facechain_impl.identity.training.previews import Preview  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 
-from .test_train import order, same, stop_at, weights  # noqa: E402
+from .test_train import changed, order, same, stop_at, weights  # noqa: E402
 
 PREVIEW = Preview(2, "a", 1, 64, sampling_steps=1)
 
@@ -50,7 +48,7 @@ def more(photos):
 
 def likeness_order(objects, photos, every=2, patience=3, **changes):
     wanted = order(objects, photos, steps=8, **changes)
-    return replace(wanted, faces=faces_of(photos), likeness=LikenessPlan(every, 1, patience), preview=PREVIEW)
+    return changed(wanted, faces=faces_of(photos), likeness=LikenessPlan(every, 1, patience), preview=PREVIEW)
 
 
 def test_the_best_step_is_returned(home, sd15, photos, scripted):
@@ -71,7 +69,7 @@ def test_the_best_step_is_returned(home, sd15, photos, scripted):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LikenessWatch, "at", catch)
         scripted += [0.2, 0.5, 0.3, 0.4]
-        train.train_face_lora(replace(likeness_order(sd15, photos, name="Bea")))
+        train.train_face_lora(likeness_order(sd15, photos, name="Bea"))
     ours = {key for key in weights(best) if key.endswith("lora_up.weight")}
     assert len(ours) == len(stopped)
     norms = sorted(float(weights(best)[key].norm()) for key in ours)
@@ -141,13 +139,13 @@ class TestMaskedLoss:
         masks = [np.zeros((64, 64), np.float32) for _ in photos]
         for mask in masks:
             mask[16:48, 16:48] = 1
-        masked = replace(order(sd15, photos, masked_loss=1.0), faces=faces_of(photos, masks))
+        masked = changed(order(sd15, photos, masked_loss=1.0), faces=faces_of(photos, masks))
         first, second = train.train_face_lora(masked), train.train_face_lora(order(sd15, photos, name="Bea"))
         assert not same(weights(first), weights(second))
 
     def test_a_full_mask_changes_nothing(self, home, sd15, photos):
         full = [np.ones((64, 64), np.float32) for _ in photos]
-        masked = replace(order(sd15, photos, masked_loss=1.0), faces=faces_of(photos, full))
+        masked = changed(order(sd15, photos, masked_loss=1.0), faces=faces_of(photos, full))
         first, second = train.train_face_lora(masked), train.train_face_lora(order(sd15, photos, name="Bea"))
         assert first.losses == pytest.approx(second.losses, rel=1e-5)
 
@@ -171,24 +169,26 @@ class TestMaskedLoss:
         mask[..., 0, 0] = 1
         trainer = object.__new__(train.Trainer)
         trainer._model, trainer._dtype = Opened(), torch.float32
-        trainer.settings = train.TrainSettings(1, 1e-4, 4, 4.0, "constant", "AdamW", "Face crop")
+        trainer.settings = train.TrainSettings(
+            steps=1, learning_rate=1e-4, rank=4, alpha=4.0, schedule="constant", optimiser="AdamW", augmentation="Face crop"
+        )
         assert trainer.loss(Batch(latents, latents, torch.ones(1), [0], [False], mask), []).item() == pytest.approx(9.0)
 
     def test_without_a_mask_it_is_refused(self, home, sd15, photos):
         with pytest.raises(BadInput, match="needs a head mask for every photo"):
-            train.train_face_lora(replace(order(sd15, photos, masked_loss=0.5), faces=faces_of(photos)))
+            train.train_face_lora(changed(order(sd15, photos, masked_loss=0.5), faces=faces_of(photos)))
 
 
 class TestPriorPreservation:
     def test_class_pictures_change_the_result_and_not_the_reported_loss_of_step_one(self, home, sd15, photos):
         plain = train.train_face_lora(order(sd15, photos))
-        kept = replace(order(sd15, photos, name="Bea"), class_photos=[photos[0].flip(1)[:48]], class_caption="a woman")
+        kept = changed(order(sd15, photos, name="Bea"), class_photos=[photos[0].flip(1)[:48]], class_caption="a woman")
         kept = train.train_face_lora(kept)
         assert kept.losses[0] == plain.losses[0] and kept.losses[1:] != plain.losses[1:]
         assert not same(weights(plain), weights(kept))
 
     def test_weight_zero_is_no_prior(self, home, sd15, photos):
         plain = train.train_face_lora(order(sd15, photos))
-        zero = replace(order(sd15, photos, name="Bea", prior_weight=0.0), class_photos=[photos[0]], class_caption="a woman")
+        zero = changed(order(sd15, photos, name="Bea", prior_weight=0.0), class_photos=[photos[0]], class_caption="a woman")
         for key, value in weights(train.train_face_lora(zero)).items():
             torch.testing.assert_close(value, weights(plain)[key])

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 train_start = pytest.importorskip("facechain_impl.identity.training.start", reason="set COMFYUI_PATH")
+from facechain_impl import provenance  # noqa: E402
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.host import lora  # noqa: E402
+from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.settings import Start, Targets  # noqa: E402
-from facechain_impl.types import Origin  # noqa: E402
+from facechain_impl.provenance import Origin, Used  # noqa: E402
 
 from ..conftest import sd15_model  # noqa: E402
 from .test_train import order  # noqa: E402
@@ -46,7 +48,11 @@ def file(monkeypatch):
     """Puts tensors in the place of the published file."""
 
     def put(tensors, origin=Origin.PUBLISHED):
-        monkeypatch.setattr(train_start.weights, "find", lambda name: SimpleNamespace(name=name, origin=origin))
+        def find(name):
+            provenance.register(Used("network", name, origin))
+            return SimpleNamespace(name=name, origin=origin)
+
+        monkeypatch.setattr(train_start.weights, "find", find)
         monkeypatch.setattr(train_start.weights, "tensors", lambda found: tensors)
 
     return put
@@ -56,8 +62,8 @@ def file(monkeypatch):
 def test_every_layer_finds_its_place(file, numbered):
     model = sd15_model()
     file(published(model, numbered))
-    layers, stand_ins = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
-    assert set(layers) == set(target_modules(model.model.diffusion_model, Targets.ATTENTION)) and stand_ins == ()
+    layers = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
+    assert set(layers) == set(target_modules(model.model.diffusion_model, Targets.ATTENTION))
     assert layers["input_blocks.1.1.transformer_blocks.0.attn2.to_k"].up[0, 0] == 1
     assert layers["output_blocks.3.1.transformer_blocks.0.attn1.to_out.0"].up[0, 0] == 10
     assert layers["middle_block.1.transformer_blocks.0.attn2.to_q"].up[0, 0] == 13
@@ -66,7 +72,7 @@ def test_every_layer_finds_its_place(file, numbered):
 def test_adapters_start_there_whatever_their_alpha(file):
     model = sd15_model()
     file(published(model, True))
-    layers, _ = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
+    layers = train_start.face_common(lora.file_names(model), lora.MODEL_PREFIX)
     with torch.inference_mode(False):
         adapters = Adapters(model.model.diffusion_model, sorted(layers), 4, 8.0, 0.0, 1)
         adapters.load(layers)
@@ -76,8 +82,10 @@ def test_adapters_start_there_whatever_their_alpha(file):
 
 def test_a_stand_in_is_named_in_the_report(home, sd15, photos, file):
     file(published(sd15.model, False), Origin.STAND_IN)
-    result = train.train_face_lora(order(sd15, photos, start=Start.FACE_COMMON))
-    assert "face_frombase_c4" in result.report.stand_ins
+    with provenance.recording():
+        result = train.train_face_lora(order(sd15, photos, start=Start.FACE_COMMON))
+    assert "face_frombase_c4" in result.report.record.stand_ins
+    assert [one.name for one in persons.load(result.person.name).used] == ["face_frombase_c4"]
 
 
 def test_another_model_is_refused(file, sdxl):

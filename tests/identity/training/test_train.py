@@ -26,7 +26,15 @@ SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "lear
 def order(objects: SimpleNamespace, photos, name="Ann", **changes) -> train.TrainRequest:
     settings = train_settings.from_preset("FaceChain", len(photos), SMALL | changes)
     captions = [f"<fcsks>, a woman, photo {index}" for index in range(len(photos))]
-    return train.TrainRequest(objects.model, objects.clip, objects.vae, photos, captions, name, "", settings)
+    inputs = train.TrainInputs(model=objects.model, clip=objects.clip, vae=objects.vae, photos=photos, captions=captions)
+    return train.TrainRequest(inputs=inputs, settings=settings, policy=train.TrainPolicy(name=name))
+
+
+def changed(request: train.TrainRequest, **changes) -> train.TrainRequest:
+    """`request` with other inputs or another policy."""
+    of_inputs = {key: value for key, value in changes.items() if hasattr(request.inputs, key)}
+    of_policy = {key: value for key, value in changes.items() if key not in of_inputs}
+    return replace(request, inputs=replace(request.inputs, **of_inputs), policy=replace(request.policy, **of_policy))
 
 
 def weights(result: train.TrainResult) -> dict[str, torch.Tensor]:
@@ -102,7 +110,7 @@ class TestResult:
 
     def test_same_seed_same_file_other_seed_another(self, home, sd15, photos):
         first = train.train_face_lora(order(sd15, photos))
-        second = train.train_face_lora(replace(order(sd15, photos), if_state=IfState.START_OVER))
+        second = train.train_face_lora(changed(order(sd15, photos), if_state=IfState.START_OVER))
         third = train.train_face_lora(order(sd15, photos, seed=7))
         assert same(weights(first), weights(second)) and not same(weights(first), weights(third))
         assert persons.names() == ["Ann", "Ann-2", "Ann-3"]
@@ -134,7 +142,7 @@ class TestResult:
         about = json.loads(header["facechain"])
         assert about["trigger"] == "<fcsks>, a woman" and about["base_model"] == "unknown" and about["steps"] == 4
         assert about["base_model_hash"] == models.layout_hash(sd15.model.model)
-        assert about["settings"]["seed"] == 42 and about["captions_hash"] == train.captions_hash(order(sd15, photos).captions)
+        assert about["settings"]["seed"] == 42 and about["captions_hash"] == train.captions_hash(order(sd15, photos).inputs.captions)
         assert header["ss_network_dim"] == "4" and header["ss_network_alpha"] == "4.0"
 
     def test_latents_and_texts_are_computed_once(self, home, sd15, photos):
@@ -196,7 +204,7 @@ class TestNeverLoseWork:
             stop_at(patch, 2, KeyboardInterrupt())
             with pytest.raises(KeyboardInterrupt):
                 train.train_face_lora(order(sd15, photos))
-        result = train.train_face_lora(replace(order(sd15, photos), if_state=IfState.START_OVER))
+        result = train.train_face_lora(changed(order(sd15, photos), if_state=IfState.START_OVER))
         assert not any("Resumed" in note for note in result.report.notes)
 
     def test_two_trainings_do_not_share_a_state(self, home, sd15, photos, monkeypatch):
@@ -256,11 +264,11 @@ class TestNeverLoseWork:
 class TestRefusals:
     def test_no_photo(self, home, sd15):
         with pytest.raises(BadInput, match="No photo arrived"):
-            train.train_face_lora(replace(order(sd15, [torch.zeros(8, 8, 3)]), photos=[], captions=[]))
+            train.train_face_lora(changed(order(sd15, [torch.zeros(8, 8, 3)]), photos=[], captions=[]))
 
     def test_unequal_counts_name_both(self, home, sd15, photos):
         with pytest.raises(BadInput, match="3 photos and 1 captions"):
-            train.train_face_lora(replace(order(sd15, photos), captions=["one"]))
+            train.train_face_lora(changed(order(sd15, photos), captions=["one"]))
 
     @pytest.mark.parametrize(
         "name", ["../up", "/etc/passwd", "a/b", "a\\b", "CON", "nul.txt", "", " ", ".hidden", "C:\\x", "x" * 81, "a\0b"]

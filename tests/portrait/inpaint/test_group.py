@@ -86,7 +86,7 @@ def test_the_template_itself_is_never_written_to(studio):
 def test_one_person_goes_onto_one_face_and_the_others_keep_their_bits(studio):
     studio.colour = {"ann": 0.2}
     picture = target_picture(THREE)
-    (result,), _ = studio.run(picture, [person("ann")], Choice(Assign.LIST, "0, ann, 0"))
+    (result,), _ = studio.run(picture, [person("ann")], Choice(how=Assign.LIST, entries="0, ann, 0"))
     assert {call.model for call in studio.calls} == {"ann"}
     for index in (0, 2):
         x0, y0, x1, y1 = THREE[index].box.astype(int)
@@ -101,7 +101,7 @@ def test_neighbours_inside_the_crop_keep_their_bits_too(studio):
     x0, _, x1, _ = face_square(faces[1].box).box
     assert x0 < faces[0].box[2] and faces[2].box[0] < x1
     picture = target_picture(faces)
-    (result,), _ = studio.run(picture, [person("ann")], Choice(Assign.LIST, "0, ann, 0"))
+    (result,), _ = studio.run(picture, [person("ann")], Choice(how=Assign.LIST, entries="0, ann, 0"))
     for index in (0, 2):
         x0, y0, x1, y1 = faces[index].box.astype(int)
         assert torch.equal(result[y0:y1, x0:x1], picture.image[y0:y1, x0:x1])

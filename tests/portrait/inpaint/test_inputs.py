@@ -96,9 +96,8 @@ def test_mediapipe_without_its_model_is_an_error():
 
 def test_the_98_points_are_used_when_they_are_there(monkeypatch):
     monkeypatch.setattr(models, "open_network", lambda name: SimpleNamespace(name=name, origin=None))
-    monkeypatch.setattr(models, "stand_ins", lambda *names: names)
     opened = open_models("Built-in", None, inputs(**ALL_MASKS), False, False, False)
-    assert opened.analyzer.landmarker.name == "98-point network" and opened.stand_ins == {"sadtalker_fan"}
+    assert opened.analyzer.landmarker.name == "98-point network"
 
 
 class Recognition:
@@ -126,13 +125,12 @@ def test_faces_that_are_known_come_from_left_to_right_and_are_not_changed(monkey
     image, known = two_faces()
     monkeypatch.setattr(inpaint_inputs, "FaceRecognition", Recognition)
     monkeypatch.setattr(models, "open_network", lambda name: None)
-    monkeypatch.setattr(models, "stand_ins", lambda *names: names)
     given, opened = inputs(images=[image], names=["x"], faces=known), looking_at()
     person = Person("ann", {}, "", embedding=np.eye(512, dtype=np.float32)[1])
     (faces,) = find_known(given, [person], Assign.AUTO, opened)
     assert [float(face.box[0]) for face in faces] == [30, 150]
     assert [int(face.embedding.argmax()) for face in faces] == [0, 1]
-    assert all(face.embedding is None for face in known.pictures[0].faces) and opened.stand_ins == {"rts"}
+    assert all(face.embedding is None for face in known.pictures[0].faces)
 
 
 @pytest.mark.parametrize("how, people", [(Assign.ORDER, 1), (Assign.LIST, 1), (Assign.AUTO, 0)])

@@ -1,0 +1,108 @@
+"""What a result was made with: every network, file and model that a node opened or was handed, recorded where it happens.
+
+A node runs inside `recording()`. Whatever opens a published file registers it there, and so does the node for everything that
+arrives on its sockets. Reports, stored persons and saved files read the record; nobody passes it along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Origin(str, Enum):
+    """Where weights came from. Only files that match the catalogue are ever called published."""
+
+    PUBLISHED = "published"
+    STAND_IN = "stand-in"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Used:
+    """One thing that a result was made with.
+
+    kind: "network" for a file of the catalogue, else the type of the socket it came from (MODEL, CLIP, VAE, CONTROL_NET ...). name:
+    its id in the catalogue, or the name of its file, "unknown" where the host remembers none. file: the file's name. sha256: of the
+    file, where it is known. digest: of a sample of the weights, where no file is known.
+    """
+
+    kind: str
+    name: str
+    origin: Origin = Origin.UNKNOWN
+    file: str = ""
+    sha256: str = ""
+    digest: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """As JSON, without what is not known."""
+        values = {"kind": self.kind, "name": self.name, "origin": self.origin.value}
+        return values | {key: text for key in ("file", "sha256", "digest") if (text := getattr(self, key))}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, str]) -> Used:
+        """The reverse of `plain`. What another version wrote and this one does not know is left out."""
+        known = {key: str(values[key]) for key in ("kind", "name", "file", "sha256", "digest") if key in values}
+        return cls(**{"kind": "unknown", "name": "unknown", **known}, origin=_origin(values.get("origin", "")))
+
+    def text(self) -> str:
+        """For people: `rts (published)`, `MODEL film.safetensors (unknown)`."""
+        label = self.name if self.kind == "network" else f"{self.kind} {self.name}"
+        return f"{label} ({self.origin.value})"
+
+
+def _origin(text: str) -> Origin:
+    return Origin(text) if text in {one.value for one in Origin} else Origin.UNKNOWN
+
+
+class Record:
+    """Everything that was used so far, in order, each thing once."""
+
+    def __init__(self, used: Iterable[Used] = ()):
+        self._used: dict[Used, None] = dict.fromkeys(used)
+
+    def add(self, *used: Used) -> None:
+        self._used.update(dict.fromkeys(used))
+
+    def __iter__(self) -> Iterator[Used]:
+        return iter(self._used)
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """Names of what holds random numbers instead of published weights."""
+        return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.STAND_IN))
+
+    def plain(self) -> list[dict[str, str]]:
+        """As JSON."""
+        return [one.plain() for one in self]
+
+
+_record: ContextVar[Record | None] = ContextVar("facechain_record", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[Record]:
+    """A record of its own while this lasts; the one before comes back afterwards."""
+    record = Record()
+    token = _record.set(record)
+    try:
+        yield record
+    finally:
+        _record.reset(token)
+
+
+def current() -> Record:
+    """The record of the running node; outside of one a record that nobody else sees."""
+    record = _record.get()
+    return Record() if record is None else record
+
+
+def register(*used: Used) -> None:
+    """Note what is about to be used by the running node."""
+    current().add(*used)

@@ -1,0 +1,72 @@
+"""The base of every node: what it opens and what it is handed is recorded while it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ..facechain_impl import provenance
+from ..facechain_impl.host import handed as host_handed
+from ..facechain_impl.provenance import Record
+from ..facechain_impl.types import Wire, replace
+from ..facechain_impl.weights import handed
+from ._api import io
+
+
+class FaceChainNode(io.ComfyNode):
+    """A node of the pack. Its `execute` runs with a record of its own, which its report shows and its outputs carry."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        execute = vars(cls).get("execute")
+        # the host runs clones of a node, whose execute is wrapped already
+        if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
+            cls.execute = classmethod(_recorded(execute.__func__))
+
+
+def _recorded(execute: Callable) -> Callable:
+    if inspect.iscoroutinefunction(execute):
+
+        @functools.wraps(execute)
+        async def run_async(cls: type, *values: Any, **inputs: Any) -> io.NodeOutput:
+            with provenance.recording() as record:
+                record.add(*handed.used_by([*values, *inputs.values()]))
+                return _stamped(await execute(cls, *values, **inputs), [*values, *inputs.values()], record)
+
+        return run_async
+
+    @functools.wraps(execute)
+    def run(cls: type, *values: Any, **inputs: Any) -> io.NodeOutput:
+        with provenance.recording() as record:
+            record.add(*handed.used_by([*values, *inputs.values()]))
+            return _stamped(execute(cls, *values, **inputs), [*values, *inputs.values()], record)
+
+    return run
+
+
+def _stamped(output: io.NodeOutput, inputs: list[Any], record: Record) -> io.NodeOutput:
+    """`output` whose wires, models and LoRAs carry what they were made with. What is only passed on stays as it is."""
+    used = tuple(record)
+    passed_on = {id(value) for value in _leaves(inputs)}
+    output.args = tuple(value if id(value) in passed_on else _with_used(value, used) for value in output.args)
+    return output
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [value, *_leaves(list(value.values()))]
+    return [leaf for entry in value for leaf in _leaves(entry)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _with_used(value: Any, used: tuple) -> Any:
+    if isinstance(value, list):
+        return [_with_used(entry, used) for entry in value]
+    if isinstance(value, Wire) and hasattr(value, "used"):
+        return replace(value, used=used)
+    if handed.is_lora(value):
+        handed.remember_lora(value, used)
+    else:
+        host_handed.attach(value, used)
+    return value

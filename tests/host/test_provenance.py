@@ -1,0 +1,253 @@
+"""Every node of the pack on stand-ins in a real host: its report names everything that it opened or was handed."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facechain_impl.weights.stand_ins.controlnet import write_controlnet
+from launcher.client import Client
+from launcher.server import Server
+
+pytestmark = [pytest.mark.host, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "assets" / "sample" / "eileen_collins.png"
+POSE = "provenance-pose.safetensors"
+PERSON = "Provenance"
+TALKING = {f"sadtalker_256.{part}" for part in ("reconstruction", "keypoints", "generator", "expression", "pose")}
+FUSION = {"fusion_aei", "fusion_arcface", "fusion_recon", "fusion_bfm", "fusion_alpha", "fusion_gpen1024"}
+ALIGN = {"rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm", "damofd"}
+
+
+@pytest.fixture(scope="module")
+def widgets(server: Server) -> dict[str, dict]:
+    """Every node's widgets as the editor fills them in."""
+    found: dict[str, dict] = {}
+    for name, node in server.client.object_info().items():
+        specs = {key: spec for group in node["input"].values() for key, spec in group.items()} if name.startswith("FaceChain_") else {}
+        found[name] = {key: value for key, spec in specs.items() if (value := default_of(spec)) is not None}
+    return found
+
+
+def default_of(spec: list):
+    options = spec[1] if len(spec) > 1 else {}
+    if spec[0] == "COMBO":
+        return options.get("default", next(iter(options["options"]), None))
+    return None if options.get("forceInput") else options.get("default")
+
+
+@pytest.fixture(scope="module")
+def run(server: Server, widgets):
+    """Runs a graph of {key: (class, inputs)} and returns what each of our nodes says that it used."""
+
+    def run(**nodes) -> dict[str, set[tuple[str, str]]]:
+        graph = {
+            key: {"class_type": kind, "inputs": {**widgets.get(kind, {}), **inputs}, "_meta": {"title": kind}}
+            for key, (kind, inputs) in nodes.items()
+        }
+        outputs = server.client.run(graph)["outputs"]
+        return {key: used(outputs[key]["report"]) for key, (kind, _) in nodes.items() if kind.startswith("FaceChain_") and key in outputs}
+
+    return run
+
+
+def used(reports: list[dict]) -> set[tuple[str, str]]:
+    """(kind, name) of everything, after a check that stand-ins are called that and nothing is called published."""
+    rows = [row for report in reports for row in report["used"]]
+    assert all(row["origin"] != "published" for row in rows)
+    assert all(row["origin"] == "stand-in" for row in rows if row["kind"] == "network")
+    names = {row["name"] for row in rows if row["origin"] == "stand-in"}
+    assert all(set(report["stand_ins"]) <= names for report in reports)
+    return {(row["kind"], row["name"]) for row in rows}
+
+
+def networks(names: Iterable[str]) -> set[tuple[str, str]]:
+    return {("network", name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def base(server: Server, checkpoint: str) -> dict:
+    """The loaders of the stand-in checkpoint and ControlNet, and the sample photo in the input folder."""
+    write_controlnet(server.base / "models" / "controlnet" / POSE, 3)
+    Image.open(SAMPLE).convert("RGB").save(server.base / "input" / "provenance.png")
+    return {
+        "load": ("CheckpointLoaderSimple", {"ckpt_name": checkpoint}),
+        "photo": ("LoadImage", {"image": "provenance.png"}),
+        "pose": ("ControlNetLoader", {"control_net_name": POSE}),
+    }
+
+
+MODEL = {"model": ["load", 0], "clip": ["load", 1], "vae": ["load", 2]}
+
+
+def models(checkpoint: str, *kinds: str) -> set[tuple[str, str]]:
+    return {(kind, checkpoint) for kind in kinds}
+
+
+@pytest.fixture(scope="module")
+def person(run, base, stand_in, checkpoint):
+    """Somebody who was trained on stand-ins; what the training said."""
+    stand_in("rts")
+    small = {"steps": 1, "resolution": 64, "variants": 1, "preview_every": 0, "augmentation": "Centre crop", "name": PERSON}
+    return run(
+        load=base["load"], photo=base["photo"],
+        crops=("FaceChain_FaceAlign", {"images": ["photo", 0]}),
+        captions=("FaceChain_Tagger", {"images": ["crops", 0]}),
+        train=("FaceChain_TrainFaceLoRA", {
+            **MODEL, **small, "images": ["crops", 0], "captions": ["captions", 0], "faces": ["crops", 1], "if_person_exists": "Replace",
+            "if_state_exists": "Start over",
+        }),
+        saved=("FaceChain_SavePerson", {"person": ["train", 3], "name": f"{PERSON} saved", "if_person_exists": "Replace"}),
+        entry=("FaceChain_LoRAEntry", {"lora": ["train", 0]}),
+        merge=("FaceChain_LoRAMerge", {"model": ["load", 0], "clip": ["load", 1], "more.entry0": ["entry", 0]}),
+        again=("FaceChain_LoRAMerge", {"model": ["merge", 0], "clip": ["merge", 1]}),
+        shown=("PreviewAny", {"source": ["again", 0]}),
+    )  # fmt: skip
+
+
+def test_training_merging_and_saving(person, checkpoint):
+    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts"])
+    assert person["crops"] == set() and person["captions"] == set()
+    assert person["train"] == trained
+    assert person["saved"] == trained | {("PERSON", PERSON)}
+    assert person["entry"] == trained
+    assert person["merge"] == trained
+    assert person["again"] == trained, "a MODEL carries what was merged into it"
+
+
+def test_stored_people_and_their_files(run, person, base, stand_in, checkpoint):
+    made = run(
+        load=base["load"],
+        stored=("FaceChain_LoadPerson", {"person": PERSON}),
+        words=("FaceChain_PortraitPrompt", {"person": ["stored", 0]}),
+        byfile=("FaceChain_LoRAMerge", {"model": ["load", 0], "clip": ["load", 1], "face_lora": f"{PERSON}/{PERSON}.safetensors"}),
+        shown=("PreviewAny", {"source": ["byfile", 0]}),
+        text=("PreviewAny", {"source": ["words", 0]}),
+    )  # fmt: skip
+    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts"])
+    file = {("LORA", f"{PERSON}.safetensors")}
+    assert made["stored"] == trained | file
+    assert made["words"] == trained | file | {("PERSON", PERSON)}
+    assert made["byfile"] == trained | file, "the file itself says what it was made with"
+
+
+def test_faces_found_picked_cut_and_put_back(run, base, stand_in):
+    for name in ("damofd", "rts", "fqa"):
+        stand_in(name)
+    picked = {"order": "Most like the reference", "images": ["photo", 0], "reference": ["photo", 0], "detector": "DamoFD"}
+    made = run(
+        photo=base["photo"],
+        plain=("FaceChain_FindFaces", {"images": ["photo", 0]}),
+        found=("FaceChain_FindFaces", {"images": ["photo", 0], "detector": "DamoFD"}),
+        picked=("FaceChain_PickFaces", {**picked, "faces": ["plain", 0]}),
+        cut=("FaceChain_CropFaces", {"images": ["photo", 0], "faces": ["picked", 0], "size": 64}),
+        back=("FaceChain_StitchFaces", {"images": ["photo", 0], "crops": ["cut", 0], "faces": ["cut", 1]}),
+        both=("ImageBatch", {"image1": ["photo", 0], "image2": ["photo", 0]}),
+        ranked=("FaceChain_RTSRank", {
+            "images": ["photo", 0], "reference": ["both", 0], "one_face_only": False, "check_face_size": False, "detector": "DamoFD",
+        }),
+        studied=("FaceChain_CheckPhotos", {"images": ["photo", 0]}),
+        loaded=("FaceChain_LoadPhotos", {"files": {"__value__": []}}),
+        checked=("FaceChain_ModelCheck", {}),
+        shown=("PreviewImage", {"images": ["back", 0]}),
+        count=("PreviewAny", {"source": ["found", 2]}),
+        names=("PreviewAny", {"source": ["loaded", 1]}),
+    )  # fmt: skip
+    assert made["plain"] == made["loaded"] == made["checked"] == set(), "pictures make no claim"
+    assert made["found"] == networks(["damofd"])
+    assert made["picked"] == made["cut"] == made["back"] == networks(["damofd", "rts"])
+    assert made["ranked"] == networks(["damofd", "rts", "fqa"])
+    assert made["studied"] == networks(["rts"])
+
+
+def test_all_stages_of_the_preparation_and_the_captions(run, base, stand_in):
+    for name in (*ALIGN, "fairface", "deepdanbooru"):
+        stand_in(name)
+    stages = {"rotate_photo": True, "retouch": True, "white_background": True, "confidence_filter": True, "min_confidence": 0.0}
+    made = run(
+        photo=base["photo"],
+        crops=("FaceChain_FaceAlign", {
+            "images": ["photo", 0], "detector": "DamoFD", "no_face": "Pass through", "main_face_ratio": 1.0, **stages,
+        }),
+        captions=("FaceChain_Tagger", {"images": ["photo", 0], "trigger": "automatic", "append_tags": True, "detector": "DamoFD"}),
+        shown=("PreviewImage", {"images": ["crops", 0]}),
+        text=("PreviewAny", {"source": ["captions", 1]}),
+    )  # fmt: skip
+    assert made["crops"] == networks(ALIGN)
+    assert made["captions"] == networks(["damofd", "fairface", "deepdanbooru"])
+
+
+def test_fusion_and_inpainting(run, base, person, stand_in, checkpoint):
+    for name in (*FUSION, "m2fp", "rts", "sadtalker_fan", "damofd"):
+        stand_in(name)
+    small = {"steps": 2, "strength": 0.5, "crop_size": 64, "refine": False, "no_face": "Pass through", "enhance": False}
+    made = run(
+        **base,
+        fused=("FaceChain_FaceFusion", {"image": ["photo", 0], "face_image": ["photo", 0], "detector": "Built-in"}),
+        stored=("FaceChain_LoadPerson", {"person": PERSON}),
+        painted=("FaceChain_TwoStageInpaint", {
+            **MODEL, **small, "image": ["photo", 0], "stage1_images": ["photo", 0], "persons.person0": ["stored", 0],
+            "pose_control_net": ["pose", 0], "canny_control_net": ["pose", 0],
+        }),
+        one=("PreviewImage", {"images": ["fused", 0]}),
+        two=("PreviewImage", {"images": ["painted", 0]}),
+    )  # fmt: skip
+    assert made["fused"] == networks(FUSION)
+    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | {("LORA", f"{PERSON}.safetensors"), ("PERSON", PERSON), ("CONTROL_NET", POSE)}
+    assert made["painted"] == trained | networks([*(FUSION - {"fusion_gpen1024"}), "m2fp", "rts", "sadtalker_fan"])
+
+
+def test_a_talking_portrait_planned_edited_and_rendered(run, base, server, stand_in):
+    for name in ("sadtalker_256", "sadtalker_mapping_full", "sadtalker_retinaface", "sadtalker_fan"):
+        stand_in(name)
+    with wave.open(str(server.base / "input" / "provenance.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        sound.writeframes((8000 * np.sin(np.arange(6400) / 12)).astype("<i2").tobytes())
+    subject = {"image": ["photo", 0], "audio": ["sound", 0], "detector": "Built-in", "landmarks": "five points"}
+    made = run(
+        photo=base["photo"], sound=("LoadAudio", {"audio": "provenance.wav"}),
+        talking=("FaceChain_SadTalker", {**subject, "landmarks": "98-point network"}),
+        planned=("FaceChain_MotionFromAudio", subject),
+        edited=("FaceChain_EditMotion", {"motion": ["planned", 0]}),
+        drawn=("FaceChain_RenderMotion", {**subject, "motion": ["edited", 0]}),
+        one=("SaveVideo", {"video": ["talking", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+        two=("SaveVideo", {"video": ["drawn", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+    )  # fmt: skip
+    full = TALKING | {"sadtalker_mapping_full"}
+    assert made["talking"] == networks(full | {"sadtalker_fan"})
+    assert made["planned"] == made["edited"] == networks(full - {"sadtalker_256.generator"}) | networks(["sadtalker_256.generator"])
+    assert made["drawn"] == networks(full)
+
+
+def test_one_prompt_does_not_see_the_record_of_the_one_before(run, base, stand_in):
+    stand_in("damofd")
+    found = ("FaceChain_FindFaces", {"images": ["photo", 0], "detector": "DamoFD"})
+    shown = ("PreviewAny", {"source": ["found", 2]})
+    assert run(photo=base["photo"], found=found, shown=shown)["found"] == networks(["damofd"])
+    plain = ("FaceChain_FindFaces", {"images": ["photo", 0], "detector": "Built-in"})
+    assert run(photo=base["photo"], found=plain, shown=shown)["found"] == set()
+
+
+def test_a_cached_node_keeps_its_own_record(run, base, stand_in):
+    for name in ("damofd", "rts"):
+        stand_in(name)
+    found = ("FaceChain_FindFaces", {"images": ["photo", 0], "detector": "DamoFD", "no_face": "Skip"})
+    picked = {"faces": ["found", 0], "images": ["photo", 0], "reference": ["photo", 0], "no_face": "Skip"}
+    run(photo=base["photo"], found=found, shown=("PreviewAny", {"source": ["found", 2]}))
+    again = run(photo=base["photo"], found=found, picked=("FaceChain_PickFaces", picked), shown=("PreviewAny", {"source": ["picked", 2]}))
+    assert "found" not in again, "it was not run again"
+    assert again["picked"] == networks(["damofd"])
+
+
+def test_every_node_was_run_here(client: Client):
+    """A node that is added has to be added here as well."""
+    source = Path(__file__).read_text(encoding="utf-8")
+    nodes = {name for name in client.object_info() if name.startswith("FaceChain_")}
+    assert nodes == set(re.findall(r'"(FaceChain_\w+)"', source))
