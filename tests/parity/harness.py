@@ -333,14 +333,14 @@ class Book:
             path = self.files.get(name)
             if path is None:
                 pytest.skip(f"{self.folder} has no {name}")
-            self.cases[name] = Case(name, path, self.photos, self.committed)
+            self.cases[name] = Case(name, path, self.photos, self.committed or HERE in path.parents)
         return self.cases[name]
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """Name -> fixture file of the folder."""
+        """Name -> fixture file of the folder, or of the repository where it was recorded for this repository alone."""
         main = {path.stem: path for path in sorted(self.folder.glob("*.*")) if path.suffix in (".npz", ".json")}
-        return main | {f"{TALKING}/{path.stem}": path for path in sorted((self.folder / TALKING).glob("*.npz"))}
+        return recorded() | main | {f"{TALKING}/{path.stem}": path for path in sorted((self.folder / TALKING).glob("*.npz"))}
 
     def complete(self, module: Path) -> bool:
         return module not in self.partial and 0 < self.expected.get(module, 0) == self.finished.get(module, 0)
@@ -358,7 +358,7 @@ class Book:
         return found
 
     def _strangers(self) -> list[Path]:
-        here = [path for path in self.folder.iterdir() if path.is_file() and path.name not in KNOWN]
+        here = [path for path in self.folder.iterdir() if path.is_file() and path.name not in KNOWN and path.stem not in recorded()]
         talking = self.folder / TALKING
         there = [path for path in talking.iterdir() if path.is_file() and path.name not in KNOWN_TALKING] if talking.is_dir() else []
         return here + there
@@ -399,3 +399,9 @@ def declared(modules: Iterable[Path]) -> dict[str, set[Path]]:
                 for name in ast.literal_eval(statement.value):
                     found.setdefault(name, set()).add(module)
     return found
+
+
+def recorded() -> dict[str, Path]:
+    """Fixture name -> committed file, of those that `record` wrote: a test declares them, and the whole fixtures have none of them."""
+    files = {path.stem: path for path in (HERE / "data").glob("*.npz") if path.name not in KNOWN}
+    return {name: files[name] for name in declared(HERE.glob("test_*.py")) if name in files}

@@ -19,8 +19,8 @@ from facechain_impl.networks.flcm import FLCM
 from facechain_impl.perception.landmark_confidence import LandmarkConfidence
 from launcher.testing import shared_folder
 
-from . import extract, recipe
-from .harness import HERE, KNOWN, KNOWN_TALKING, TALKING, Book, Case, Ready, declared, photographs_of, rows_of
+from . import extract, harness, recipe, record
+from .harness import HERE, KNOWN, KNOWN_TALKING, TALKING, Book, Case, Ready, declared, photographs_of, recorded, rows_of
 
 ROOT = HERE.parent.parent
 MEGABYTES = 12.0
@@ -126,6 +126,27 @@ def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
     assert whole.problems() == []
 
 
+def test_a_recorded_fixture_is_one_beside_the_whole_ones(tmp_path, monkeypatch):
+    """Compared from the repository whatever the folder holds, and no stranger there; without a test it is one."""
+    for part in ("data", "elsewhere"):
+        (tmp_path / part).mkdir()
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    network = torch.nn.Linear(3, 2)
+    keys = record.rows(network.state_dict())
+    record.write("brightness", keys, folder=tmp_path, x_shape=(4, 3), out=network(torch.ones(4, 3)))
+    assert recipe.read_keys(tmp_path / "keys" / "brightness.tsv") == keys == [("weight", (2, 3), "float32"), ("bias", (2,), "float32")]
+    book = Book(tmp_path / "data", tmp_path, committed=True)
+    assert "brightness.npz is no fixture" in "".join(book.problems())
+    (tmp_path / "test_brightness.py").write_text('FIXTURES = ("brightness",)\n')
+    for folder in ("data", "elsewhere"):
+        book = Book(tmp_path / folder, tmp_path, committed=folder == "data")
+        case = book.open("brightness")
+        assert case.names == {"seed", "x_shape", "out"} and case.committed and book.problems() == []
+        monkeypatch.setattr(harness, "KEYS", tmp_path / "keys")
+        weights = case.weights("brightness", {})
+        assert recipe.fingerprint({name: value.numpy() for name, value in weights.items()}) == recipe.fingerprint(recipe.make(keys, 1))
+
+
 @pytest.fixture(scope="module")
 def sources() -> Path | None:
     """The whole fixtures that the committed ones were made from, where they are on this machine."""
@@ -134,7 +155,7 @@ def sources() -> Path | None:
 
 
 def test_known_files_are_those_of_the_fixtures(sources):
-    here = {str(path.relative_to(HERE / "data")) for path in (HERE / "data").rglob("*.*")}
+    here = {str(path.relative_to(HERE / "data")) for path in (HERE / "data").rglob("*.*")} - {path.name for path in recorded().values()}
     assert here == {f"{name}.npz" for name in extract.ARRAYS} | {*extract.COPIED}
     assert here <= KNOWN | {f"{TALKING}/{name}" for name in KNOWN_TALKING}
     if sources:
@@ -185,7 +206,8 @@ def test_committed_files_are_what_the_script_extracts(sources, tmp_path):
             assert kept.keys() == case.arrays.keys()
         return
     extract.extract(sources, tmp_path)
-    committed = {path.relative_to(HERE) for folder in ("data", "keys") for path in (HERE / folder).rglob("*.*")}
+    ours = {Path(part) / f"{name}.{ending}" for name in recorded() for part, ending in (("data", "npz"), ("keys", "tsv"))}
+    committed = {path.relative_to(HERE) for folder in ("data", "keys") for path in (HERE / folder).rglob("*.*")} - ours
     assert committed == {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
     for name in committed:
         if name.suffix != ".npz":
@@ -264,4 +286,4 @@ def run(folder):
 
 def test_every_known_file_is_declared_by_its_own_name():
     names = set(declared(HERE.glob("test_*.py")))
-    assert names <= {Path(name).stem for name in KNOWN} | {f"sadtalker/{Path(name).stem}" for name in KNOWN_TALKING}
+    assert names - recorded().keys() <= {Path(name).stem for name in KNOWN} | {f"sadtalker/{Path(name).stem}" for name in KNOWN_TALKING}
