@@ -71,7 +71,7 @@ def stitch(image: torch.Tensor, patches: list[Patch], feather: float) -> torch.T
     if not edited:
         return result
     windows = np.array([window for _, window in edited])
-    left, top, right, bottom = *windows[:, :2].min(0), *windows[:, 2:].max(0)
+    (left, top), (right, bottom) = windows[:, :2].min(0), windows[:, 2:].max(0)
     region = result[top:bottom, left:right]
     total, colour = torch.zeros(region.shape[:2]), torch.zeros_like(region)
     for patch, (x0, y0, x1, y1) in edited:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import comfy.lora
 import comfy.lora_convert
@@ -13,6 +14,7 @@ import folder_paths
 import torch
 
 from .models import family
+from .protocols import Clip, Model, Patches
 
 MODEL_PREFIX = "diffusion_model."
 
@@ -36,14 +38,14 @@ def own_folder() -> Path:
 class Match:
     """patches: what the host makes of a LoRA, by weight. known: keys of the LoRA that found a weight. unknown: the others."""
 
-    patches: dict
+    patches: Patches
     known: set[str]
     unknown: list[str]
 
 
-def match(model, clip, tensors: dict[str, torch.Tensor]) -> Match:
+def match(model: Model | None, clip: Clip | None, tensors: dict[str, torch.Tensor]) -> Match:
     """Which keys of a LoRA belong to weights of MODEL and CLIP; either may be None."""
-    names: dict = {}
+    names: dict[str, Any] = {}
     if model is not None:
         names = comfy.lora.model_lora_keys_unet(model.model, names)
     if clip is not None:
@@ -54,7 +56,7 @@ def match(model, clip, tensors: dict[str, torch.Tensor]) -> Match:
     return Match(patches, known, sorted(tensors.keys() - known))
 
 
-def _owner(key: str, names: dict) -> bool:
+def _owner(key: str, names: dict[str, Any]) -> bool:
     """Whether a key begins with the name of a weight. Names hold dots themselves, so every cut is tried."""
     stem = key
     while "." in stem:
@@ -69,7 +71,9 @@ def is_text_key(key: str) -> bool:
     return key.startswith(("lora_te", "text_encoder", "lora_prior_te"))
 
 
-def patched(model, clip, found: Match, strength_model: float, strength_clip: float):
+def patched(
+    model: Model | None, clip: Clip | None, found: Match, strength_model: float, strength_clip: float
+) -> tuple[Model | None, Clip | None]:
     """MODEL and CLIP with a matched LoRA on top, patched through the host; None stays None."""
     if model is not None:
         model = model.clone()
@@ -80,7 +84,7 @@ def patched(model, clip, found: Match, strength_model: float, strength_clip: flo
     return model, clip
 
 
-def factors(adapter) -> tuple[torch.Tensor, torch.Tensor, float] | None:
+def factors(adapter: Any) -> tuple[torch.Tensor, torch.Tensor, float] | None:
     """up, down and scale of an adapter that is a plain product of two matrices, None for every other kind."""
     if not isinstance(adapter, comfy.weight_adapter.LoRAAdapter):
         return None
@@ -90,16 +94,17 @@ def factors(adapter) -> tuple[torch.Tensor, torch.Tensor, float] | None:
     return up, down, 1.0 if alpha is None else alpha / down.shape[0]
 
 
-def weight_delta(model, clip, weight_key: str, adapter) -> torch.Tensor:
+def weight_delta(model: Model, clip: Clip | None, weight_key: str, adapter: Any) -> torch.Tensor:
     """What an adapter of any kind adds to a weight at strength 1, float32 in the weight's shape, on the CPU."""
     state = model.model_state_dict()
-    state = state if weight_key in state else clip.patcher.model_state_dict()
+    if clip is not None and weight_key not in state:
+        state = clip.patcher.model_state_dict()
     weight = state[weight_key].detach().float().cpu().clone()
     changed = comfy.lora.calculate_weight([(1.0, adapter, 1.0, None, None)], weight.clone(), weight_key)
     return changed - weight
 
 
-def file_names(model) -> dict[str, str]:
+def file_names(model: Model) -> dict[str, str]:
     """Name in a LoRA file for each weight of MODEL: kohya's for SD1.5, SD2 and SDXL, `diffusion_model.` names elsewhere.
 
     kohya's tools name the layers of SD1.5 as diffusers does and those of SDXL as the original checkpoint does."""
@@ -117,7 +122,7 @@ def file_names(model) -> dict[str, str]:
     return names
 
 
-def text_file_names(clip) -> dict[str, str]:
+def text_file_names(clip: Clip) -> dict[str, str]:
     """Name in a LoRA file for each weight of the text encoders: kohya's for CLIP-L and CLIP-G, `text_encoders.` elsewhere."""
     modules = [key.removesuffix(".weight") for key in clip.cond_stage_model.state_dict() if key.endswith(".weight")]
     both = {module.split(".")[0] for module in modules} >= {"clip_l", "clip_g"}

@@ -32,7 +32,7 @@ class ManagedModel:
 class _PromptNetworks:
     """The networks opened by the running prompt, so that two nodes of one graph open a file once. Emptied by the next prompt."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._prompt: str | None = None
         self._models: dict[Hashable, ManagedModel] = {}
 

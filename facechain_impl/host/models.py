@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
@@ -15,19 +16,23 @@ import comfy.quant_ops
 import comfy.sample
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch.utils.hooks import RemovableHandle
 
 from ..errors import BadInput
 from .objective import Objective
 from .progress import check_interrupt
+from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
 
-Conditions = dict[str, object]
+AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
+
+Conditions = dict[str, Condition]
 """What the host's model wants beside the noisy latents, by argument name, as the host's own COND objects with batch 1."""
 
 _EVERYTHING = 1e20
 _SAMPLES_OF_A_TENSOR = 64
 
 
-def family(model) -> str:
+def family(model: Model) -> str:
     """One of sd (SD1.5 and SD2), sdxl and other: decides the key format of LoRA files."""
     if isinstance(model.model, (comfy.model_base.SDXL, comfy.model_base.SDXLRefiner)):
         return "sdxl"
@@ -37,16 +42,16 @@ def family(model) -> str:
 class TrainingModel:
     """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it."""
 
-    def __init__(self, patcher):
+    def __init__(self, patcher: Model):
         self.patcher = patcher
         self.module: torch.nn.Module = patcher.model.diffusion_model
         self.device: torch.device = patcher.load_device
         self.objective = Objective(patcher.get_model_object("model_sampling"))
-        self.companions: list = []
+        self.companions: list[Patcher] = []
         self._output: torch.Tensor | None = None
         self._hook = self.module.register_forward_hook(self._keep_output)
 
-    def _keep_output(self, module, inputs, output) -> None:
+    def _keep_output(self, module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
         self._output = output
 
     def close(self) -> None:
@@ -68,15 +73,15 @@ class TrainingModel:
         options = copy.copy(self.patcher.model_options["transformer_options"])
         options.update(sigmas=sigmas, cond_or_uncond=[0], optimized_attention_override=_pytorch_attention)
         self.patcher.model.apply_model(noisy, sigmas, transformer_options=options, **_join(conditions, self.device))
-        return self._output.float()
+        return _given(self._output).float()
 
-    def latents(self, vae, pixels: torch.Tensor) -> torch.Tensor:
+    def latents(self, vae: Vae, pixels: torch.Tensor) -> torch.Tensor:
         """Pictures [N, H, W, 3] in 0..1 as latents in the model's own scale [N, C, h, w], on the CPU."""
         with torch.no_grad():
             encoded = vae.encode(pixels[..., :3])
             return self.patcher.model.process_latent_in(encoded).float().cpu()
 
-    def conditions(self, encoded: list, latents: torch.Tensor) -> Conditions:
+    def conditions(self, encoded: Conditioning, latents: torch.Tensor) -> Conditions:
         """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]."""
         cross_attention, extra = encoded[0]
         height, width = (side * self.patcher.model.latent_format.spacial_downscale_ratio for side in latents.shape[-2:])
@@ -84,7 +89,7 @@ class TrainingModel:
         conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
         return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
 
-    def sample(self, positive: list, negative: list, size: int, seed: int, steps: int, cfg: float) -> torch.Tensor:
+    def sample(self, positive: Conditioning, negative: Conditioning, size: int, seed: int, steps: int, cfg: float) -> torch.Tensor:
         """Latents [1, C, ...] of a square picture of `size` pixels made from a text, with the adapters as they are now."""
         latent_format = self.patcher.model.latent_format
         side = size // latent_format.spacial_downscale_ratio
@@ -95,7 +100,13 @@ class TrainingModel:
         )
 
 
-def _pytorch_attention(chosen, *args, **kwargs) -> torch.Tensor:
+def _given(output: torch.Tensor | None) -> torch.Tensor:
+    if output is None:
+        raise RuntimeError("the host ran the model without its diffusion network")
+    return output
+
+
+def _pytorch_attention(chosen: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
     """On a CPU the host's own choice takes up to a third longer in training."""
     return attention.attention_pytorch(*args, **kwargs)
 
@@ -105,13 +116,13 @@ def _can_join(conditions: list[Conditions]) -> bool:
     return all(other.keys() == first.keys() and all(first[key].can_concat(other[key]) for key in first) for other in conditions[1:])
 
 
-def _join(conditions: list[Conditions], device: torch.device) -> dict:
+def _join(conditions: list[Conditions], device: torch.device) -> dict[str, Any]:
     first, rest = conditions[0], conditions[1:]
     joined = {key: first[key].concat([other[key] for other in rest]) if rest else first[key].cond for key in first}
     return {key: _moved(value, device) for key, value in joined.items()}
 
 
-def _moved(value, device):
+def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
     return [_moved(entry, device) for entry in value] if isinstance(value, list) else value
@@ -122,18 +133,18 @@ def stored(conditions: Conditions) -> Conditions:
     return {key: value._copy_with(_detached(value.cond)) for key, value in conditions.items()}
 
 
-def _detached(value):
+def _detached(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone()
     return [_detached(entry) for entry in value] if isinstance(value, list) else value
 
 
-def encode_text(clip, text: str) -> list:
-    """A caption as the host's CONDITIONING."""
+def encode_text(clip: Clip, text: str) -> Conditioning:
+    """A caption, encoded."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)
 
 
-def compute_dtype(model, precision: str) -> torch.dtype:
+def compute_dtype(model: Model, precision: str) -> torch.dtype:
     """The number format for "fp32", "bf16", "fp16" or "Auto" (bf16 where the device is good at it, else fp32)."""
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision in known:
@@ -143,7 +154,7 @@ def compute_dtype(model, precision: str) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def training_model(model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]:
+def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]:
     """The diffusion model of MODEL opened for training, not loaded yet, and the host as it was afterwards.
 
     A private copy is read from the model's file where its loader allows it; otherwise the loaded model itself is used. Raises
@@ -166,7 +177,7 @@ def training_model(model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]
 
 
 @contextlib.contextmanager
-def training_clip(clip) -> Iterator:
+def training_clip(clip: Clip) -> Iterator[Clip]:
     """A CLIP whose text encoder can be trained, and the host as it was afterwards. Opened inside `training_model`."""
     _refuse_quantised(clip.cond_stage_model)
     opened = clip.clone()
@@ -181,7 +192,7 @@ def training_clip(clip) -> Iterator:
         management.unload_model_and_clones(opened.patcher)
 
 
-def _guard_norms(module: torch.nn.Module) -> list:
+def _guard_norms(module: torch.nn.Module) -> list[RemovableHandle]:
     """The host's transformers add to the residual stream in place, which would change what a norm keeps for the way back."""
     norms = [child for child in module.modules() if type(child).__name__.endswith("Norm")]
     return [norm.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:])) for norm in norms]
@@ -197,7 +208,7 @@ def _host_in_training() -> Iterator[None]:
         management.in_training = before
 
 
-def private_copy(model):
+def private_copy(model: AnyPatcher) -> AnyPatcher:
     """A patcher with weights of its own, patches included, or a clone that shares them where the loader registered no reload."""
     if model.cached_patcher_init is not None:
         copied = model.clone(disable_dynamic=True, force_deepcopy=True)
@@ -218,9 +229,9 @@ def make_ordinary(module: torch.nn.Module) -> None:
         for name, value in child._parameters.items():
             if value is not None and value.is_inference():
                 child._parameters[name] = torch.nn.Parameter(value.clone(), requires_grad=False)
-        for name, value in child._buffers.items():
-            if value is not None and value.is_inference():
-                child._buffers[name] = value.clone()
+        for name, buffer in child._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                child._buffers[name] = buffer.clone()
 
 
 def _refuse_quantised(module: torch.nn.Module) -> None:
@@ -238,7 +249,7 @@ def _is_quantised(value: torch.nn.Parameter) -> bool:
     return not value.dtype.is_floating_point or isinstance(value.data, comfy.quant_ops.QuantizedTensor)
 
 
-def model_file(patcher) -> Path | None:
+def model_file(patcher: Patcher) -> Path | None:
     """The file that a MODEL, CLIP or VAE was read from, where the host remembers it."""
     if patcher.cached_patcher_init is None:
         return None
@@ -265,7 +276,7 @@ def layout_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def weights_digest(patcher) -> str:
+def weights_digest(patcher: Patcher) -> str:
     """A hash of a sample of all weights and of every patch on them: tells models apart that are not known by a file."""
     digest = hashlib.sha256()
     for key, value in sorted(patcher.model.state_dict().items()):

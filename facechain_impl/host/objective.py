@@ -6,12 +6,13 @@ import comfy.model_sampling as sampling
 import torch
 
 from ..errors import BadInput
+from .protocols import ModelSampling
 
 
 class Objective:
     """Noise levels, noisy latents and targets of one model. Latents and noise are [B, C, ...], sigmas [B]."""
 
-    def __init__(self, model_sampling):
+    def __init__(self, model_sampling: ModelSampling):
         self._sampling = model_sampling
         self._discrete = isinstance(model_sampling, sampling.ModelSamplingDiscrete) and hasattr(model_sampling, "num_timesteps")
         self.name = _kind(model_sampling)
@@ -48,7 +49,7 @@ class Objective:
             return noise - latents
         return self._solved_target(latents, noise, sigmas)
 
-    def _solved_target(self, latents, noise, sigmas):
+    def _solved_target(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         """The host's clean latent is linear in the output, whatever the parametrisation, so it can be solved for the output."""
         noisy = self.add_noise(latents, noise, sigmas)
         offset = self._sampling.calculate_denoised(sigmas, torch.zeros_like(noisy), noisy)
@@ -64,7 +65,7 @@ class Objective:
         return (clipped / ratio if self.name == "epsilon" else clipped / (ratio + 1)).to(sigmas.dtype)
 
 
-def _kind(model_sampling) -> str:
+def _kind(model_sampling: ModelSampling) -> str:
     exact = {sampling.EPS: "epsilon", sampling.V_PREDICTION: "v", sampling.CONST: "flow"}
     parametrisation = next((base for base in type(model_sampling).__mro__ if base in _PARAMETRISATIONS), None)
     kind = exact.get(parametrisation, "a form of its own")

@@ -27,7 +27,7 @@ class PersonActions:
 
 def register(persons: PersonActions) -> None:
     """Add the routes to the host's server. Called once, when the pack is loaded."""
-    routes = PromptServer.instance.routes
+    routes: web.RouteTableDef = PromptServer.instance.routes
 
     @routes.post("/facechain/train/finish")
     async def finish(request: web.Request) -> web.Response:

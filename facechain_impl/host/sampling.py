@@ -6,8 +6,9 @@ what shares its batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import comfy.model_management
 import comfy.sample
@@ -18,6 +19,7 @@ import node_helpers
 import torch
 
 from .progress import check_interrupt
+from .protocols import Clip, Conditioning, ControlNet, Model, Vae
 
 SAMPLERS = comfy.samplers.KSampler.SAMPLERS
 SCHEDULERS = comfy.samplers.KSampler.SCHEDULERS
@@ -30,9 +32,9 @@ SEED_LIMIT = 2**64
 class Diffusion:
     """MODEL, CLIP and VAE as the host's loaders give them."""
 
-    model: object
-    clip: object
-    vae: object
+    model: Model
+    clip: Clip
+    vae: Vae
 
     @property
     def factor(self) -> int:
@@ -54,17 +56,17 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class Text:
-    """Encoded prompts, CONDITIONING of the host."""
+    """Encoded prompts."""
 
-    positive: list
-    negative: list
+    positive: Conditioning
+    negative: Conditioning
 
 
 @dataclass(frozen=True)
 class Control:
     """A ControlNet of the host, its control pictures [N, H, W, 3] and its weight."""
 
-    network: object
+    network: ControlNet
     images: torch.Tensor
     strength: float
 
@@ -85,7 +87,8 @@ class SamplingProgress:
         self._bar = comfy.utils.ProgressBar(total)
         self._total, self._done = total, 0
 
-    def callback(self, model):
+    def callback(self, model: Model) -> Callable[[int, torch.Tensor, torch.Tensor, int], None]:
+        """What the host calls after each step of its next sampling."""
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         start = self._done
 
@@ -140,7 +143,9 @@ class DiffusionSampler:
         keep = start.masks.reshape(len(painted), *(1,) * (painted.ndim - 3), *start.masks.shape[-2:]).to(painted.device)
         return torch.where(keep > 0, painted, start.latents.to(painted))
 
-    def _sample(self, text: Text, latents: torch.Tensor, seeds: Sequence[int], skipped: int, masks=None) -> torch.Tensor:
+    def _sample(
+        self, text: Text, latents: torch.Tensor, seeds: Sequence[int], skipped: int, masks: torch.Tensor | None = None
+    ) -> torch.Tensor:
         check_interrupt()
         model, schedule = self.base.model, self.schedule
         latents = comfy.sample.fix_empty_latent_channels(model, latents)
@@ -184,5 +189,5 @@ class DiffusionSampler:
         return _with_values(text, {"concat_latent_image": hollow, "concat_mask": start.masks[:, None]})
 
 
-def _with_values(text: Text, values: dict) -> Text:
+def _with_values(text: Text, values: dict[str, Any]) -> Text:
     return Text(*(node_helpers.conditioning_set_values(prompt, values) for prompt in (text.positive, text.negative)))

@@ -7,6 +7,7 @@ import comfy.utils
 import torch
 
 from ..errors import BadInput
+from .protocols import UpscaleModelDescriptor
 
 TILE, OVERLAP = 512, 32
 
@@ -14,7 +15,7 @@ TILE, OVERLAP = 512, 32
 class UpscaleModel:
     """What the host's upscale model loader gives. scale: of the sides. restores_faces: it wants aligned faces, not pictures."""
 
-    def __init__(self, descriptor):
+    def __init__(self, descriptor: UpscaleModelDescriptor):
         self._descriptor = descriptor
         self.scale = descriptor.scale
         self.name = descriptor.architecture.id

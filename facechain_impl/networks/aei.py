@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,11 @@ from torch import nn
 
 from ..errors import KeyMismatch
 from ..types import Layout
-from .base import Network, describe, differences, layout_of
+from .base import Network, Tensors, describe, differences, layout_of
 from .sadtalker.dense_motion import DenseMotion
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ENCODER = (32, 64, 128, 256, 512, 1024, 1024)
 DECODER = (1024, 512, 256, 128, 64, 32)
@@ -44,7 +47,7 @@ class AEINet(Network):
         self.dense_motion_network = DenseMotion(points)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {
             "identity": tensors["generator.up1.weight"].shape[0],
             "points": tensors["dense_motion_network.mask.bias"].shape[0] - 1,
@@ -56,7 +59,7 @@ class AEINet(Network):
             return published(cls())
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         try:
             with torch.device("meta"):
                 expected = published(cls(**cls.sizes(tensors)))
@@ -98,7 +101,7 @@ def published(network: nn.Module) -> Layout:
     return layout
 
 
-def folded(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def folded(tensors: Tensors) -> dict[str, torch.Tensor]:
     """Weights as `weight_bar / (u . W v)` with the stored u and v, without a further power step."""
     result = {}
     for name, tensor in tensors.items():
@@ -114,7 +117,7 @@ def folded(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 class AttributeEncoder(nn.Module):
     """Face [N, 3, 256, 256] -> eight attribute maps, from [N, 1024, 2, 2] to [N, 64, 256, 256]."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         widths = (3, *ENCODER)
         for i, width in enumerate(ENCODER):

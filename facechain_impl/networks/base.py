@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ..errors import KeyMismatch
 from ..types import Layout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+Tensors = Mapping[str, torch.Tensor]
+"""A state dict: published key -> tensor."""
 
 
 class Network(nn.Module):
@@ -25,12 +33,12 @@ class Network(nn.Module):
             return layout_of(cls().state_dict())
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         """Constructor arguments read from the shapes of `tensors`. May raise KeyError for a foreign state dict."""
         return {}
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         """The network with these weights, in float32 and evaluation mode. Raises KeyMismatch."""
         try:
             sizes = cls.sizes(tensors)
@@ -42,11 +50,11 @@ class Network(nn.Module):
         return network.eval().requires_grad_(False)
 
 
-def layout_of(tensors: Mapping[str, torch.Tensor]) -> Layout:
+def layout_of(tensors: Tensors) -> Layout:
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
 
 
-def strict_load(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+def strict_load(network: nn.Module, tensors: Tensors) -> None:
     """Load `tensors` into `network`, floating point ones as float32. Raises KeyMismatch that lists what does not fit."""
     problems = differences(layout_of(network.state_dict()), layout_of(tensors))
     if problems:
@@ -68,7 +76,7 @@ def differences(expected: Layout, found: Layout) -> list[str]:
     return [f"{len(names)} {kind}: {_some(names)}." for kind, names in kinds if names]
 
 
-def describe(tensors: Mapping[str, torch.Tensor]) -> str:
+def describe(tensors: Tensors) -> str:
     return f"It holds {len(tensors)} tensors: {_some(sorted(tensors))}."
 
 

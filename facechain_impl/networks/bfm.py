@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .base import Network
+from .base import Network, Tensors
 
 JAW = 17  # the first of the model's 68 landmarks
 CAMERA = 10.0
@@ -19,6 +19,10 @@ class FaceShape(Network):
     Tensors: mean [K, 3], centred on the whole model; identity [K, 3, 80] and expression [K, 3, 64].
     """
 
+    mean: torch.Tensor
+    identity: torch.Tensor
+    expression: torch.Tensor
+
     def __init__(self, points: int = JAW):
         super().__init__()
         self.register_buffer("mean", torch.empty(points, 3))
@@ -26,7 +30,7 @@ class FaceShape(Network):
         self.register_buffer("expression", torch.empty(points, 3, SPLIT[1]))
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"points": tensors["mean"].shape[0]}
 
     def forward(self, coefficients: torch.Tensor) -> torch.Tensor:

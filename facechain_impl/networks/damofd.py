@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2
@@ -44,7 +44,7 @@ class DamoFD(Network):
         self.bbox_head = _Head(neck, head, len(STRIDES))
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         stages = [_stage(tensors, f"backbone.module_list.{index}.module_list") for index in range(1, 5)]
         return {
             "stem": tensors["backbone.module_list.0.module_list.0.netblock.weight"].shape[0],
@@ -57,7 +57,7 @@ class DamoFD(Network):
         return self.bbox_head(self.neck(self.backbone(x)))
 
 
-def _stage(tensors, prefix: str) -> Stage:
+def _stage(tensors: Tensors, prefix: str) -> Stage:
     depthwise = tensors[f"{prefix}.0.module_list.3.netblock.weight"]
     layers = 1
     while f"{prefix}.{4 * layers}.module_list.0.netblock.weight" in tensors:
@@ -72,7 +72,7 @@ class _Named(nn.Module):
         super().__init__()
         self.netblock = layer
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.netblock(x)
 
 
@@ -83,7 +83,7 @@ class _Listed(nn.Module):
         super().__init__()
         self.module_list = nn.ModuleList(layers)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.module_list:
             x = layer(x)
         return x
@@ -106,7 +106,7 @@ class _Residual(_Listed):
         )  # fmt: skip
         self.proj = nn.Sequential(nn.Conv2d(inner, width, 1, stride), _norm(width))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + self.proj(x)
 
 
@@ -119,13 +119,14 @@ def _group(inner: int, stage: Stage) -> _Listed:
     return _Listed(*layers)
 
 
-class _Backbone(_Listed):
+class _Backbone(nn.Module):
     def __init__(self, stem: int, stages: tuple[Stage, ...]):
         widths = [stem, *(stage.width for stage in stages)]
         first = _Listed(_conv(3, stem, 3, 2), _Named(_norm(stem)), nn.ReLU())
-        super().__init__(first, *(_group(inner, stage) for inner, stage in zip(widths, stages)))
+        super().__init__()
+        self.module_list = nn.ModuleList([first, *(_group(inner, stage) for inner, stage in zip(widths, stages))])
 
-    def forward(self, x) -> list[torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         outputs = []
         for group in self.module_list:
             x = group(x)
@@ -141,7 +142,7 @@ class _Conv(nn.Module):
         self.conv = nn.Conv2d(inner, outer, kernel, stride, kernel // 2, groups=inner if depthwise else 1, bias=not norm)
         self.gn = nn.GroupNorm(16, outer) if norm else None
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
         return x if self.gn is None else F.relu(self.gn(x))
 
@@ -170,20 +171,23 @@ class _Separable(nn.Module):
         self.depthwise_conv = _Conv(inner, inner, 3, depthwise=True, norm=True)
         self.pointwise_conv = _Conv(inner, outer, 1, norm=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.pointwise_conv(self.depthwise_conv(x))
 
 
 class _Scale(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
 
 
 class _Integral(nn.Module):
     """In the published file, used by none of its layers."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("project", torch.linspace(0, 8, 9))
 
@@ -201,8 +205,8 @@ class _Head(nn.Module):
         self.integral = _Integral()
 
     def forward(self, levels: list[torch.Tensor]) -> list[Maps]:
-        return [self._maps(level, scale.scale) for level, scale in zip(levels, self.scales)]
+        return [self._maps(level, scale) for level, scale in zip(levels, self.scales)]
 
-    def _maps(self, level: torch.Tensor, scale: torch.Tensor) -> Maps:
+    def _maps(self, level: torch.Tensor, scale: nn.Module) -> Maps:
         x = self.cls_stride_convs["0"](level)
-        return Maps(self.stride_cls["0"](x), self.stride_reg["0"](x) * scale, self.stride_kps["0"](x))
+        return Maps(self.stride_cls["0"](x), scale(self.stride_reg["0"](x)), self.stride_kps["0"](x))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 STEM = 64
 STAGES = ((256, 3), (512, 8), (1024, 20), (1024, 20), (2048, 3), (4096, 3))  # (width, blocks)
@@ -36,7 +36,7 @@ class DeepDanbooru(Network):
         self._add(self.head, self.blocks[-1].outputs, tags, 1, bias=False)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"tags": tensors["n_Conv_178.weight"].shape[0]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..types import Layout
-from .base import Network
+from .base import Network, Tensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HEADS = 8  # as many as the UNet's own
 TOKENS = 16  # prompt tokens per face
@@ -35,7 +38,7 @@ class FaceProjector(Network):
         self.norm_out = nn.LayerNorm(outputs)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         depth = 0
         while f"layers.{depth}.0.to_q.weight" in tensors:
             depth += 1
@@ -46,7 +49,8 @@ class FaceProjector(Network):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         latents = self.latents.expand(len(tokens), -1, -1)
         tokens = self.proj_in(tokens)
-        for attention, feed_forward in self.layers:
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = latents + attention(tokens, latents)
             latents = latents + feed_forward(latents)
         return self.norm_out(self.proj_out(latents))
@@ -94,7 +98,7 @@ class GatedFaceAttention(Network):
         self.norm2 = nn.LayerNorm(width)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         width, context = tensors["linear.weight"].shape
         return {"width": width, "context": context}
 
@@ -103,7 +107,7 @@ class GatedFaceAttention(Network):
         return _with_host_norm(super().layout())
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         return super().from_state_dict(_without_host_norm(tensors))
 
     def forward(self, hidden: torch.Tensor, face: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
@@ -130,19 +134,26 @@ class _GEGLU(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(width, 8 * width)
-        self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(4 * width, width)])
+        self.net = nn.ModuleList([_Projection(width, 8 * width), nn.Identity(), nn.Linear(4 * width, width)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, gate = self.net[0].proj(x).chunk(2, -1)
+        x, gate = self.net[0](x).chunk(2, -1)
         return self.net[2](x * F.gelu(gate))
+
+
+class _Projection(nn.Module):
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.proj = nn.Linear(inputs, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj(x)
 
 
 class FactAdapter(Network):
     """A whole published adapter: `projector` and, per UNet site, a GatedFaceAttention from `site`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.add_module(PROJECTOR, FaceProjector())
         for path, width in SITES:
@@ -153,16 +164,16 @@ class FactAdapter(Network):
         return _with_host_norm(super().layout())
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         return super().from_state_dict(_without_host_norm(tensors))
 
     @property
     def projector(self) -> FaceProjector:
-        return self.get_submodule(PROJECTOR)
+        return cast(FaceProjector, self.get_submodule(PROJECTOR))
 
     def site(self, path: str) -> GatedFaceAttention:
         """The block of a site such as "mid_block.attentions.0", see SITES."""
-        return self.get_submodule(f"{path}.{PROCESSOR}")
+        return cast(GatedFaceAttention, self.get_submodule(f"{path}.{PROCESSOR}"))
 
 
 def _with_host_norm(layout: Layout) -> Layout:
@@ -171,7 +182,7 @@ def _with_host_norm(layout: Layout) -> Layout:
     return layout | {f"{m[1]}ln{m[2]}": value for name, value in layout.items() if (m := pattern.match(name))}
 
 
-def _without_host_norm(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_host_norm(tensors: Tensors) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not re.search(r"(^|\bprocessor\.)ln\.", name)}
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .resnet import ResNet
+from .base import Tensors
+from .resnet import ResidualBody
 
 
-class FairFace(ResNet):
+class FairFace(ResidualBody):
     """Faces [N, 3, 224, 224], RGB with ImageNet's mean and deviation -> logits [N, 18]: 7 of race, 2 of gender, 9 of age."""
 
     def __init__(self, counts: tuple[int, ...] = (3, 4, 6, 3), bottleneck: bool = False, width: int = 64, outputs: int = 18):
@@ -16,8 +17,8 @@ class FairFace(ResNet):
         self.fc = nn.Linear(width * 8 * (4 if bottleneck else 1), outputs)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return super().sizes(tensors) | {"outputs": tensors["fc.weight"].shape[0]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(super().forward(x)[-1].mean((2, 3)))
+        return self.fc(self.features(x)[-1].mean((2, 3)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 from .sadtalker.keypoints import widths_of
 
 STACKS = 4
@@ -38,7 +36,7 @@ class FAN(Network):
             self.add_module(f"al{i}", nn.Conv2d(points + 1, width, 1))
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         outputs, width = tensors["l0.weight"].shape[:2]
         return {"stacks": len(widths_of(tensors, "l{}.weight")), "width": width, "points": outputs - 1}
 
@@ -46,7 +44,7 @@ class FAN(Network):
         x = F.relu(self.bn1(self.conv1(picture)))
         x = F.avg_pool2d(self.conv2(x), 2)
         x = self.conv4(self.conv3(x))
-        maps = []
+        maps: list[torch.Tensor] = []
         for i in range(self.stacks):
             y = self._part(f"top_m_{i}")(self._part(f"m{i}")(x, maps[-1][:, -1:] if maps else None))
             y = F.relu(self._part(f"bn_end{i}")(self._part(f"conv_last{i}")(y)))

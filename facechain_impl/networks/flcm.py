@@ -27,7 +27,7 @@ class Findings(NamedTuple):
 class FLCM(Network):
     """Faces [N, 3, 120, 120], BGR in 0..255 -> `Findings`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.landmark_net = _LandmarkNet()
         self.cls_net = _ConfidenceNet()
@@ -40,7 +40,7 @@ class FLCM(Network):
 
 
 class _LandmarkNet(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv_pre = nn.Sequential(*_conv(3, 16, 5, 2, 0))
         self.conv1 = nn.Sequential(*_conv(16, 32, 3, 1, 1), *_conv(32, 32, 3, 1, 1))
@@ -58,7 +58,7 @@ class _LandmarkNet(nn.Module):
 
 
 class _ConfidenceNet(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(*_conv(48, 48, 3, 1, 1))
         self.conv2 = nn.Sequential(*_conv(48, 54, 3, 2, 1))
@@ -71,7 +71,7 @@ class _ConfidenceNet(nn.Module):
 
 
 class _MaskNet(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Sequential(*_conv(48, 48, 3, 2, 1))
         self.binary_cls = _CosineClassifier(48, 2)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 STYLE = 512
 STYLE_LAYERS = 8
@@ -30,7 +30,7 @@ class GPEN(Network):
         self.final_linear = nn.Sequential(_EqualLinear(CHANNELS[4] * 16, STYLE, activate=True))
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         levels = 1
         while f"ecd{levels + 1}.0.1.weight" in tensors:
             levels += 1
@@ -67,7 +67,7 @@ class Generator(nn.Module):
         picture = self.to_rgb1(x, style)
         for enlarge, refine, to_rgb, feature in zip(self.convs[::2], self.convs[1::2], self.to_rgbs, features[1:]):
             x = refine(enlarge(x, style, feature), style, feature)
-            picture = to_rgb(x, style) + to_rgb.upsample(picture)
+            picture = to_rgb(x, style, picture)
         return picture
 
 
@@ -90,6 +90,8 @@ class _StyledConv(nn.Module):
 
 
 class _ToRGB(nn.Module):
+    """The picture of one resolution, on top of the `smaller` one where there is one."""
+
     def __init__(self, inputs: int, upsample: bool = True):
         super().__init__()
         if upsample:
@@ -97,8 +99,9 @@ class _ToRGB(nn.Module):
         self.conv = _ModulatedConv2d(inputs, 3, 1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
-    def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        return self.conv(x, style) + self.bias
+    def forward(self, x: torch.Tensor, style: torch.Tensor, smaller: torch.Tensor | None = None) -> torch.Tensor:
+        picture = self.conv(x, style) + self.bias
+        return picture if smaller is None else picture + self.upsample(smaller)
 
 
 class _ModulatedConv2d(nn.Module):
@@ -169,6 +172,8 @@ def _leaky(x: torch.Tensor) -> torch.Tensor:
 class _Blur(nn.Module):
     """Convolution with the kernel of the file, after zero padding of `before` and `after` pixels."""
 
+    kernel: torch.Tensor
+
     def __init__(self, before: int, after: int):
         super().__init__()
         self.register_buffer("kernel", torch.empty(4, 4))
@@ -182,7 +187,7 @@ class _Blur(nn.Module):
 class _Upsample(_Blur):
     """Twice the size: zeros between the pixels, then the blur."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -192,7 +197,7 @@ class _Upsample(_Blur):
 
 
 class _Noise(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 STAGES = ((64, 3), (128, 13), (256, 30), (512, 3))  # (width, units)
 
@@ -29,7 +29,7 @@ class IR100(Network):
         )
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         widths = [tensors["input_layer.0.weight"].shape[0]]
         while (key := f"body.{len(widths) - 1}.res_layer.1.weight") in tensors:
             widths.append(tensors[key].shape[0])
@@ -44,7 +44,7 @@ class Unit(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, *last: nn.Module):
         super().__init__()
-        self.shortcut_layer = nn.MaxPool2d(1, stride)
+        self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         if inputs != outputs:
             self.shortcut_layer = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         self.res_layer = nn.Sequential(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 from .sadtalker.keypoints import widths_of
 
 
@@ -25,7 +23,7 @@ class ParseNet(Network):
         self.out_mask_conv = _Conv(widths[0], classes)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {
             "widths": (tensors["encoder.0.conv2d.weight"].shape[0], *widths_of(tensors, "encoder.{}.conv1.conv2d.weight", start=1)),
             "depth": len(widths_of(tensors, "body.{}.conv1.conv2d.weight")),
@@ -44,14 +42,11 @@ class _Conv(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1, norm: bool = False):
         super().__init__()
         self.conv2d = nn.Conv2d(inputs, outputs, 3, stride, bias=not norm)
-        self.norm = nn.Identity()
-        if norm:
-            self.norm = nn.Module()
-            self.norm.norm = nn.BatchNorm2d(outputs)
+        self.norm = nn.ModuleDict({"norm": nn.BatchNorm2d(outputs)} if norm else {})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"))
-        return x if isinstance(self.norm, nn.Identity) else self.norm.norm(x)
+        return self.norm["norm"](x) if len(self.norm) else x
 
 
 class _Residual(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 from .bfm import SPLIT
 from .resnet import ResNet
 
@@ -19,8 +19,8 @@ class FaceReconstruction(Network):
         self.final_layers = nn.ModuleList(nn.Conv2d(32 * width, count, 1) for count in heads)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
-        heads = []
+    def sizes(cls, tensors: Tensors) -> dict:
+        heads: list[int] = []
         while (key := f"final_layers.{len(heads)}.bias") in tensors:
             heads.append(tensors[key].shape[0])
         return {"heads": tuple(heads), "width": tensors["backbone.conv1.weight"].shape[0]}

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-class ResNet(Network):
-    """Pictures [N, 3, H, W] -> the features of its four stages, at a 4th, 8th, 16th and 32nd of the size (He et al., 2015).
+class ResidualBody(Network):
+    """The four stages of a residual network (He et al., 2015), see `features`.
 
     The stride of a bottleneck lies in its 3x3 convolution, and parameters are named as torchvision names them. counts: blocks
     per stage. width: channels of the stem.
@@ -22,7 +22,7 @@ class ResNet(Network):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        block = Bottleneck if bottleneck else BasicBlock
+        block: type[BasicBlock] | type[Bottleneck] = Bottleneck if bottleneck else BasicBlock
         inputs = width
         for index, (name, count) in enumerate(zip(STAGES, counts)):
             inner, stride = width << index, 1 if index == 0 else 2
@@ -30,12 +30,11 @@ class ResNet(Network):
             inputs = inner * block.expansion
 
     @classmethod
-    def sizes(cls, tensors, prefix: str = "") -> dict:
-        counts = tuple(sum(f"{prefix}{name}.{i}.conv1.weight" in tensors for i in range(100)) for name in STAGES)
-        width = tensors[f"{prefix}conv1.weight"].shape[0]
-        return {"counts": counts, "bottleneck": f"{prefix}layer1.0.conv3.weight" in tensors, "width": width}
+    def sizes(cls, tensors: Tensors) -> dict:
+        return body_sizes(tensors)
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Pictures [N, 3, H, W] -> the output of each stage, at a 4th, 8th, 16th and 32nd of the size."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         features = []
         for name in STAGES:
@@ -44,7 +43,21 @@ class ResNet(Network):
         return features
 
 
-def stage(block: type[nn.Module], inputs: int, inner: int, count: int, stride: int) -> nn.Sequential:
+class ResNet(ResidualBody):
+    """Pictures [N, 3, H, W] -> the features of the four stages."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return self.features(x)
+
+
+def body_sizes(tensors: Tensors, prefix: str = "") -> dict:
+    """Constructor arguments of the ResNet whose keys begin with `prefix`. Raises KeyError where there is none."""
+    counts = tuple(sum(f"{prefix}{name}.{i}.conv1.weight" in tensors for i in range(100)) for name in STAGES)
+    width = tensors[f"{prefix}conv1.weight"].shape[0]
+    return {"counts": counts, "bottleneck": f"{prefix}layer1.0.conv3.weight" in tensors, "width": width}
+
+
+def stage(block: type[BasicBlock] | type[Bottleneck], inputs: int, inner: int, count: int, stride: int) -> nn.Sequential:
     outputs = inner * block.expansion
     return nn.Sequential(block(inputs, inner, stride), *(block(outputs, inner, 1) for _ in range(count - 1)))
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
-from .resnet import ResNet
+from .base import Network, Tensors
+from .resnet import ResNet, body_sizes
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # pixels, per stride
@@ -38,8 +38,8 @@ class RetinaFace(Network):
         self.LandmarkHead = _heads(10)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
-        return ResNet.sizes(tensors, "body.")
+    def sizes(cls, tensors: Tensors) -> dict:
+        return body_sizes(tensors, "body.")
 
     def forward(self, x: torch.Tensor) -> Raw:
         levels = self.fpn(self.body(x)[1:])
@@ -94,7 +94,7 @@ class _Pyramid(nn.Module):
 class _Context(nn.Module):
     """Three receptive fields side by side (SSH; Najibi et al., 2017)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         half, quarter = CHANNELS // 2, CHANNELS // 4
         self.conv3X3 = _conv(CHANNELS, half, 3)

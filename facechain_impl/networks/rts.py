@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 from .ir100 import Unit
 
 STAGES = ((64, 3), (128, 8), (256, 16), (512, 3))  # (width, units)
@@ -41,7 +41,7 @@ class RTS(Network):
         self.logvar_rts_plus_backbone = _head(flat, alpha)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         alpha = tensors["logvar_rts_plus_backbone.0.weight"].shape[0]
         widths = [tensors["features.0.0.weight"].shape[0]]
         while (key := f"features.1.{len(widths) - 1}.res_layer.1.weight") in tensors:

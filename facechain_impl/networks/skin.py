@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import Network
+from .base import Network, Tensors
 
 LEVELS = (64, 128, 256, 512, 512, 512)
 
@@ -34,7 +34,7 @@ class SkinUNet(Network):
         self.dsoutc1 = _Inner(nn.Conv2d(w, 3, 1))
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"width": tensors["inc.conv.conv.0.weight"].shape[0]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ class DetectionUNet(Network):
         self.dc_images_1 = nn.Conv2d(levels[0] + 3, 1, 1)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"levels": _levels(tensors)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ class RetouchingNet(Network):
         self.dc_images_1 = _Gated(levels[0] + 4, 3, bias=True)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"levels": _levels(tensors)}
 
     def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
@@ -108,7 +108,7 @@ def _double_and_join(x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
     return torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skip], 1)
 
 
-def _levels(tensors) -> tuple[int, ...]:
+def _levels(tensors: Tensors) -> tuple[int, ...]:
     return tuple(tensors[f"ec_images_{i}.conv.weight"].shape[0] for i in range(1, 7))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,10 @@ from torch import nn
 
 from ..errors import KeyMismatch
 from ..types import Layout
-from .base import Network, differences, layout_of
+from .base import Network, Tensors, differences, layout_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PATCH = 9
 HEADS = 8
@@ -27,13 +30,12 @@ class TransFace(Network):
     def __init__(self, width: int = 512, blocks: int = 12, tokens: int = 144):
         super().__init__()
         self.pos_embed = nn.Parameter(torch.empty(1, tokens, width))
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, PATCH, PATCH)})
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         _, tokens, width = tensors["pos_embed"].shape
         blocks = sum(name.startswith("blocks.") and name.endswith(".norm1.weight") for name in tensors)
         return {"width": width, "blocks": blocks, "tokens": tokens}
@@ -43,7 +45,7 @@ class TransFace(Network):
         return super().layout() | unused_heads()
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         if "pos_embed" in tensors:
             _, count, width = tensors["pos_embed"].shape
             problems = differences(unused_heads(width, count), layout_of(_select(tensors, unused=True)))
@@ -52,11 +54,11 @@ class TransFace(Network):
         return super().from_state_dict(_select(tensors, unused=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.patch_embed.proj(x).flatten(2).transpose(1, 2) + self.pos_embed
+        x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2) + self.pos_embed
         return self.norm(self.blocks(x))
 
 
-def _select(tensors: Mapping[str, torch.Tensor], unused: bool) -> dict[str, torch.Tensor]:
+def _select(tensors: Tensors, unused: bool) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(UNUSED) == unused}
 
 

@@ -46,7 +46,7 @@ class DeepLabResNet(nn.Module):
 
 
 class _Stem(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = NormedConv(3, STEM[0], 3, 2)
         self.conv2 = NormedConv(STEM[0], STEM[1], 3)

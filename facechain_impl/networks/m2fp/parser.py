@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import nn
 
-from ..base import Network
+from ..base import Network, Tensors
 from .backbone import DeepLabResNet
 from .pixel_decoder import PixelDecoder
 from .predictor import Predictor, Queries
@@ -37,7 +37,7 @@ class M2FP(Network):
         )
 
     @classmethod
-    def sizes(cls, tensors) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         head = "sem_seg_head."
         decoder = head + "predictor."
         return {
@@ -62,5 +62,5 @@ class _Head(nn.Module):
         return self.predictor(*self.pixel_decoder(features))
 
 
-def _count(tensors, pattern: str) -> int:
+def _count(tensors: Tensors, pattern: str) -> int:
     return next(index for index in itertools.count() if pattern.format(index) not in tensors)

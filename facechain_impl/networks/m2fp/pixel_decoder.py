@@ -74,7 +74,7 @@ class _EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(inner, channels)
         self.norm2 = nn.LayerNorm(channels)
 
-    def forward(self, tokens, positions, centres, sizes) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, positions: torch.Tensor, centres: torch.Tensor, sizes: list[tuple[int, int]]) -> torch.Tensor:
         tokens = self.norm1(tokens + self.self_attn(tokens + positions, tokens, centres, sizes))
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
 
@@ -94,7 +94,7 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query).unflatten(2, (HEADS, LEVELS, POINTS, 2))
         weights = self.attention_weights(query).unflatten(2, (HEADS, LEVELS * POINTS)).softmax(-1).unflatten(3, (LEVELS, POINTS))
         values = self.value_proj(tokens).split([height * width for height, width in sizes], 1)
-        gathered = 0
+        gathered = torch.zeros((), device=tokens.device, dtype=tokens.dtype)
         for level, (value, (height, width)) in enumerate(zip(values, sizes)):
             places = centres[:, None, None] + offsets[:, :, :, level] / offsets.new_tensor([width, height])
             grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # [N * heads, T, points, 2]

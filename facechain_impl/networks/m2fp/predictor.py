@@ -63,7 +63,9 @@ class _CrossAttention(nn.Module):
         self.multihead_attn = nn.MultiheadAttention(channels, HEADS, batch_first=True)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, queries, places, keys, values, hidden) -> torch.Tensor:
+    def forward(
+        self, queries: torch.Tensor, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor:
         found, _ = self.multihead_attn(queries + places, keys, values, attn_mask=hidden, need_weights=False)
         return self.norm(queries + found)
 
@@ -74,7 +76,7 @@ class _SelfAttention(nn.Module):
         self.self_attn = nn.MultiheadAttention(channels, HEADS, batch_first=True)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, queries, places) -> torch.Tensor:
+    def forward(self, queries: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         placed = queries + places
         found, _ = self.self_attn(placed, placed, queries, need_weights=False)
         return self.norm(queries + found)

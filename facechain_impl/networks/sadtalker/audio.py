@@ -5,13 +5,16 @@ Sound arrives as windows of 16 mel columns, [N, 1, 80, 16], one per video frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base import Network
+from ..base import Network, Tensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 AUDIO_WIDTHS = (32, 64, 128, 256, 512)
 POSE_WIDTHS = (32, 64, 128, 256)
@@ -22,7 +25,7 @@ DISCRIMINATOR_WIDTHS = (256, 512, 1024)
 
 
 class _ConvBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride, padding: int, residual: bool = False):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int], padding: int, residual: bool = False):
         super().__init__()
         self.conv_block = nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs))
         self.residual = residual
@@ -52,7 +55,7 @@ def audio_encoder(widths: tuple[int, ...]) -> nn.Sequential:
     )
 
 
-def _audio_widths(tensors: Mapping[str, torch.Tensor], prefix: str) -> tuple[int, ...]:
+def _audio_widths(tensors: Tensors, prefix: str) -> tuple[int, ...]:
     return tuple(tensors[f"{prefix}{block}.conv_block.0.weight"].shape[0] for block in (0, 3, 6, 9, 11))
 
 
@@ -65,7 +68,7 @@ class ExpNet(Network):
         self.mapping1 = nn.Linear(audio_widths[-1] + EXPRESSION + 1, EXPRESSION)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {"audio_widths": _audio_widths(tensors, "audio_encoder.")}
 
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
@@ -89,15 +92,12 @@ class PoseVAE(Network):
         styles: int = 46,
     ):
         super().__init__()
-        self.audio_encoder = nn.Module()
-        self.audio_encoder.audio_encoder = audio_encoder(audio_widths)
-        self.netG = nn.Module()
-        self.netG.encoder = _PoseEncoder(audio_widths[-1], widths, styles)
-        self.netG.decoder = _PoseDecoder(audio_widths[-1], widths, styles)
+        self.audio_encoder = nn.ModuleDict({"audio_encoder": audio_encoder(audio_widths)})
+        self.netG = _Generator(_PoseEncoder(audio_widths[-1], widths, styles), _PoseDecoder(audio_widths[-1], widths, styles))
         self.netD_motion = _discriminator(discriminator)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         unet = "netG.decoder.resunet."
         convs = ("input_layer.0", "residual_conv_1.conv_block.2", "residual_conv_2.conv_block.2", "bridge.conv_block.2")
         return {
@@ -108,7 +108,7 @@ class PoseVAE(Network):
         }
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor]):
+    def from_state_dict(cls, tensors: Tensors) -> Self:
         """See Network. What only training needs has to be there, and is then forgotten."""
         network = super().from_state_dict(tensors)
         del network.netD_motion, network.netG.encoder
@@ -120,10 +120,17 @@ class PoseVAE(Network):
 
     def embed(self, windows: torch.Tensor) -> torch.Tensor:
         """[N, 1, 80, 16] -> [N, 512]."""
-        return self.audio_encoder.audio_encoder(windows).flatten(1)
+        return self.audio_encoder["audio_encoder"](windows).flatten(1)
 
     def forward(self, sound: torch.Tensor, pose: torch.Tensor, latent: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         return self.netG.decoder(sound, pose, latent, style)
+
+
+class _Generator(nn.Module):
+    def __init__(self, encoder: _PoseEncoder, decoder: _PoseDecoder):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
 
 
 class _PoseDecoder(nn.Module):
@@ -131,16 +138,14 @@ class _PoseDecoder(nn.Module):
         super().__init__()
         self.linear_audio = nn.Linear(audio_width, POSE)
         self.classbias = nn.Parameter(torch.empty(styles, LATENT))
-        self.MLP = nn.Module()
-        self.MLP.L0 = nn.Linear(POSE + LATENT + SEQUENCE * POSE, 128)
-        self.MLP.L1 = nn.Linear(128, SEQUENCE * POSE)
+        self.MLP = nn.ModuleDict({"L0": nn.Linear(POSE + LATENT + SEQUENCE * POSE, 128), "L1": nn.Linear(128, SEQUENCE * POSE)})
         self.resunet = _ResUnet(widths)
         self.pose_linear = nn.Linear(POSE, POSE)
 
     def forward(self, sound: torch.Tensor, pose: torch.Tensor, latent: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         heard = self.linear_audio(sound).flatten(1)  # [N, 32*6]
         x = torch.cat([pose, latent + self.classbias[style], heard], 1)
-        x = torch.sigmoid(self.MLP.L1(F.relu(self.MLP.L0(x))))
+        x = torch.sigmoid(self.MLP["L1"](F.relu(self.MLP["L0"](x))))
         return self.pose_linear(self.resunet(x.unflatten(1, (1, SEQUENCE, POSE)))[:, 0])
 
 
@@ -151,8 +156,7 @@ class _PoseEncoder(nn.Module):
         super().__init__()
         self.linear_audio = nn.Linear(audio_width, POSE)
         self.classbias = nn.Parameter(torch.empty(styles, LATENT))
-        self.MLP = nn.Module()
-        self.MLP.L0 = nn.Linear(POSE + LATENT + 2 * SEQUENCE * POSE, 128)
+        self.MLP = nn.ModuleDict({"L0": nn.Linear(POSE + LATENT + 2 * SEQUENCE * POSE, 128)})
         self.linear_means = nn.Linear(128, LATENT)
         self.linear_logvar = nn.Linear(128, LATENT)
         self.resunet = _ResUnet(widths)
@@ -162,13 +166,8 @@ def _discriminator(widths: tuple[int, ...]) -> nn.Module:
     """Holds the tensors of the training-time discriminator."""
     blocks = []
     for inputs, outputs, kernel in zip((POSE, *widths), widths, (4, 4, 3)):
-        block = nn.Module()
-        block.conv = nn.Conv1d(inputs, outputs, kernel, bias=False)
-        block.norm = nn.BatchNorm1d(outputs)
-        blocks.append(block)
-    module = nn.Module()
-    module.seq = nn.ModuleList([*blocks, nn.Conv1d(widths[-1], 1, 3)])
-    return module
+        blocks.append(nn.ModuleDict({"conv": nn.Conv1d(inputs, outputs, kernel, bias=False), "norm": nn.BatchNorm1d(outputs)}))
+    return nn.ModuleDict({"seq": nn.ModuleList([*blocks, nn.Conv1d(widths[-1], 1, 3)])})
 
 
 class _ResUnet(nn.Module):
@@ -210,7 +209,7 @@ class _Upsample(nn.Module):
 
 
 class _ResidualConv(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride):
+    def __init__(self, inputs: int, outputs: int, stride: int | tuple[int, int]):
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.BatchNorm2d(inputs),

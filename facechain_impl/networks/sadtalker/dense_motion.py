@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -60,7 +62,9 @@ def _heat(grid: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 class _AntiAlias(nn.Module):
     """Gaussian blur, then every fourth pixel. The kernel is stored in the published file."""
 
-    def __init__(self):
+    weight: torch.Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weight", torch.empty(3, 1, 13, 13))
 
@@ -73,10 +77,8 @@ class _Hourglass(nn.Module):
         super().__init__()
         widths = (inputs, *ENCODER)
         joined = (0, *widths[-2:0:-1])
-        self.encoder = nn.Module()
-        self.encoder.down_blocks = nn.ModuleList(_Block(a, b) for a, b in zip(widths, ENCODER))
-        self.decoder = nn.Module()
-        self.decoder.up_blocks = nn.ModuleList(_Block(a + skip, b) for a, skip, b in zip((ENCODER[-1], *DECODER), joined, DECODER))
+        self.encoder = _Encoder(_Block(a, b) for a, b in zip(widths, ENCODER))
+        self.decoder = _Decoder(_Block(a + skip, b) for a, skip, b in zip((ENCODER[-1], *DECODER), joined, DECODER))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []
@@ -86,6 +88,18 @@ class _Hourglass(nn.Module):
         for block in self.decoder.up_blocks:
             x = torch.cat([block(F.interpolate(x, scale_factor=2.0)), skips.pop()], 1)
         return x
+
+
+class _Encoder(nn.Module):
+    def __init__(self, blocks: Iterable[nn.Module]):
+        super().__init__()
+        self.down_blocks = nn.ModuleList(blocks)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, blocks: Iterable[nn.Module]):
+        super().__init__()
+        self.up_blocks = nn.ModuleList(blocks)
 
 
 class _Block(nn.Module):

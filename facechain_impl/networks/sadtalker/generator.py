@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base import Network
+from ..base import Network, Tensors
 from .keypoints import DEPTH, Down2d, Down3d, Up3d, volume_grid, widths_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DECODER_WIDTHS = (512, 256, 64)
 HOURGLASS_DOWN = (64, 128, 256, 512, 1024)
@@ -55,7 +59,7 @@ class Generator(Network):
         self.decoder = _Decoder(widths[-1], decoder, hidden)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         motion = "dense_motion_network."
         decoder = [tensors[f"decoder.{name}.conv_1.weight_orig"].shape[0] for name in ("G_middle_0", "up_0", "up_1")]
         first = tensors["first.conv.weight"].shape[0]
@@ -74,7 +78,7 @@ class Generator(Network):
         }
 
     @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, torch.Tensor], fold: bool = True):
+    def from_state_dict(cls, tensors: Tensors, fold: bool = True) -> Self:
         """See Network. `fold` divides the spectrally normalised weights once; frames stay bit-identical."""
         network = super().from_state_dict(tensors)
         if fold:
@@ -157,12 +161,8 @@ class _Hourglass3d(nn.Module):
         super().__init__()
         widths = (inputs, *down)
         joined = [up_width + skip for up_width, skip in zip(up, widths[-2::-1])]
-        self.encoder = nn.Module()
-        self.encoder.down_blocks = nn.ModuleList(Down3d(a, b) for a, b in zip(widths, down))
-        self.decoder = nn.Module()
-        self.decoder.up_blocks = nn.ModuleList(Up3d(a, b) for a, b in zip((down[-1], *joined), up))
-        self.decoder.conv = nn.Conv3d(joined[-1], joined[-1], 3, padding=1)
-        self.decoder.norm = nn.BatchNorm3d(joined[-1])
+        self.encoder = _Encoder3d(Down3d(a, b) for a, b in zip(widths, down))
+        self.decoder = _Decoder3d((Up3d(a, b) for a, b in zip((down[-1], *joined), up)), joined[-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips = []
@@ -172,6 +172,20 @@ class _Hourglass3d(nn.Module):
         for block in self.decoder.up_blocks:
             x = torch.cat([block(x), skips.pop()], 1)
         return F.relu(self.decoder.norm(self.decoder.conv(x)))
+
+
+class _Encoder3d(nn.Module):
+    def __init__(self, blocks: Iterable[nn.Module]):
+        super().__init__()
+        self.down_blocks = nn.ModuleList(blocks)
+
+
+class _Decoder3d(nn.Module):
+    def __init__(self, blocks: Iterable[nn.Module], width: int):
+        super().__init__()
+        self.up_blocks = nn.ModuleList(blocks)
+        self.conv = nn.Conv3d(width, width, 3, padding=1)
+        self.norm = nn.BatchNorm3d(width)
 
 
 class _Same2d(nn.Module):
@@ -256,6 +270,9 @@ class _Spade(nn.Module):
 
 class SpectralConv(nn.Module):
     """A convolution whose weight is divided by its largest singular value, as the stored vectors estimate it."""
+
+    weight_u: torch.Tensor
+    weight_v: torch.Tensor
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True):
         super().__init__()

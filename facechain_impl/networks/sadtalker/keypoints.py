@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base import Network
+from ..base import Network, Tensors
 
 DOWN_WIDTHS = (64, 128, 256, 512, 1024)
 UP_WIDTHS = (512, 256, 128, 64, 32)
@@ -22,18 +20,11 @@ class KeyPoints(Network):
     def __init__(self, down_widths: tuple[int, ...] = DOWN_WIDTHS, up_widths: tuple[int, ...] = UP_WIDTHS, points: int = 15):
         super().__init__()
         self.down = _Shrink()
-        self.predictor = nn.Module()
-        self.predictor.down_blocks = nn.ModuleDict(
-            {f"down{i}": Down2d(a, b) for i, (a, b) in enumerate(zip((3, *down_widths), down_widths))}
-        )
-        self.predictor.conv = nn.Conv2d(down_widths[-1], down_widths[-1] * DEPTH, 1)
-        self.predictor.up_blocks = nn.ModuleDict(
-            {f"up{i}": Up3d(a, b) for i, (a, b) in enumerate(zip((down_widths[-1], *up_widths), up_widths))}
-        )
+        self.predictor = _Predictor(down_widths, up_widths)
         self.kp = nn.Conv3d(up_widths[-1], points, 3, padding=1)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         return {
             "down_widths": widths_of(tensors, "predictor.down_blocks.down{}.conv.weight"),
             "up_widths": widths_of(tensors, "predictor.up_blocks.up{}.conv.weight"),
@@ -42,13 +33,7 @@ class KeyPoints(Network):
 
     def logits(self, small: torch.Tensor) -> torch.Tensor:
         """[N, 3, S/4, S/4] -> [N, 15, 16, S/4, S/4]."""
-        x = small
-        for block in self.predictor.down_blocks.values():
-            x = block(x)
-        x = self.predictor.conv(x).unflatten(1, (-1, DEPTH))
-        for block in self.predictor.up_blocks.values():
-            x = block(x)
-        return self.kp(x)
+        return self.kp(self.predictor(small))
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         logits = self.logits(self.down(picture))
@@ -57,7 +42,7 @@ class KeyPoints(Network):
         return share @ grid.reshape(-1, 3)
 
 
-def widths_of(tensors: Mapping[str, torch.Tensor], pattern: str, start: int = 0) -> tuple[int, ...]:
+def widths_of(tensors: Tensors, pattern: str, start: int = 0) -> tuple[int, ...]:
     """Output widths of the layers numbered from `start` that match `pattern`. Raises KeyError where there is none."""
     widths = [tensors[pattern.format(start)].shape[0]]
     while (name := pattern.format(start + len(widths))) in tensors:
@@ -74,12 +59,34 @@ def volume_grid(like: torch.Tensor) -> torch.Tensor:
 class _Shrink(nn.Module):
     """Gaussian blur, then every fourth pixel. The kernel is stored in the published file."""
 
-    def __init__(self):
+    weight: torch.Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weight", torch.empty(3, 1, 13, 13))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.weight, padding=6, groups=3)[:, :, ::4, ::4]
+
+
+class _Predictor(nn.Module):
+    """[N, 3, S/4, S/4] -> [N, C, 16, S/4, S/4]."""
+
+    def __init__(self, down_widths: tuple[int, ...], up_widths: tuple[int, ...]):
+        super().__init__()
+        down = zip((3, *down_widths), down_widths)
+        self.down_blocks = nn.ModuleDict({f"down{i}": Down2d(a, b) for i, (a, b) in enumerate(down)})
+        self.conv = nn.Conv2d(down_widths[-1], down_widths[-1] * DEPTH, 1)
+        up = zip((down_widths[-1], *up_widths), up_widths)
+        self.up_blocks = nn.ModuleDict({f"up{i}": Up3d(a, b) for i, (a, b) in enumerate(up)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.down_blocks.values():
+            x = block(x)
+        x = self.conv(x).unflatten(1, (-1, DEPTH))
+        for block in self.up_blocks.values():
+            x = block(x)
+        return x
 
 
 class Down2d(nn.Module):

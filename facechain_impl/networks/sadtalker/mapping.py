@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ..base import Network
+from ..base import Network, Tensors
 
 BINS = 66
 POINTS = 15
@@ -41,14 +40,14 @@ class MappingNet(Network):
         self.fc_exp = nn.Linear(width, 3 * points)
 
     @classmethod
-    def sizes(cls, tensors: Mapping[str, torch.Tensor]) -> dict:
+    def sizes(cls, tensors: Tensors) -> dict:
         width, coefficients, _ = tensors["first.0.weight"].shape
         return {"coefficients": coefficients, "width": width, "points": tensors["fc_exp.weight"].shape[0] // 3}
 
     def forward(self, windows: torch.Tensor) -> HeadMotion:
         x = self.first(windows)
-        for encoder in (self.encoder0, self.encoder1, self.encoder2):
-            x = encoder(x) + x[:, :, 3:-3]
+        for i in range(3):
+            x = self.get_submodule(f"encoder{i}")(x) + x[:, :, 3:-3]
         x = x.mean(2)
         return HeadMotion(self.fc_yaw(x), self.fc_pitch(x), self.fc_roll(x), self.fc_t(x), self.fc_exp(x))
 
