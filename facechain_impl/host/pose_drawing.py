@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .protocols import PoseDrawer
+
 BODY, FACE, HAND = 18, 68, 21
 _FEET = 6
 _HEAD = (0, 14, 15, 16, 17)
@@ -45,7 +47,7 @@ def _nothing(count: int) -> np.ndarray:
     return np.zeros((count, 3))
 
 
-def drawer():
+def drawer() -> PoseDrawer:
     """The host's drawing code, with the colours of the joints in `colors`."""
     # The host has loaded this file under another name, so that importing it runs all of it once more.
     from comfy_extras.nodes_sdpose import KeypointDraw

@@ -207,6 +207,16 @@ class PoseFrame(TypedDict):
     canvas_height: int
 
 
+class PoseDrawer(Protocol):
+    """The host's drawing code of poses. colors: of the joints, RGB in 0..255."""
+
+    colors: list[list[int]]
+
+    def draw_wholebody_keypoints(self, canvas: np.ndarray, keypoints: np.ndarray, scores: np.ndarray | None = None, **what: bool) -> Any:
+        """Draw on canvas uint8 [H, W, 3] from points [134, 2], or the first of them, with scores [134]."""
+        ...
+
+
 class Audio(TypedDict):
     """AUDIO: waveform float [1, channels, samples] in -1..1, and samples per second."""
 

@@ -46,6 +46,7 @@ CLASSES = [
     (protocols.FaceDetectionModel, comfy_extras.nodes_mediapipe.FaceLandmarkerModel),
     (protocols.UpscaleModelDescriptor, spandrel.ImageModelDescriptor),
     (protocols.Architecture, spandrel.Architecture),
+    (protocols.PoseDrawer, comfy_extras.nodes_sdpose.KeypointDraw),
     (protocols.Video, Input.Video),
 ]
 # Set on an object by somebody else than its class.
