@@ -206,7 +206,7 @@ class Pickles:
 
     def open(self, name: str) -> SimpleNamespace:
         tensors = torch.load(self._folder / f"{name}.pt", weights_only=True)
-        network = catalogue.get(name).network_class()
+        network = catalogue.get(name).network
         network(**network.sizes(tensors))
         device = comfy.model_management.get_torch_device()
         ready = network.from_state_dict(tensors).to(device)

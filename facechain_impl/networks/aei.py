@@ -12,7 +12,10 @@ from torch import nn
 from ..errors import KeyMismatch
 from ..types import Layout
 from .base import Network, Tensors, describe, differences, layout_of
+from .probes import fitted
+from .published import Entry
 from .sadtalker.dense_motion import DenseMotion
+from .sources import CARD, FUSION_REPO
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,6 +84,25 @@ class AEINet(Network):
         """Where `deform` looks pixels up, [N, 256, 256, 2]."""
         grid = self.dense_motion_network(face, found, wanted).movedim(-1, 1)
         return F.interpolate(grid, face.shape[-2:], mode="bilinear", align_corners=False).movedim(1, -1)
+
+
+def _probe(network: AEINet, picture: torch.Tensor) -> object:
+    jaw = torch.stack([torch.linspace(-0.6, 0.6, 17), torch.linspace(0, 0.6, 17)], -1)[None]
+    identity = F.normalize(torch.linspace(-1, 1, 512)[None])
+    return network(fitted(picture, 256) * 2 - 1, identity, jaw, jaw * 0.95)
+
+
+PUBLISHED = Entry(
+    "fusion_aei",
+    "Face fusion, generator AEI-Net",
+    *FUSION_REPO,
+    "pytorch_model.pt",
+    CARD,
+    network=AEINet,
+    probe=_probe,
+    key="state_dict",
+    megabytes=896.6,
+)
 
 
 class SpectralConv2d(nn.Conv2d):

@@ -29,8 +29,7 @@ class Network(nn.Module):
     @classmethod
     def layout(cls) -> Layout:
         """Published key -> (shape, dtype), at the published sizes."""
-        with torch.device("meta"):
-            return layout_of(cls().state_dict())
+        return layout_at(cls)
 
     @classmethod
     def sizes(cls, tensors: Tensors) -> dict:
@@ -48,6 +47,12 @@ class Network(nn.Module):
             network = cls(**sizes)
         strict_load(network, tensors)
         return network.eval().requires_grad_(False)
+
+
+def layout_at(network: type[nn.Module], **sizes: object) -> Layout:
+    """Key -> (shape, dtype) of a network made with these constructor arguments. Takes no memory."""
+    with torch.device("meta"):
+        return layout_of(network(**sizes).state_dict())
 
 
 def layout_of(tensors: Tensors) -> Layout:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from .base import Network, Tensors
+from .published import Entry, Licence
+from .sources import FUSION_REPO
 
 JAW = 17  # the first of the model's 68 landmarks
 CAMERA = 10.0
@@ -45,6 +47,16 @@ class FaceShape(Network):
         x, y, z = (shape @ _rotation(angles) + shift[:, None]).unbind(-1)
         depth = CAMERA - z
         return torch.stack([x, y], -1) * (FOCAL / depth)[..., None] + SIZE / 2
+
+
+PUBLISHED = Entry(
+    "fusion_bfm",
+    "Face fusion, Basel Face Model",
+    *FUSION_REPO,
+    "BFM/BFM_model_front.mat",
+    Licence("Basel Face Model", False, "its owners, the University of Basel, ask you to register"),
+    note="only the 17 vertices of the jaw are read, and kept beside it",
+)
 
 
 def fuse(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import signed
+from .published import Entry
+from .sources import APACHE
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2
@@ -23,7 +26,7 @@ class Stage(NamedTuple):
     layers: int
 
 
-PUBLISHED = (Stage(3, 8, 32, 1), Stage(7, 40, 64, 1), Stage(7, 40, 120, 2), Stage(5, 120, 160, 1))
+STAGES = (Stage(3, 8, 32, 1), Stage(7, 40, 64, 1), Stage(7, 40, 120, 2), Stage(5, 120, 160, 1))
 
 
 class Maps(NamedTuple):
@@ -37,7 +40,7 @@ class Maps(NamedTuple):
 class DamoFD(Network):
     """Pictures [N, 3, H, W] in -1..1, sides multiples of 32 -> one `Maps` per stride of STRIDES."""
 
-    def __init__(self, stem: int = 32, stages: tuple[Stage, ...] = PUBLISHED, neck: int = 16, head: int = 64):
+    def __init__(self, stem: int = 32, stages: tuple[Stage, ...] = STAGES, neck: int = 16, head: int = 64):
         super().__init__()
         self.backbone = _Backbone(stem, stages)
         self.neck = _Neck([stage.width for stage in stages[1:]], neck)
@@ -55,6 +58,20 @@ class DamoFD(Network):
 
     def forward(self, x: torch.Tensor) -> list[Maps]:
         return self.bbox_head(self.neck(self.backbone(x)))
+
+
+PUBLISHED = Entry(
+    "damofd",
+    "Face detector DamoFD-0.5G",
+    "damo/cv_ddsar_face-detection_iclr23-damofd",
+    "v1.1",
+    "pytorch_model.pt",
+    APACHE,
+    network=DamoFD,
+    probe=signed(640),
+    key="state_dict",
+    megabytes=1.1,
+)
 
 
 def _stage(tensors: Tensors, prefix: str) -> Stage:

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import fitted
+from .published import Entry, Licence
+from .sources import PORTRAIT_REPO
 
 STEM = 64
 STAGES = ((256, 3), (512, 8), (1024, 20), (1024, 20), (2048, 3), (4096, 3))  # (width, blocks)
@@ -54,6 +57,19 @@ class DeepDanbooru(Network):
 
     def _conv(self, number: int, x: torch.Tensor) -> torch.Tensor:
         return getattr(self, f"n_Conv_{number}")(x)
+
+
+PUBLISHED = Entry(
+    "deepdanbooru",
+    "Tagger DeepDanbooru v3",
+    PORTRAIT_REPO,
+    "v4.0",
+    "model-resnet_custom_v3.pt",
+    Licence("MIT", True),
+    network=DeepDanbooru,
+    probe=lambda network, picture: network(fitted(picture, 512).permute(0, 2, 3, 1)),  # [N, C, H, W] -> [N, H, W, C]
+    megabytes=644,
+)
 
 
 class _Block(NamedTuple):

@@ -11,6 +11,9 @@ from torch import nn
 
 from ..types import Layout
 from .base import Network, Tensors
+from .probes import fitted
+from .published import Entry
+from .sources import FACT, FACT_REPO
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -174,6 +177,32 @@ class FactAdapter(Network):
     def site(self, path: str) -> GatedFaceAttention:
         """The block of a site such as "mid_block.attentions.0", see SITES."""
         return cast(GatedFaceAttention, self.get_submodule(f"{path}.{PROCESSOR}"))
+
+
+def _probe(adapter: FactAdapter, picture: torch.Tensor) -> object:
+    tokens = fitted(picture, 112).mean(1).view(1, -1)[:, : 144 * 64].view(1, 144, 64).repeat(1, 1, 8)
+    alphas = [float(value) for name, value in adapter.named_parameters() if name.endswith(("alpha_attn", "alpha_dense"))]
+    return adapter.projector(tokens * 2 - 1), torch.tensor(alphas)
+
+
+def _published(name: str, base: str, file: str) -> Entry:
+    return Entry(
+        name,
+        f"FACT, adapter for the {base} base",
+        *FACT_REPO,
+        file,
+        FACT,
+        network=FactAdapter,
+        probe=_probe,
+        optional=(".processor.ln.",),
+        note="no node yet: train-free identity",
+    )
+
+
+PUBLISHED = (
+    _published("fact_adapter_film", "film", "adapter_film_mask_large_new_reg001_faceshuffle_00290001.ckpt"),
+    _published("fact_adapter_majic", "majicmix", "adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt"),
+)
 
 
 def _with_host_norm(layout: Layout) -> Layout:

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from .base import Tensors
+from .probes import standardised
+from .published import Entry, Licence
 from .resnet import ResidualBody
 
 
@@ -22,3 +24,16 @@ class FairFace(ResidualBody):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.features(x)[-1].mean((2, 3)))
+
+
+PUBLISHED = Entry(
+    "fairface",
+    "Age and gender, FairFace",
+    "damo/cv_resnet34_face-attribute-recognition_fairface",
+    "v2.0.2",
+    "pytorch_model.pt",
+    Licence("CC BY 4.0", True, "naming the FairFace authors"),
+    network=FairFace,
+    probe=standardised(224),
+    megabytes=85.2,
+)

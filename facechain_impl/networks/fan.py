@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import plain
+from .published import Entry, Licence
 from .sadtalker.keypoints import widths_of
+from .sources import SADTALKER_REPO
 
 STACKS = 4
 LEVELS = 4
@@ -55,6 +58,20 @@ class FAN(Network):
 
     def _part(self, name: str) -> nn.Module:
         return self.get_submodule(name)
+
+
+PUBLISHED = Entry(
+    "sadtalker_fan",
+    "Talking head, 98 landmarks",
+    *SADTALKER_REPO,
+    "gfpgan/weights/alignment_WFLW_4HG.pth",
+    Licence("Apache-2.0", None, "trained on WFLW, which is for research"),
+    network=FAN,
+    probe=plain(256),
+    narrow={"width": 64},
+    key="state_dict",
+    megabytes=193,
+)
 
 
 class _CoordConv(nn.Module):

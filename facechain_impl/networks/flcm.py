@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network
+from .probes import levels
+from .published import Entry
+from .sources import CARD
 
 SIDE = 120
 COSINE_SCALE = 32.0
@@ -37,6 +40,20 @@ class FLCM(Network):
         feature, landmarks = self.landmark_net(x)
         mask, nose = self.rp_net(feature)
         return Findings(self.cls_net(feature), landmarks, mask, nose)
+
+
+PUBLISHED = Entry(
+    "flcm",
+    "Landmark confidence FLCM",
+    "damo/cv_manual_facial-landmark-confidence_flcm",
+    "v2.5",
+    "pytorch_model.pt",
+    CARD,
+    network=FLCM,
+    probe=levels(120),
+    key="state_dict",
+    megabytes=1.5,
+)
 
 
 class _LandmarkNet(nn.Module):

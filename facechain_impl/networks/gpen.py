@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import signed
+from .published import Entry, Licence
+from .sources import FUSION_REPO
 
 STYLE = 512
 STYLE_LAYERS = 8
@@ -42,6 +45,18 @@ class GPEN(Network):
             x = getattr(self, f"ecd{i}")(x)
             features.append(x)
         return self.generator(self.final_linear(x.flatten(1)), features[::-1])
+
+
+PUBLISHED = Entry(
+    "fusion_gpen1024",
+    "Face fusion, enhancement GPEN-1024",
+    *FUSION_REPO,
+    "faceEnhance/GPEN-BFR-1024.pth",
+    Licence("none published", False, "its authors ask to be contacted for commercial use"),
+    network=GPEN,
+    probe=signed(1024),
+    megabytes=284.8,
+)
 
 
 class Generator(nn.Module):

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import signed
+from .published import Entry, Licence
+from .sources import FUSION_REPO
 
 STAGES = ((64, 3), (128, 13), (256, 30), (512, 3))  # (width, units)
 
@@ -37,6 +40,18 @@ class IR100(Network):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.normalize(self.output_layer(self.body(self.input_layer(x))))
+
+
+PUBLISHED = Entry(
+    "fusion_arcface",
+    "Face fusion, identity IR-100",
+    *FUSION_REPO,
+    "faceRecog/CurricularFace_Backbone.pth",
+    Licence("MIT", False, "trained on MS1M faces, which are for research only"),
+    network=IR100,
+    probe=signed(112),
+    megabytes=260.5,
+)
 
 
 class Unit(nn.Module):

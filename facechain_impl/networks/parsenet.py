@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import signed
+from .published import Entry, Licence
 from .sadtalker.keypoints import widths_of
+from .sources import SADTALKER_REPO
 
 
 class ParseNet(Network):
@@ -34,6 +37,18 @@ class ParseNet(Network):
         features = self.encoder(face)
         features = self.decoder(features + self.body(features))
         return self.out_mask_conv(features), self.out_img_conv(features)
+
+
+PUBLISHED = Entry(
+    "parsenet",
+    "Talking head, face parts for the enhancer",
+    *SADTALKER_REPO,
+    "gfpgan/weights/parsing_parsenet.pth",
+    Licence("MIT", False, "trained on CelebAMask-HQ, which is non-commercial"),
+    network=ParseNet,
+    probe=signed(512),
+    megabytes=85.3,
+)
 
 
 class _Conv(nn.Module):

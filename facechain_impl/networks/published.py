@@ -1,13 +1,14 @@
-"""What the manifest says about one published file."""
+"""What is known about one published file. Each network module holds the entry of its file beside the architecture."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ..types import Layout
-from .base import Network, differences
+from .base import Network, differences, layout_at
+from .probes import Probe
 
 MODELS = "facechain"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -29,23 +30,26 @@ class Licence:
 
 @dataclass(frozen=True)
 class Part:
-    """One network of a file that holds several: its tensors are those whose names start with `prefix`."""
+    """One network of a file that holds several: its tensors are those whose names start with `prefix`. The rest as in `Entry`."""
 
     name: str
     prefix: str
-    network: str
+    network: type[Network]
+    probe: Probe
+    narrow: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
     """One published file, or a folder of files where path ends with a slash.
 
-    name: what the pack calls it. repo, revision, path: where it is published on ModelScope. network: "module:Class" in
-    `networks`; parts: the same for a file of several networks; neither where the file is not ours to run. key: the entry of
-    the pickle that holds the state dict. prefix: only tensors with this prefix are read, and it is taken off. ignore: prefixes
-    that training left in the file and nothing reads. optional: parts of names that the file may lack. bytes: exact size where
-    known, megabytes: about, where only that is. sha256: whole, or "head…tail" where only that much is documented. folder:
-    category of the host's model folders, subfolder inside it. needed_by: nodes and options that read it; empty where none does.
+    name: what the pack calls it. repo, revision, path: where it is published on ModelScope. network: the architecture, and probe:
+    how it is run once; parts: the same for a file of several networks; none of them where the file is not ours to run. narrow:
+    sizes at which its stand-in is made, where the published ones are too slow for tests. key: the entry of the pickle that holds
+    the state dict. prefix: only tensors with this prefix are read, and it is taken off. ignore: prefixes that training left in
+    the file and nothing reads. optional: parts of names that the file may lack. bytes: exact size where known, megabytes: about,
+    where only that is. sha256: whole, or "head…tail" where only that much is documented. folder: category of the host's model
+    folders, subfolder inside it. upstream_only: the pack never opens it.
     """
 
     name: str
@@ -54,9 +58,10 @@ class Entry:
     revision: str
     path: str
     licence: Licence
-    needed_by: tuple[str, ...] = ()
-    network: str = ""
+    network: type[Network] | None = None
+    probe: Probe | None = None
     parts: tuple[Part, ...] = ()
+    narrow: Mapping[str, object] | None = None
     key: str = ""
     prefix: str = ""
     ignore: tuple[str, ...] = ()
@@ -66,6 +71,7 @@ class Entry:
     sha256: str = ""
     folder: str = MODELS
     subfolder: str = ""
+    upstream_only: bool = False
     note: str = ""
 
     @property
@@ -91,7 +97,7 @@ class Entry:
     @property
     def is_converted(self) -> bool:
         """Whether the pack reads it, as safetensors made from a pickle."""
-        return self.is_ours and self.is_pickle and bool(self.needed_by)
+        return self.is_ours and self.is_pickle and not self.upstream_only
 
     @property
     def place(self) -> PurePosixPath:
@@ -106,6 +112,11 @@ class Entry:
         return self.place.parent / f"{self.name}.safetensors"
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether its stand-in has narrow sizes."""
+        return self.narrow is not None or any(part.narrow for part in self.parts)
+
+    @property
     def size_text(self) -> str:
         if self.bytes:
             return megabytes(self.bytes)
@@ -114,17 +125,20 @@ class Entry:
     def part(self, name: str) -> Entry:
         """The entry of one of the networks in this file. Raises KeyError."""
         part = {part.name: part for part in self.parts}[name]
-        return replace(self, network=part.network, prefix=part.prefix, parts=())
-
-    def network_class(self) -> type[Network]:
-        module, name = self.network.split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
+        return replace(self, network=part.network, prefix=part.prefix, probe=part.probe, narrow=part.narrow, parts=())
 
     def layout(self) -> Layout:
         """Published key -> (shape, dtype) as the state dict in the file has them; empty where the pack does not know."""
         if self.network:
-            return {self.prefix + name: value for name, value in self.network_class().layout().items()}
+            return {self.prefix + name: value for name, value in self.network.layout().items()}
         return {name: value for part in self.parts for name, value in self.part(part.name).layout().items()}
+
+    def narrow_layout(self) -> Layout:
+        """The same at the narrow sizes, for the networks that have some."""
+        if self.network:
+            found = layout_at(self.network, **self.narrow) if self.narrow else self.network.layout()
+            return {self.prefix + name: value for name, value in found.items()}
+        return {name: value for part in self.parts for name, value in self.part(part.name).narrow_layout().items()}
 
     def problems(self, found: Layout) -> list[str]:
         """Sentences about what does not fit between the published layout and that of a file; empty when it fits.

@@ -7,7 +7,10 @@ from torch import nn
 
 from .base import Network, Tensors
 from .bfm import SPLIT
+from .probes import plain
+from .published import Entry, Licence, Part
 from .resnet import ResNet
+from .sources import FUSION_REPO
 
 
 class FaceReconstruction(Network):
@@ -28,3 +31,18 @@ class FaceReconstruction(Network):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.backbone(x)[-1].mean((2, 3), keepdim=True)
         return torch.cat([layer(x) for layer in self.final_layers], 1).flatten(1)
+
+
+_PROBE = plain(224)
+PUBLISHED = Entry(
+    "fusion_recon",
+    "Face fusion, 3-D reconstruction",
+    *FUSION_REPO,
+    "3dRecon/face_3d.pth",
+    Licence("MIT", False, "trained with the Basel Face Model"),
+    network=FaceReconstruction,
+    probe=_PROBE,
+    key="net_recon",
+    megabytes=96.1,
+)
+SADTALKER_PART = Part("reconstruction", "face_3drecon.", FaceReconstruction, _PROBE, narrow={"width": 8})

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import levels
+from .published import Entry, Licence
 from .resnet import ResNet, body_sizes
+from .sources import SADTALKER_REPO
 
 STRIDES = (8, 16, 32)
 ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # pixels, per stride
@@ -49,6 +52,32 @@ class RetinaFace(Network):
             for heads in (self.BboxHead, self.ClassHead, self.LandmarkHead)
         )
         return Raw(boxes, scores.softmax(2), points)
+
+
+_LICENCE = Licence("MIT", None, "trained on WIDER FACE, which is for research")
+_PROBE = levels(640, (104, 117, 123))
+PUBLISHED = Entry(
+    "retinaface",
+    "Face detector RetinaFace R50",
+    "damo/cv_resnet50_face-detection_retinaface",
+    "v2.0.2",
+    "pytorch_model.pt",
+    _LICENCE,
+    network=RetinaFace,
+    probe=_PROBE,
+    key="state_dict",
+    megabytes=109.2,
+)
+SADTALKER = Entry(
+    "sadtalker_retinaface",
+    "Talking head, face detector",
+    *SADTALKER_REPO,
+    "gfpgan/weights/detection_Resnet50_Final.pth",
+    _LICENCE,
+    network=RetinaFace,
+    probe=_PROBE,
+    megabytes=109.4,
+)
 
 
 def anchors(height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:

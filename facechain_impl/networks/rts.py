@@ -9,6 +9,8 @@ from torch import nn
 
 from .base import Network, Tensors
 from .ir100 import Unit
+from .probes import signed
+from .published import Entry, Licence
 
 STAGES = ((64, 3), (128, 8), (256, 16), (512, 3))  # (width, units)
 REDUCTION = 16
@@ -51,6 +53,19 @@ class RTS(Network):
     def forward(self, x: torch.Tensor) -> Embeddings:
         features = self.features(x)
         return Embeddings(self.features_backbone(features), self.logvar_rts_plus_backbone(features))
+
+
+PUBLISHED = Entry(
+    "rts",
+    "Face recognition RTS",
+    "damo/cv_ir_face-recognition-ood_rts",
+    "v2.5",
+    "pytorch_model.pt",
+    Licence("Apache-2.0 on the model card", False, "trained on MS1M faces, which are for research only"),
+    network=RTS,
+    probe=signed(112),
+    megabytes=192.9,
+)
 
 
 class _SqueezeExcite(nn.Module):

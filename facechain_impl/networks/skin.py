@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import Network, Tensors
+from .probes import fitted, signed
+from .published import Entry
+from .sources import SKIN, SKIN_REPO
 
 LEVELS = (64, 128, 256, 512, 512, 512)
 
@@ -81,6 +84,51 @@ class RetouchingNet(Network):
 
     def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.dc_images_1(_decode(self, torch.cat([x, keep], 1))))
+
+
+_JOINT = "joint_20210926.pth"
+_JOINT_HASH = "c9e1388b…351a"
+_UNUSED = "no node yet: removal of blemishes"
+PUBLISHED = (
+    Entry(
+        "skin_unet",
+        "Skin retouch ABPN, blend layer",
+        *SKIN_REPO,
+        "pytorch_model.pt",
+        SKIN,
+        network=SkinUNet,
+        probe=signed(512),
+        key="generator",
+        megabytes=53.6,
+        sha256="760d0c0b…2993",
+    ),
+    Entry(
+        "skin_detection",
+        "Skin retouch ABPN, blemish finder",
+        *SKIN_REPO,
+        _JOINT,
+        SKIN,
+        network=DetectionUNet,
+        probe=signed(768),
+        key="detection_net",
+        megabytes=216,
+        sha256=_JOINT_HASH,
+        note=_UNUSED,
+    ),
+    Entry(
+        "skin_inpainting",
+        "Skin retouch ABPN, blemish remover",
+        *SKIN_REPO,
+        _JOINT,
+        SKIN,
+        network=RetouchingNet,
+        probe=lambda network, picture: network(fitted(picture, 512) * 2 - 1, torch.ones(1, 1, 512, 512)),
+        key="inpainting_net",
+        megabytes=216,
+        sha256=_JOINT_HASH,
+        note=_UNUSED,
+    ),
+)
 
 
 def _encoder_decoder(network: nn.Module, block: type, inputs: int, levels: tuple[int, ...]) -> None:

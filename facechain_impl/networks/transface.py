@@ -11,6 +11,9 @@ from torch import nn
 from ..errors import KeyMismatch
 from ..types import Layout
 from .base import Network, Tensors, differences, layout_of
+from .probes import signed
+from .published import Entry
+from .sources import FACT, FACT_REPO
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,6 +59,19 @@ class TransFace(Network):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2) + self.pos_embed
         return self.norm(self.blocks(x))
+
+
+PUBLISHED = Entry(
+    "transface",
+    "FACT, identity encoder TransFace-S",
+    *FACT_REPO,
+    "ms1mv2_model_TransFace_S.pt",
+    FACT,
+    network=TransFace,
+    probe=signed(112),
+    megabytes=346.7,
+    note="no node yet: train-free identity",
+)
 
 
 def _select(tensors: Tensors, unused: bool) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry, megabytes
 from ..types import Origin, Report, Status
-from . import catalogue, files, headers
+from . import catalogue, files, headers, uses
 
 STATES = (Status.PRESENT, Status.MISSING, Status.DAMAGED, Status.STAND_IN)
 
@@ -72,16 +72,11 @@ def _values(one: FileStatus) -> dict[str, str]:
     size = megabytes(one.path.stat().st_size) if one.path and one.path.is_file() else entry.size_text
     return {
         "what": entry.title,
-        "needed by": purpose(entry),
+        "needed by": uses.purpose(entry),
         "size": size,
         "licence": entry.licence.text(),
         "file": str(one.path or files.target(entry)),
     }
-
-
-def purpose(entry: Entry) -> str:
-    """What reads the file."""
-    return ", ".join(entry.needed_by) or entry.note or "for the host's own loaders"
 
 
 def _reason(one: FileStatus) -> str:

@@ -7,7 +7,7 @@ import sys
 
 from ..errors import FaceChainError
 from ..types import Status
-from . import catalogue, check
+from . import catalogue, check, uses
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +46,7 @@ def _say(text: str) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     for entry in catalogue.ENTRIES:
         _say(f"{entry.name:24}{entry.title}\n{'':24}{entry.size_text}; {entry.licence.text()}")
-        _say(f"{'':24}{entry.repo} {entry.revision} {entry.path}\n{'':24}{check.purpose(entry)}")
+        _say(f"{'':24}{entry.repo} {entry.revision} {entry.path}\n{'':24}{uses.purpose(entry)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from .. import provenance
 from ..errors import KeyMismatch, MissingWeights, WeightsError
 from ..networks.published import Entry
 from ..provenance import Used
-from . import catalogue, convert, files, headers
+from . import catalogue, convert, files, headers, uses
 from .files import WeightFile
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def find(name: str) -> WeightFile:
 
 def missing_message(entry: Entry) -> str:
     """File, folder, size, licence and the command that gets it."""
-    needed = f" It is needed by: {', '.join(entry.needed_by)}." if entry.needed_by else ""
+    nodes = uses.needed_by(entry.name)
+    needed = f" It is needed by: {nodes}." if nodes else ""
     return (
         f"{entry.file_name} ({entry.title}) is not on this machine.{needed} Expected {files.target(entry)} "
         f"({entry.size_text}; licence: {entry.licence.text()}). "
@@ -59,8 +60,10 @@ def tensors(file: WeightFile) -> dict[str, torch.Tensor]:
 def network(file: WeightFile) -> nn.Module:
     """The network in `file`, in float32, evaluation mode, on the CPU. Raises KeyMismatch that names the file."""
     entry = catalogue.get(file.name)
+    if entry.network is None:
+        raise WeightsError(f"{file.path} holds no network of the pack ({entry.title}).")
     try:
-        return entry.network_class().from_state_dict(tensors(file))
+        return entry.network.from_state_dict(tensors(file))
     except KeyMismatch as error:
         raise KeyMismatch(f"{file.path} is not {entry.title} ({entry.repo} {entry.revision}). {error}") from error
 

@@ -13,7 +13,6 @@ from facechain_impl.talking.sadtalker import SadTalker
 from facechain_impl.types import Origin
 from facechain_impl.weights import catalogue
 from facechain_impl.weights.stand_ins import networks as stand_ins
-from facechain_impl.weights.stand_ins.talking import NAMES, narrow_layout
 
 
 class Held:
@@ -31,12 +30,12 @@ class Held:
 
 def narrow_networks():
     """Opens the networks that the manifest names, narrow and random, through their strict loaders."""
-    tensors = {name: stand_ins.make(narrow_layout(catalogue.get(name)), 1) for name in NAMES}
+    tensors = {entry.name: stand_ins.make(entry.narrow_layout(), 1) for entry in catalogue.TALKING if entry.is_narrow}
 
     def open_network(name: str) -> Held:
         entry = catalogue.get(name)
         found = {key.removeprefix(entry.prefix): value for key, value in tensors[entry.name].items() if key.startswith(entry.prefix)}
-        return Held(name, entry.network_class().from_state_dict(found))
+        return Held(name, entry.network.from_state_dict(found))
 
     return open_network
 

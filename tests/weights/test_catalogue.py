@@ -8,7 +8,7 @@ import pytest
 
 from facechain_impl.errors import BadInput
 from facechain_impl.networks.base import Network
-from facechain_impl.weights import catalogue
+from facechain_impl.weights import catalogue, uses
 from facechain_impl.weights.download import siblings
 
 from ..parity.harness import KEYS
@@ -33,9 +33,9 @@ def test_names_and_places_are_unique():
 
 @pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.name)
 def test_networks_resolve(entry):
-    classes = [entry.part(part.name).network_class() for part in entry.parts] or [entry.network_class()]
+    classes = [entry.part(part.name).network for part in entry.parts] or [entry.network]
     assert all(issubclass(one, Network) for one in classes)
-    assert entry.needed_by
+    assert uses.is_run(entry)
 
 
 def listed(name: str) -> dict:

@@ -31,7 +31,10 @@ def test_everything_missing(models):
     assert rts.values["size"] == "about 192.9 MB"
     assert "non-commercial" in rts.values["licence"]
     assert rts.values["file"] == str(models / "facechain" / "cv_ir_face-recognition-ood_rts" / "pytorch_model.pt")
-    assert rts.values["needed by"] == "RTSRank, PickFaces, TrainFaceLoRA and TwoStageInpaint: likeness"
+    assert rts.values["needed by"] == (
+        "Rank by Likeness (RTS); Pick Faces, Check Training Photos, Train Face LoRA and Put Faces Into a Picture (Two-Stage Inpaint): "
+        "likeness"
+    )
 
 
 def test_present(published):

@@ -15,6 +15,7 @@ import torch
 from facechain_impl.errors import KeyMismatch, WeightsError
 from facechain_impl.networks.flcm import FLCM
 from facechain_impl.networks.published import Entry
+from facechain_impl.networks.sources import CARD
 from facechain_impl.types import Origin
 from facechain_impl.weights import catalogue, convert, files, headers, load
 from facechain_impl.weights.stand_ins import networks as stand_ins
@@ -112,7 +113,7 @@ def test_what_the_host_allows_neither_counts_nor_changes(published):
 
 
 def test_training_leftovers_and_missing_counters(published):
-    entry = Entry("x", "X", "a/b", "v1", "x.pt", catalogue.CARD, ("x",), network="flcm:FLCM", ignore=("criterion.",))
+    entry = Entry("x", "X", "a/b", "v1", "x.pt", CARD, network=FLCM, ignore=("criterion.",))
     tensors = expected() | {"criterion.empty_weight": torch.ones(3)}
     tensors = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     assert convert.state_dict(tensors, entry, Path("x.pt")).keys() == expected().keys()

@@ -9,12 +9,11 @@ from facechain_impl.errors import KeyMismatch
 from facechain_impl.networks.published import Entry
 from facechain_impl.weights import catalogue, legacy_talking, load
 from facechain_impl.weights.stand_ins import networks as stand_ins
-from facechain_impl.weights.stand_ins.talking import narrow_layout
 
 
 @pytest.fixture
 def folder(models, monkeypatch):
-    monkeypatch.setattr(Entry, "layout", narrow_layout)
+    monkeypatch.setattr(Entry, "layout", Entry.narrow_layout)
     place = models / "facechain" / catalogue.get("sadtalker_256").place
     place.parent.mkdir(parents=True)
     return place.parent
@@ -22,7 +21,7 @@ def folder(models, monkeypatch):
 
 def write(folder, wrap: str = "", leave_out: str = "") -> dict:
     """The four files, from the tensors of one bundle, which is returned."""
-    bundle = stand_ins.make(narrow_layout(catalogue.get("sadtalker_256")), 1)
+    bundle = stand_ins.make(catalogue.get("sadtalker_256").narrow_layout(), 1)
     contents: dict[str, dict] = {"facevid2vid_00189-model.pth.tar": {"he_estimator": {"x": torch.ones(1)}, "epoch": 189}}
     for part, (file, key) in legacy_talking.LEGACY.items():
         prefix = catalogue.get(f"sadtalker_256.{part}").prefix

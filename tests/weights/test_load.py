@@ -26,7 +26,7 @@ def test_missing_weights_say_everything(models):
         load.find("rts")
     message = str(caught.value)
     for part in (
-        "RTSRank", "pytorch_model.pt", str(models / "facechain" / "cv_ir_face-recognition-ood_rts"), "about 192.9 MB",
+        "Rank by Likeness (RTS)", "pytorch_model.pt", str(models / "facechain" / "cv_ir_face-recognition-ood_rts"), "about 192.9 MB",
         "non-commercial use only", "python run.py models get rts", "damo/cv_ir_face-recognition-ood_rts v2.5",
     ):  # fmt: skip
         assert part in message
@@ -76,7 +76,7 @@ def test_one_network_of_a_file_with_several(models):
     place.parent.mkdir(parents=True)
     stand_ins.write(place, stand_ins.make(part.layout(), 1), {})
     network = load.network(load.find("sadtalker_256.keypoints"))
-    assert isinstance(network, part.network_class())
+    assert isinstance(network, part.network)
     with pytest.raises(KeyMismatch, match=r"no tensors under 'generator\.'"):
         load.network(load.find("sadtalker_256.generator"))
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ..base import Network, Tensors
+from ..probes import standardised
+from ..published import Entry, Licence
 from .backbone import DeepLabResNet
 from .pixel_decoder import PixelDecoder
 from .predictor import Predictor, Queries
@@ -50,6 +52,21 @@ class M2FP(Network):
 
     def forward(self, x: torch.Tensor) -> Queries:
         return self.sem_seg_head(self.backbone(x))
+
+
+PUBLISHED = Entry(
+    "m2fp",
+    "Human parsing M2FP",
+    "damo/cv_resnet101_image-multiple-human-parsing",
+    "v1.0.1",
+    "pytorch_model.pt",
+    Licence("CC BY-NC 4.0", False),
+    network=M2FP,
+    probe=standardised(640),
+    key="model",
+    ignore=("criterion.",),
+    megabytes=723,
+)
 
 
 class _Head(nn.Module):

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..base import Network, Tensors
+from ..probes import spectrograms
+from ..published import Part
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -124,6 +126,28 @@ class PoseVAE(Network):
 
     def forward(self, sound: torch.Tensor, pose: torch.Tensor, latent: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         return self.netG.decoder(sound, pose, latent, style)
+
+
+def _expression(network: ExpNet, picture: torch.Tensor) -> object:
+    return network(spectrograms(picture, 2), torch.zeros(2, 64), torch.zeros(2, 1))
+
+
+def _pose(network: PoseVAE, picture: torch.Tensor) -> object:
+    sound = network.embed(spectrograms(picture, 32))[None]
+    return network(sound, torch.zeros(1, 6), torch.zeros(1, 64), torch.zeros(1, dtype=torch.long))
+
+
+_NARROW_AUDIO = (8, 16, 32, 64, 128)
+PARTS = (
+    Part("expression", "audio2exp.", ExpNet, _expression, narrow={"audio_widths": _NARROW_AUDIO}),
+    Part(
+        "pose",
+        "audio2pose.",
+        PoseVAE,
+        _pose,
+        narrow={"audio_widths": _NARROW_AUDIO, "widths": (8, 16, 32, 64), "discriminator": (16, 32, 64)},
+    ),
+)
 
 
 class _Generator(nn.Module):

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..base import Network, Tensors
-from .keypoints import DEPTH, Down2d, Down3d, Up3d, volume_grid, widths_of
+from ..probes import fitted
+from ..published import Part
+from .keypoints import DEPTH, NARROW_POINTS, Down2d, Down3d, Up3d, volume_grid, widths_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -105,6 +107,29 @@ class Generator(Network):
             for name, layer in block.named_children():
                 if isinstance(layer, SpectralConv):
                     setattr(block, name, layer.folded())
+
+
+def _probe(network: Generator, picture: torch.Tensor) -> object:
+    points = torch.stack([torch.linspace(-0.5, 0.5, 15)] * 3, -1)[None]
+    return network(network.encode(fitted(picture, 256), points), points + 0.02)
+
+
+PART = Part(
+    "generator",
+    "generator.",
+    Generator,
+    _probe,
+    narrow={
+        "widths": (8, 8, 16),
+        "volume": 2,
+        "volume_blocks": 1,
+        "compressed": 1,
+        "points": NARROW_POINTS,
+        "hourglass": ((4, 8, 16, 16, 16), (16, 16, 8, 4, 4)),
+        "decoder": (16, 8, 8),
+        "hidden": 8,
+    },
+)
 
 
 class DenseMotion3d(nn.Module):

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..base import Network, Tensors
+from ..probes import plain
+from ..published import Part
 
 DOWN_WIDTHS = (64, 128, 256, 512, 1024)
 UP_WIDTHS = (512, 256, 128, 64, 32)
@@ -40,6 +42,16 @@ class KeyPoints(Network):
         grid = volume_grid(logits)
         share = torch.softmax(logits.flatten(2) / TEMPERATURE, 2)
         return share @ grid.reshape(-1, 3)
+
+
+NARROW_POINTS = 3  # of a stand-in
+PART = Part(
+    "keypoints",
+    "kp_extractor.",
+    KeyPoints,
+    plain(256),
+    narrow={"down_widths": (8, 8, 16, 16, 32), "up_widths": (32, 16, 8, 8, 4), "points": NARROW_POINTS},
+)
 
 
 def widths_of(tensors: Tensors, pattern: str, start: int = 0) -> tuple[int, ...]:

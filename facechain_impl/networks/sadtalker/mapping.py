@@ -8,6 +8,10 @@ import torch
 from torch import nn
 
 from ..base import Network, Tensors
+from ..probes import Probe
+from ..published import Entry
+from ..sources import SADTALKER, SADTALKER_REPO
+from .keypoints import NARROW_POINTS
 
 BINS = 66
 POINTS = 15
@@ -57,3 +61,28 @@ class MappingNetFull(MappingNet):
 
     def __init__(self, coefficients: int = 73, width: int = 1024, points: int = POINTS):
         super().__init__(coefficients, width, points)
+
+
+def _probe(coefficients: int) -> Probe:
+    return lambda network, picture: network(torch.zeros(1, coefficients, 27))
+
+
+def _published(name: str, use: str, file: str, network: type[MappingNet], coefficients: int) -> Entry:
+    return Entry(
+        name,
+        f"Talking head, head motion for {use}",
+        *SADTALKER_REPO,
+        f"checkpoints/{file}",
+        SADTALKER,
+        network=network,
+        probe=_probe(coefficients),
+        narrow={"width": 64, "points": NARROW_POINTS},
+        key="mapping",
+        megabytes=155,
+    )
+
+
+PUBLISHED = (
+    _published("sadtalker_mapping_crop", "crops", "mapping_00229-model.pth.tar", MappingNet, 70),
+    _published("sadtalker_mapping_full", "whole pictures", "mapping_00109-model.pth.tar", MappingNetFull, 73),
+)

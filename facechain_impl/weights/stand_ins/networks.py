@@ -21,7 +21,6 @@ from ...networks.published import COUNTER, Entry
 from ...types import Layout
 from .. import catalogue, files
 from ..convert import Tensors, write
-from . import talking as stand_in_talking
 
 GAIN = 1.4
 TAGS = 9176
@@ -66,11 +65,9 @@ def write_stand_in(name: str, folder: Path, seed: int = 1) -> Path:
 
 
 def layout(entry: Entry) -> Layout:
-    """The published layout, including that of the one file that holds LoRA tensors and no network; the talking head's is narrow, so
-    that it draws a clip in seconds."""
-    if entry.name in stand_in_talking.NAMES:
-        return stand_in_talking.narrow_layout(entry)
-    return lora_layout() if entry.name == "face_frombase_c4" else entry.layout()
+    """The published layout, including that of the one file that holds LoRA tensors and no network; a narrow one where the entry has
+    such sizes, so that a clip is drawn in seconds."""
+    return lora_layout() if entry.name == "face_frombase_c4" else entry.narrow_layout()
 
 
 def _extra_metadata(entry: Entry) -> dict[str, str]:

@@ -7,11 +7,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ...errors import WeightsError
-from .. import catalogue, download, files
+from ...networks.sources import FACT_REPO, FUSION_REPO, PORTRAIT_REPO, SKIN_REPO
+from .. import download, files
 
 LONGEST = 4000
 CODE, SETTINGS = "*.py", "configuration.json"
-SKIN, FUSION = catalogue.SKIN_REPO["repo"], catalogue.FUSION_REPO["repo"]
+SKIN, FUSION = SKIN_REPO[0], FUSION_REPO[0]
 MAJIC = "MAILAND/majicmixRealistic_v6"
 
 
@@ -79,7 +80,7 @@ QUESTIONS = (
     ),
     Question(
         "FACT: are ln.* in the file, in which precision, and are all alphas different from zero? See tensors and run of the adapters.",
-        ((catalogue.FACT_REPO["repo"], "v1.0.0"),),
+        (FACT_REPO,),
     ),
     Question(
         "Common face LoRA: how are its keys named? See the tensors of face_frombase_c4.",
@@ -95,10 +96,10 @@ QUESTIONS = (
     ),
     Question(
         "Which scheduler do the base models name?",
-        ((catalogue.PORTRAIT_REPO, "v2.0"), (MAJIC, "v1.0.0")), ("*/scheduler_config.json", "*/model_index.json"),
+        ((PORTRAIT_REPO, "v2.0"), (MAJIC, "v1.0.0")), ("*/scheduler_config.json", "*/model_index.json"),
     ),
     Question(
         "Where do the base models lie now?",
-        ((catalogue.PORTRAIT_REPO, "v2.0"), (catalogue.PORTRAIT_REPO, "v4.0"), (MAJIC, "v1.0.0")),
+        ((PORTRAIT_REPO, "v2.0"), (PORTRAIT_REPO, "v4.0"), (MAJIC, "v1.0.0")),
     ),
 )  # fmt: skip

@@ -21,7 +21,7 @@ from ...host import folders
 from ...networks.base import layout_of
 from ...networks.published import Entry
 from ...types import Layout
-from .. import catalogue, convert, download, files, headers, load
+from .. import catalogue, convert, download, files, headers, load, uses
 from . import probes
 from .questions import QUESTIONS, quoted
 
@@ -45,7 +45,7 @@ class Finding:
 
 def run(names: list[str], report: str, picture: str | None, say: Callable[[str], None]) -> int:
     """Verify the named files, or all that the pack runs, and write `report`. Returns 1 when something is not as expected."""
-    entries = [catalogue.get(name) for name in names] or [one for one in catalogue.ENTRIES if one.needed_by or one.name in ALSO]
+    entries = [catalogue.get(name) for name in names] or [one for one in catalogue.ENTRIES if uses.is_run(one) or one.name in ALSO]
     pixels = read_picture(Path(picture) if picture else SAMPLE)
     findings = []
     for entry in entries:
@@ -139,9 +139,9 @@ def tensor_lines(layout: Layout) -> list[str]:
 def _run_networks(finding: Finding, picture: torch.Tensor) -> None:
     entry = finding.entry
     for name in [f"{entry.name}.{part.name}" for part in entry.parts] or [entry.name] * bool(entry.network):
-        outputs = probes.probe(name, load.network(load.find(name)), picture)
-        _note_run(finding, name, outputs)
-    if entry.is_onnx and entry.needed_by:
+        if run := catalogue.get(name).probe:
+            _note_run(finding, name, probes.probe(run, load.network(load.find(name)), picture))
+    if entry.is_onnx and uses.is_run(entry):
         _note_run(finding, entry.name, probes.probe_session(load.session(load.find(entry.name)), picture))
 
 

@@ -27,7 +27,7 @@ def test_layouts_and_marks(folder, name):
     assert header.layout == catalogue.get(name).layout()
     assert header.metadata["facechain"] == "stand-in"
     assert load.find(name).origin is Origin.STAND_IN
-    assert isinstance(load.network(load.find(name)), catalogue.get(name).network_class())
+    assert isinstance(load.network(load.find(name)), catalogue.get(name).network)
 
 
 @pytest.mark.parametrize("name", stand_ins.OTHER_FILES)
@@ -70,7 +70,7 @@ INPUTS = {"damofd": (1, 3, 320, 320), "flcm": (2, 3, 120, 120), "fairface": (2, 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_outputs_are_ordinary_numbers(name):
-    network = catalogue.get(name).network_class().from_state_dict(stand_ins.make(catalogue.get(name).layout(), 1))
+    network = catalogue.get(name).network.from_state_dict(stand_ins.make(catalogue.get(name).layout(), 1))
     scale = 255 if name == "flcm" else 1
     outputs = network(torch.rand(INPUTS[name], generator=torch.Generator().manual_seed(1)) * scale)
     for tensor in flat(outputs):
