@@ -112,6 +112,16 @@ class Face(Wire):
         return max(self.width, 0.0) * max(self.height, 0.0)
 
     @property
+    def five(self) -> np.ndarray:
+        """`points` of a face that must have them. Raises BadInput when it has none."""
+        if self.points is None:
+            raise BadInput(
+                f"The face at {self.box.round().tolist()} was found without its eyes, nose and mouth corners, which are needed here. "
+                "Find the faces again with another detector."
+            )
+        return self.points
+
+    @property
     def longer_side(self) -> float:
         return max(self.width, self.height)
 

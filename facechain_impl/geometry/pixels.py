@@ -7,6 +7,12 @@ import torch
 from ..errors import BadInput
 
 
+def size_of(image: torch.Tensor) -> tuple[int, int]:
+    """(height, width) of a picture or mask [H, W, ...]."""
+    height, width = image.shape[:2]
+    return height, width
+
+
 def check(image: torch.Tensor, name: str) -> None:
     """Raise BadInput unless `image` [H, W, 3] has pixels and all of them are numbers."""
     if image.shape[0] == 0 or image.shape[1] == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -10,6 +11,8 @@ import torch
 from comfy_execution.utils import get_executing_context
 
 from ..types import Origin
+
+Opened = TypeVar("Opened")
 
 
 class ManagedModel:
@@ -34,9 +37,9 @@ class _PromptNetworks:
 
     def __init__(self) -> None:
         self._prompt: str | None = None
-        self._models: dict[Hashable, ManagedModel] = {}
+        self._models: dict[Hashable, Any] = {}
 
-    def get(self, key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
+    def get(self, key: Hashable, build: Callable[[], Opened]) -> Opened:
         context = get_executing_context()
         prompt = context.prompt_id if context else None
         if prompt is None:
@@ -51,8 +54,8 @@ class _PromptNetworks:
 _networks = _PromptNetworks()
 
 
-def managed(key: Hashable, build: Callable[[], ManagedModel]) -> ManagedModel:
-    """The network of `key` (name, path, time of its file), built once per prompt."""
+def managed(key: Hashable, build: Callable[[], Opened]) -> Opened:
+    """The network or session of `key` (name, path, time of its file), built once per prompt."""
     return _networks.get(key, build)
 
 

@@ -11,7 +11,7 @@ import torch
 from ..errors import WeightsError
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, NodeArg
 
 
 def max_batch(most: int, device: torch.device | str) -> int:
@@ -25,7 +25,7 @@ def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]
     """Indices of `sizes` (height, width) in groups of one size, each of at most `pixels` pixels, or of a single picture."""
     same: dict[tuple[int, int], list[int]] = {}
     for index, size in enumerate(sizes):
-        same.setdefault(tuple(size), []).append(index)
+        same.setdefault(size, []).append(index)
     for (height, width), indices in same.items():
         count = max(1, pixels // (height * width))
         for start in range(0, len(indices), count):
@@ -51,7 +51,7 @@ def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs
     return found
 
 
-def require_input(session: InferenceSession, shape: Sequence[int], file: str):
+def require_input(session: InferenceSession, shape: Sequence[int], file: str) -> NodeArg:
     """The first input of `session`. Raises WeightsError when it does not take arrays of `shape`, its first side aside."""
     wanted = session.get_inputs()[0]
     sides = wanted.shape or shape  # none are stored where the rank is free

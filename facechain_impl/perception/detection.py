@@ -69,10 +69,10 @@ class BuiltInDetector(Detector):
     name = BUILT_IN
     redetects_after_rotation = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._cascades = HaarFaces()
 
-    def detect(self, images):
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         return [self._faces(image) for image in images]
 
     def _faces(self, image: torch.Tensor) -> list[Face]:
@@ -98,7 +98,7 @@ class DamoFDDetector(Detector):
         self._managed, self._threshold, self._overlap = managed, threshold, overlap
         self._count = max_batch(8, managed.device)
 
-    def detect(self, images):
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         faces = []
         for start in range(0, len(images), self._count):
             check_interrupt()
@@ -118,7 +118,7 @@ class DamoFDDetector(Detector):
         """(network input [3, 640, 640], (height, width) of the picture on it, scale in x and y)."""
         height, width = image.shape[:2]
         ratio = self.SIDE / max(height, width)
-        size = tuple(max(int(length * ratio + 0.5), 1) for length in (height, width))
+        size = max(int(height * ratio + 0.5), 1), max(int(width * ratio + 0.5), 1)
         pixels = image.detach().cpu().float().numpy() * 255
         small = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
         canvas = torch.zeros(3, self.SIDE, self.SIDE)
@@ -200,7 +200,7 @@ class LandmarkDetector(Detector):
     def __init__(self, faces: dict[str, list[dict]]):
         self._faces = faces
 
-    def detect(self, images):
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         found = [[_face_from_mesh(face) for face in self._faces.get(digest_of(image), [])] for image in images]
         return [sorted(faces, key=lambda face: -face.score) for faces in found]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from ..geometry.pixels import size_of
 from ..types import Face, Faces, Picture, digest_of
 from .detection import Detector, open_detector
 
@@ -20,15 +21,16 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
     `known` faces are taken over for the pictures that they were found in. A detector given by its choice is opened only when some
     picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
     """
-    pictures = [known.of(image) if known is not None else None for image in images]
-    missing = [index for index, picture in enumerate(pictures) if picture is None]
+    given = [known.of(image) if known is not None else None for image in images]
+    pictures = {index: picture for index, picture in enumerate(given) if picture is not None}
+    missing = [index for index, picture in enumerate(given) if picture is None]
     if missing:
         detector = open_detector(detector) if isinstance(detector, str) else detector
         for index, faces in zip(missing, detector.detect([images[index] for index in missing])):
-            size = tuple(images[index].shape[:2])
-            pictures[index] = Picture(faces, size, digest_of(images[index]), detector=detector.name)
-    names = names or [picture.name or f"picture {number}" for number, picture in enumerate(pictures, 1)]
-    return Faces(tuple(replace(picture, name=name) for picture, name in zip(pictures, names)))
+            pictures[index] = Picture(tuple(faces), size_of(images[index]), digest_of(images[index]), detector=detector.name)
+    found = [pictures[index] for index in range(len(images))]
+    names = names or [picture.name or f"picture {number}" for number, picture in enumerate(found, 1)]
+    return Faces(tuple(replace(picture, name=name) for picture, name in zip(found, names)))
 
 
 def with_face(picture: Picture, old: Face, new: Face) -> Picture:

@@ -57,7 +57,7 @@ class Seen:
 class HaarFaces:
     """Finds faces and their eyes, one picture at a time."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._faces = [_cascade(name) for name in FACES]
         self._eyes = [_cascade(name) for name in EYES]
 
@@ -85,8 +85,8 @@ class HaarFaces:
             turned, matrix = _turned(small, rotation)
             for cascade in self._faces[:2]:
                 for x, y, side, _ in cascade.detectMultiScale(turned, SEARCH_SCALE, 2, minSize=(20, 20)):
-                    centre = transform_points([[x + side / 2, y + side / 2]], invert(matrix))[0] / scale
-                    locations.append(Location(*centre, side / scale))
+                    centre_x, centre_y = _back(x + side / 2, y + side / 2, matrix) / scale
+                    locations.append(Location(centre_x, centre_y, side / scale))
         return _distinct(locations)
 
     def judge(self, grey: np.ndarray, location: Location) -> Location:
@@ -124,7 +124,8 @@ class HaarFaces:
             centred = [(np.hypot(x + side / 2 - face, y + side / 2 - face), x + side / 2, y + side / 2, side) for x, y, side, _ in squares]
             distance, x, y, side = min(centred, default=(face, 0, 0, 0))
             if distance < 0.3 * face:
-                votes.append(Location(*transform_points([[x, y]], invert(matrix))[0], side * location.side / face, rotation))
+                centre_x, centre_y = _back(x, y, matrix)
+                votes.append(Location(centre_x, centre_y, side * location.side / face, rotation))
         return votes
 
     def eyes(self, grey: np.ndarray, face: Location) -> np.ndarray:
@@ -179,14 +180,19 @@ def _turned(grey: np.ndarray, rotation: float) -> tuple[np.ndarray, np.ndarray]:
     height, width = grey.shape
     side = int(np.hypot(height, width))
     matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), rotation, 1)
-    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    matrix[:, 2] += np.array([(side - width) / 2, (side - height) / 2])
     return cv2.warpAffine(grey, matrix, (side, side), borderValue=128), matrix
+
+
+def _back(x: float, y: float, matrix: np.ndarray) -> np.ndarray:
+    """The point [2] of the picture that `matrix`, picture -> patch, brings to x, y."""
+    return transform_points(np.array([[x, y]]), invert(matrix))[0]
 
 
 def _patch(grey: np.ndarray, location: Location, rotation: float, size: int, face: int) -> tuple[np.ndarray, np.ndarray]:
     """[size, size] around `place`, turned, its face `face` pixels wide, and the matrix picture -> patch. Edges are repeated outwards."""
     matrix = cv2.getRotationMatrix2D((location.x, location.y), rotation, face / location.side)
-    matrix[:, 2] += size / 2 - location.x, size / 2 - location.y
+    matrix[:, 2] += np.array([size / 2 - location.x, size / 2 - location.y])
     return cv2.warpAffine(grey, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), matrix
 
 

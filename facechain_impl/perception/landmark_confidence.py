@@ -60,7 +60,7 @@ class LandmarkConfidence:
         findings = network(batch.to(self.managed.device))
         points = findings.landmarks.cpu().unflatten(1, (2, 5)).mT.numpy()  # five x, five y -> [N, 5, 2]
         scores = (1 - findings.unreliability[:, 0]).tolist()
-        return [Clarity(score, place * crop.side + np.float32(crop.corner)) for score, place, crop in zip(scores, points, crops)]
+        return [Clarity(score, place * crop.side + np.array(crop.corner, np.float32)) for score, place, crop in zip(scores, points, crops)]
 
 
 def crop_face(image: torch.Tensor, box: np.ndarray) -> Crop:

@@ -111,7 +111,7 @@ def landmarks_68(face: Face) -> tuple[np.ndarray, str]:
         return wflw_to_68(np.asarray(face.landmarks, np.float64)), GIVEN
     if count in (MESH, MESH_WITH_IRISES):
         return mesh_to_68(np.asarray(face.landmarks, np.float32)), GIVEN
-    return five_to_68(face.points), FIVE_POINTS
+    return five_to_68(face.five), FIVE_POINTS
 
 
 def five_to_68(points: np.ndarray) -> np.ndarray:

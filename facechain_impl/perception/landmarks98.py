@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import torch
 
-from ..types import Face
+from ..geometry.pixels import size_of
+from ..host.memory import ManagedModel
+from ..types import Face, Origin
 
 INPUT = 256
 
@@ -14,16 +16,16 @@ INPUT = 256
 class Landmarks98:
     """The landmark network in the ManagedModel `managed`."""
 
-    def __init__(self, managed):
+    def __init__(self, managed: ManagedModel):
         self.managed = managed
 
     @property
-    def origin(self):
+    def origin(self) -> Origin:
         return self.managed.origin
 
     def find(self, image: torch.Tensor, face: Face, upstream_exact: bool = False) -> np.ndarray:
         """Landmarks float64 [98, 2] of `face` in pixels of `image`, float RGB [H, W, 3] in 0..1."""
-        left, top, right, bottom = cut_box(face.box, image.shape[:2])
+        left, top, right, bottom = cut_box(face.box, size_of(image))
         pixels = (image[top:bottom, left:right] * 255).round().to(torch.uint8).cpu().numpy()
         maps = self.maps(pixels)
         cells = points_of(maps, upstream_exact)[0]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..errors import MissingWeights
 from ..host import memory
 from ..weights import catalogue, files, load
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 
 def require(*names: str) -> None:
@@ -21,7 +26,7 @@ def open_network(name: str) -> memory.ManagedModel:
     return memory.managed(file.key, lambda: memory.ManagedModel(name, load.network(file), file.origin))
 
 
-def open_session(name: str):
+def open_session(name: str) -> InferenceSession:
     """The onnxruntime session of a published ONNX file. Raises MissingWeights or WeightsError."""
     file = load.find(name)
     return memory.managed(file.key, lambda: load.session(file))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..geometry.pixels import size_of
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.m2fp.parser import STRIDE
@@ -38,7 +39,7 @@ class HumanParser:
     def parse(self, images: Sequence[torch.Tensor]) -> list[Parsing]:
         """Pictures [H, W, 3] in 0..1, of any sizes -> what is in each of them."""
         pictures = [resized(image) for image in images]
-        sizes = [tuple(side + -side % STRIDE for side in picture.shape[1:]) for picture in pictures]
+        sizes = [_whole_strides(picture.shape[1], picture.shape[2]) for picture in pictures]
         found: dict[int, Parsing] = {}
         for indices in batches(sizes, max_batch(BATCH_PIXELS, self.managed.device)):
             check_interrupt()
@@ -46,8 +47,8 @@ class HumanParser:
             network = self.managed.load()
             logits, masks = (output.cpu() for output in network(batch.to(self.managed.device)))
             for row, index in enumerate(indices):
-                inner, size = pictures[index].shape[1:], images[index].shape[:2]
-                found[index] = Parsing(logits[row], masks[row], sizes[index], tuple(inner), tuple(size))
+                inner, size = size_of(pictures[index][0]), size_of(images[index])
+                found[index] = Parsing(logits[row], masks[row], sizes[index], inner, size)
         return [found[index] for index in range(len(images))]
 
 
@@ -165,6 +166,10 @@ def resized_size(height: int, width: int) -> tuple[int, int]:
     scale = SHORT_SIDE / min(height, width)
     scale = min(scale, LONG_SIDE / (scale * max(height, width)) * scale)
     return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def _whole_strides(height: int, width: int) -> tuple[int, int]:
+    return height + -height % STRIDE, width + -width % STRIDE
 
 
 def padded(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

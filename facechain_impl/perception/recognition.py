@@ -53,7 +53,7 @@ class FaceRecognition:
 def with_embeddings(recognition: FaceRecognition, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[Face]:
     """`faces`, one in each of `images` [H, W, 3], with `embedding` and `uncertainty`; those that have them stay as they are."""
     unknown = [index for index, face in enumerate(faces) if face.embedding is None]
-    found = recognition.embed([align112(images[index], faces[index].points) for index in unknown])
+    found = recognition.embed([align112(images[index], faces[index].five) for index in unknown])
     known = {index: replace(faces[index], embedding=one.vector, uncertainty=one.uncertainty) for index, one in zip(unknown, found)}
     return updated(faces, known)
 

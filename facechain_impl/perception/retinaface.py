@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..geometry.pixels import size_of
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.retinaface import anchors, decode_boxes, decode_points
@@ -49,23 +50,23 @@ class RetinaFace(Detector):
     def __init__(self, managed: ManagedModel, bgr: bool = False, rules: Rules = MODELSCOPE):
         self._managed, self._bgr, self._rules = managed, bgr, rules
 
-    def detect(self, images):
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         pictures = [self.prepare(image) for image in images]
         found: dict[int, list[Face]] = {}
         most = CPU_BATCH_PIXELS if torch.device(self._managed.device).type == "cpu" else BATCH_PIXELS
-        for indices in batches([picture.shape[1:] for picture, _ in pictures], most):
+        for indices in batches([size_of(picture[0]) for picture, _ in pictures], most):
             check_interrupt()
             network = self._managed.load()
             raw = network(torch.stack([pictures[index][0] for index in indices]).to(self._managed.device))
             boxes, scores, points = (part.cpu() for part in raw)
             for row, index in enumerate(indices):
                 picture, scale = pictures[index]
-                found[index] = faces_of(boxes[row], scores[row, :, 1], points[row], tuple(picture.shape[1:]), scale, self._rules)
+                found[index] = faces_of(boxes[row], scores[row, :, 1], points[row], size_of(picture[0]), scale, self._rules)
         return [found[index] for index in range(len(images))]
 
     def prepare(self, image: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Picture [H, W, 3] in 0..1 -> (network input [3, h, w], its scale). Longer sides than the rules allow are reduced."""
-        pixels = as_bytes(image).astype(np.float32)
+        pixels: np.ndarray = as_bytes(image).astype(np.float32)
         longest = max(pixels.shape[:2])
         scale = REDUCED / longest if longest > self._rules.limit else 1.0
         if scale != 1:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import WeightsError
+from ..geometry.pixels import size_of
 from . import models
 from .batching import as_bytes, max_batch, require_input
 
@@ -76,19 +77,19 @@ class SkinRetouch:
         """Pictures [H, W, 3] and their face boxes [N, 4] -> pictures of the same sizes.
 
         None stands for a picture without a box: nothing was done to it, and whether that matters is the caller's decision."""
-        squares = [_squares(found, image.shape[:2]) for image, found in zip(images, boxes)]
-        results = [image.detach().to("cpu", torch.float32).clone() if found else None for image, found in zip(images, squares)]
-        regions = [result[y0:y1, x0:x1] for result, found in zip(results, squares) for x0, y0, x1, y1 in found]
+        squares = [_squares(found, size_of(image)) for image, found in zip(images, boxes)]
+        results = {index: images[index].detach().to("cpu", torch.float32).clone() for index, found in enumerate(squares) if found}
+        regions = [result[y0:y1, x0:x1] for index, result in results.items() for x0, y0, x1, y1 in squares[index]]
         if self.blemishes:
             for region in regions:
                 region.copy_(self.blemishes.remove(region))
         for region, layer in zip(regions, self.blend_layers(regions)):
             region.copy_(soft_light(region, layer))
         if self.skin_mask and self.settings.whitening:
-            for image, result, found in zip(images, results, squares):
-                if found:
-                    result.copy_(whiten(result, self._skin(image), self.settings.whitening, _is_large(found, image.shape[0])))
-        return results
+            for index, result in results.items():
+                skin, large = self._skin(self.skin_mask, images[index]), _is_large(squares[index], len(result))
+                result.copy_(whiten(result, skin, self.settings.whitening, large))
+        return [results.get(index) for index in range(len(images))]
 
     def blend_layers(self, regions: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Per region [h, w, 3] the layer [h, w, 3] that smooths it, 0.5 at the borders."""
@@ -99,12 +100,13 @@ class SkinRetouch:
             network = self.generator.load()
             layers = (network(batch.to(self.generator.device)).cpu() - 0.5) * self.settings.degree + 0.5
             for region, layer in zip(chunk, layers.clamp(0, 1)):
-                yield _fade(_resize(layer[None], region.shape[:2]))[0].permute(1, 2, 0)
+                yield _fade(_resize(layer[None], size_of(region)))[0].permute(1, 2, 0)
 
-    def _skin(self, image: torch.Tensor) -> np.ndarray:
+    @staticmethod
+    def _skin(session: InferenceSession, image: torch.Tensor) -> np.ndarray:
         """The skin of a picture [H, W, 3] as [h, w] in 0..255, the longer side 800 pixels. Raises WeightsError."""
         pixels = mask_input(image)
-        mask = self.skin_mask.run(None, {require_input(self.skin_mask, pixels.shape, "skin_mask").name: pixels})[0]
+        mask = session.run(None, {require_input(session, pixels.shape, "skin_mask").name: pixels})[0]
         if mask.ndim not in (2, 3) or mask.shape[:2] != pixels.shape[:2]:
             raise WeightsError(
                 f"The skin mask network answered a picture {list(pixels.shape)} with {list(mask.shape)}; "
@@ -124,7 +126,7 @@ class BlemishRemoval:
         image = _planes(region) * 2 - 1
         keep = self.keep(image)
         clean = torch.cat([self._inpaint(*tile) for tile in zip(_tiles(image), _tiles(keep))])
-        return (_join(clean, image.shape[-2:])[0].permute(1, 2, 0) + 1) / 2
+        return (_join(clean, size_of(image[0, 0]))[0].permute(1, 2, 0) + 1) / 2
 
     def keep(self, image: torch.Tensor) -> torch.Tensor:
         """[1, 3, h, w] -> [1, 1, h, w]: 1 where nothing is wrong, 0 on a spot, between where it is doubtful."""
@@ -181,10 +183,10 @@ def whiten(image: torch.Tensor, mask: np.ndarray, degree: float, large: bool) ->
     Upstream computes this in half precision and cuts the result to bytes; here it stays float32."""
     side = 80 if large else 30
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    mask = cv2.morphologyEx(np.ascontiguousarray(mask), cv2.MORPH_CLOSE, kernel)
-    mask = torch.from_numpy(cv2.blur(mask, (20, 20)) / np.float32(255))
+    closed = cv2.morphologyEx(np.ascontiguousarray(mask), cv2.MORPH_CLOSE, kernel)
+    skin = torch.from_numpy(cv2.blur(closed, (20, 20)) / np.float32(255))
     strength = torch.tensor([1.0, 0.75, 0.75])[:, None, None] * 0.2 * degree
-    layer = _resize((mask * strength)[None] + 0.5, image.shape[:2])[0]
+    layer = _resize((skin * strength)[None] + 0.5, size_of(image))[0]
     return soft_light(image, layer.permute(1, 2, 0))
 
 
@@ -196,7 +198,7 @@ def border_mask() -> torch.Tensor:
 
 
 def _fade(layer: torch.Tensor) -> torch.Tensor:
-    weight = _resize(border_mask()[None, None], layer.shape[-2:])
+    weight = _resize(border_mask()[None, None], size_of(layer[0, 0]))
     return (layer - 0.5) * weight + 0.5
 
 

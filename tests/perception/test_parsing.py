@@ -70,7 +70,7 @@ def test_guesses_that_cannot_pass_cost_no_mask(monkeypatch):
 @pytest.fixture
 def on_gpu(monkeypatch):
     """Groups as on a GPU; a processor takes one picture at a time."""
-    monkeypatch.setattr(parsing, "together", lambda most, device: most)
+    monkeypatch.setattr(parsing, "max_batch", lambda most, device: most)
 
 
 def test_pictures_of_one_size_go_through_together(on_gpu):

@@ -76,7 +76,7 @@ def test_a_picture_without_a_face_is_left_to_the_caller(generator):
 
 
 def test_faces_of_all_pictures_share_batches(generator, monkeypatch):
-    monkeypatch.setattr(retouch, "together", lambda most, device: most)
+    monkeypatch.setattr(retouch, "max_batch", lambda most, device: most)
     images = [picture(96, 80, seed) for seed in range(5)]
     boxes = [np.array([[8.0, 8.0, 40.0, 40.0], [30.0, 40.0, 70.0, 80.0]])] * 5
     together = SkinRetouch(generator, settings=SMOOTH).retouch(images, boxes)
