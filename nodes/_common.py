@@ -1,4 +1,4 @@
-"""What nodes share: the policy input, lists of pictures, and the report on the node."""
+"""What nodes share: the no_face input, lists of pictures, and the report on the node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def no_face_input() -> io.Input:
         options=[policy.value for policy in NoFace],
         default=NoFace.STOP.value,
         tooltip="When no usable face is found: stop with an error, skip the picture, or pass it through unchanged. "
-        "The report names every picture concerned.",
+        "The report names every affected picture.",
     )
 
 
@@ -49,8 +49,7 @@ def _rgb(picture: torch.Tensor) -> torch.Tensor:
 def require_equal(first: str, first_count: int, second: str, second_count: int) -> None:
     if first_count != second_count:
         raise BadInput(
-            f"{first} has {first_count} and {second} has {second_count} entries; they belong together one by one. "
-            "Connect lists of the same length."
+            f"{first} has {first_count} and {second} has {second_count} entries; expected one for each. Connect lists of the same length."
         )
 
 

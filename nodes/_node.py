@@ -1,4 +1,4 @@
-"""The base of every node: what it opens and what it is handed is recorded while it runs."""
+"""The base of every node: while it runs, it records what it opens and what it receives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._api import io
 
 
 class FaceChainNode(io.ComfyNode):
-    """A node of the pack. Its `execute` runs with a record of its own, which its report shows and its outputs carry."""
+    """A node of the pack. Each run of `execute` has its own record, which the report shows and the outputs carry."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -47,7 +47,7 @@ def _recorded(execute: Callable) -> Callable:
 
 
 def _stamped(output: io.NodeOutput, inputs: list[Any], record: Record) -> io.NodeOutput:
-    """`output` whose wires, models and LoRAs carry what they were made with. What is only passed on stays as it is."""
+    """`output` with the record attached to its wire types, models and LoRAs; inputs that are only passed on stay as they are."""
     used = tuple(record)
     passed_on = {id(value) for value in _leaves(inputs)}
     output.args = tuple(value if id(value) in passed_on else _with_used(value, used) for value in output.args)

@@ -20,39 +20,39 @@ class FaceAlign(FaceChainNode):
             node_id="FaceChain_FaceAlign",
             display_name="Face Align",
             category="FaceChain/photos",
-            description="Cuts the main face of each photo out, upright and in the proportion that FaceChain trains on.",
+            description="Crops the main face of each photo, upright and framed as FaceChain trains on it.",
             search_aliases=["face crop", "align", "training crops", "prepare photos", "DamoFD", "head mask"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Photos of one person: a list, a batch or both, of any sizes."),
                 io.Combo.Input(
                     "detector", options=list(CHOICES), default=BUILT_IN,
-                    tooltip="What finds the faces. Built-in needs no download, DamoFD is FaceChain's own and finds more, "
-                    "MediaPipe landmarks come from the host's node Detect Face Landmarks.",
+                    tooltip="Face detector. Built-in needs no download; DamoFD is FaceChain's and finds more faces; "
+                    "MediaPipe landmarks uses ComfyUI's node Detect Face Landmarks.",
                 ),
-                io.Boolean.Input("rotate_photo", default=False, tooltip="Turn photos that lie on their side first (needs rot_bgr)."),
-                io.Boolean.Input("retouch", default=False, tooltip="Smooth the skin of the crops (needs the ABPN and RetinaFace files)."),
-                io.Boolean.Input("white_background", default=False, tooltip="Keep the head alone, on white (needs M2FP)."),
+                io.Boolean.Input("rotate_photo", default=False, tooltip="First turn photos that are sideways or upside down (rot_bgr)."),
+                io.Boolean.Input("retouch", default=False, tooltip="Smooth the skin in the crops (needs the ABPN and RetinaFace files)."),
+                io.Boolean.Input("white_background", default=False, tooltip="Keep only the head, on a white background (needs M2FP)."),
                 io.Boolean.Input(
-                    "confidence_filter", default=False, tooltip="Leave out crops whose face is hidden or unclear (needs FLCM)."
+                    "confidence_filter", default=False, tooltip="Leave out crops whose face is covered or unclear (needs FLCM)."
                 ),
                 io.Float.Input(
                     "min_confidence", default=MIN_CONFIDENCE, min=0.0, max=1.0, step=0.005,
-                    tooltip="The filter leaves out crops below this. FaceChain's value is 0.855.",
+                    tooltip="Crops with a lower confidence are left out. FaceChain uses 0.855.",
                 ),
                 io.Float.Input(
                     "main_face_ratio", default=4.0, min=1.0, max=100.0, step=0.5,
-                    tooltip="Of several faces in a photo, use the largest only when it is this many times as large as the next; 1: always.",
+                    tooltip="Of several faces, use the largest only if its area is this many times that of the next; 1: always.",
                 ),
                 no_face_input(),
                 io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos, for the report."),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces in these photos."),
-                FaceLandmarks.Input("landmarks", optional=True, tooltip="What Detect Face Landmarks (MediaPipe) found in these photos."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found in these photos."),
+                FaceLandmarks.Input("landmarks", optional=True, tooltip="Output of Detect Face Landmarks (MediaPipe) for these photos."),
             ],
             outputs=[
                 io.Image.Output("crops", tooltip="One batch of 512 x 512 crops."),
-                FaceChainFaces.Output("faces", tooltip="Everything found, in the photos and in the crops."),
-                io.String.Output("report", tooltip="What became of each photo."),
+                FaceChainFaces.Output("faces", tooltip="The faces in the photos and in the crops."),
+                io.String.Output("report", tooltip="What was done with each photo."),
             ],
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ class ModelCheck(FaceChainNode):
             display_name="Check Models (FaceChain)",
             category="FaceChain/models",
             description="Lists every published file the pack can use: present, missing, damaged or stand-in, with its size, licence, "
-            "folder and the command that gets it. Downloads nothing.",
+            "folder and download command. Downloads nothing.",
             search_aliases=["weights", "models", "download", "missing"],
             inputs=[],
             outputs=[io.String.Output("report", tooltip="The table as text.")],

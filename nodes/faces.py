@@ -1,4 +1,4 @@
-"""Find, pick, cut out and put back the faces of pictures with any number of people."""
+"""Find, pick, crop and stitch the faces of pictures with any number of people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 from ._node import FaceChainNode
 
-FACES_TIP = "The faces, from Find Faces, Pick Faces or Face Align."
+FACES_TIP = "Faces from Find Faces, Pick Faces or Face Align."
 
 
 class FindFaces(FaceChainNode):
@@ -27,24 +27,24 @@ class FindFaces(FaceChainNode):
             node_id="FaceChain_FindFaces",
             display_name="Find Faces",
             category="FaceChain/faces",
-            description="Finds every face in every picture, once for all nodes behind it.",
+            description="Finds every face in every picture, once for all nodes that follow.",
             search_aliases=["face detection", "detect faces", "bounding box", "DamoFD", "people"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures with any number of people: a list, a batch or both, of any sizes."),
                 io.Combo.Input(
                     "detector", options=list(CHOICES), default=BUILT_IN,
-                    tooltip="Built-in needs no download, DamoFD finds more, MediaPipe landmarks come from the host's node.",
+                    tooltip="Built-in needs no download; DamoFD finds more faces; MediaPipe landmarks uses Detect Face Landmarks.",
                 ),
                 no_face_input(),
                 io.String.Input("names", optional=True, force_input=True, tooltip="Names of the pictures, for reports."),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known; only other pictures are looked at."),
-                FaceLandmarks.Input("landmarks", optional=True, tooltip="What Detect Face Landmarks (MediaPipe) found in these pictures."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found; only the other pictures are searched."),
+                FaceLandmarks.Input("landmarks", optional=True, tooltip="Output of Detect Face Landmarks (MediaPipe) for these pictures."),
             ],
             outputs=[
-                FaceChainFaces.Output("faces", tooltip="The faces of each picture, the surest first."),
-                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for the host's nodes."),
-                io.Int.Output("count", tooltip="How many faces there are in all."),
+                FaceChainFaces.Output("faces", tooltip="The faces of each picture, highest score first."),
+                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for ComfyUI's nodes."),
+                io.Int.Output("count", tooltip="Total number of faces."),
             ],
         )  # fmt: skip
 
@@ -75,33 +75,33 @@ class PickFaces(FaceChainNode):
             node_id="FaceChain_PickFaces",
             display_name="Pick Faces",
             category="FaceChain/faces",
-            description="Keeps some of the faces of each picture: by place, size, or likeness to somebody.",
+            description="Keeps some of the faces of each picture, by position, size or likeness to a person.",
             search_aliases=["select face", "choose person", "filter faces", "face index", "similarity"],
             is_input_list=True,
             inputs=[
                 FaceChainFaces.Input("faces", tooltip=FACES_TIP),
                 io.Combo.Input(
                     "order", options=[*picking.ORDERS, picking.LIKE], default=picking.LEFT,
-                    tooltip="How the faces of a picture are counted.",
+                    tooltip="Order in which the faces of a picture are counted.",
                 ),
                 io.Int.Input("first", default=1, min=1, max=1000, tooltip="The first face to keep, in that order."),
-                io.Int.Input("count", default=1, min=0, max=1000, tooltip="How many to keep from there; 0 keeps all."),
-                io.Int.Input("min_size", default=0, min=0, max=16384, tooltip="Smallest face, longer side in pixels."),
-                io.Int.Input("max_size", default=0, min=0, max=16384, tooltip="Largest face, longer side in pixels; 0 is no limit."),
+                io.Int.Input("count", default=1, min=0, max=1000, tooltip="How many to keep from there on; 0: all."),
+                io.Int.Input("min_size", default=0, min=0, max=16384, tooltip="Smallest face to keep: longer side in pixels."),
+                io.Int.Input("max_size", default=0, min=0, max=16384, tooltip="Largest face to keep: longer side in pixels; 0: no limit."),
                 io.Float.Input(
                     "min_likeness", default=-1.0, min=-1.0, max=1.0, step=0.01,
-                    tooltip="Leave out faces less like the reference than this (needs RTS); -1 compares nothing.",
+                    tooltip="Leave out faces whose likeness to the reference is lower (needs RTS); -1: no comparison.",
                 ),
-                io.Combo.Input("detector", options=[BUILT_IN, DAMOFD], default=BUILT_IN, tooltip="What finds the face of the reference."),
+                io.Combo.Input("detector", options=[BUILT_IN, DAMOFD], default=BUILT_IN, tooltip="Face detector for the reference."),
                 no_face_input(),
-                io.Image.Input("images", optional=True, tooltip="The pictures themselves, where likeness is asked for."),
+                io.Image.Input("images", optional=True, tooltip="The pictures, needed only for likeness."),
                 io.Image.Input("reference", optional=True, tooltip="A picture of the person to look for."),
                 FaceChainPerson.Input("person", optional=True, tooltip="A trained person to look for."),
             ],
             outputs=[
                 FaceChainFaces.Output("faces", tooltip="The faces kept, in the chosen order."),
-                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for the host's nodes."),
-                io.Int.Output("count", tooltip="How many faces were kept in all."),
+                io.BoundingBox.Output("bboxes", tooltip="Their boxes, for ComfyUI's nodes."),
+                io.Int.Output("count", tooltip="Total number of faces kept."),
             ],
         )  # fmt: skip
 
@@ -131,7 +131,7 @@ class PickFaces(FaceChainNode):
 def _target(ranker, images, person):
     """The embedding of the reference picture or person."""
     if bool(images) == (person is not None):
-        raise BadInput("Likeness is to one person. Connect either a reference picture or a person.")
+        raise BadInput("Likeness needs exactly one reference: connect a picture or a person, not both.")
     return (ranker.reference(images, None) if images else ranker.person(person)).vector
 
 
@@ -142,7 +142,7 @@ class CropFaces(FaceChainNode):
             node_id="FaceChain_CropFaces",
             display_name="Crop Faces",
             category="FaceChain/faces",
-            description="Cuts every face out as one batch, to be edited by any nodes and put back by Stitch Faces.",
+            description="Crops every face into one batch, to edit with any nodes and put back with Stitch Faces.",
             search_aliases=["face crop", "detailer", "crop and stitch", "inpaint face"],
             is_input_list=True,
             inputs=[
@@ -151,13 +151,13 @@ class CropFaces(FaceChainNode):
                 io.Int.Input("size", default=512, min=64, max=2048, step=8, tooltip="Side of each crop in pixels."),
                 io.Float.Input(
                     "face_share", default=cutting.FACE_SHARE, min=0.1, max=1.0, step=0.01,
-                    tooltip="How much of the crop the face's longer side takes. FaceChain's inpainting uses 0.45.",
+                    tooltip="Longer side of the face as a share of the crop's side. FaceChain's inpainting uses 0.45.",
                 ),
-                io.Boolean.Input("upright", default=False, tooltip="Turn every face straight; Stitch Faces turns it back."),
+                io.Boolean.Input("upright", default=False, tooltip="Rotate every face upright; Stitch Faces rotates it back."),
             ],
             outputs=[
-                io.Image.Output("crops", tooltip="One batch, the faces of the first picture first. Edges are repeated outwards."),
-                FaceChainFaces.Output("faces", tooltip="The faces and how they were cut, for Stitch Faces."),
+                io.Image.Output("crops", tooltip="One batch, first picture first. Beyond a picture, its edge pixels are repeated."),
+                FaceChainFaces.Output("faces", tooltip="The faces and how they were cropped, for Stitch Faces."),
                 io.BoundingBox.Output("bboxes", tooltip="The boxes of the faces in the pictures."),
             ],
         )  # fmt: skip
@@ -179,19 +179,19 @@ class StitchFaces(FaceChainNode):
             node_id="FaceChain_StitchFaces",
             display_name="Stitch Faces",
             category="FaceChain/faces",
-            description="Puts all edited crops back at once. Pixels that no crop reaches stay exactly as they were.",
+            description="Puts all edited crops back at once. Pixels outside all crops stay exactly as they were.",
             search_aliases=["paste face", "detailer", "crop and stitch", "uncrop", "put back"],
             is_input_list=True,
             inputs=[
-                io.Image.Input("images", tooltip="The pictures that Crop Faces got."),
-                io.Image.Input("crops", tooltip="The edited crops, one per face, in their order. Their size may have changed."),
-                FaceChainFaces.Input("faces", tooltip="The faces that Crop Faces put out."),
+                io.Image.Input("images", tooltip="The pictures that are connected to Crop Faces."),
+                io.Image.Input("crops", tooltip="The edited crops, one per face, in the same order. Their size may differ."),
+                FaceChainFaces.Input("faces", tooltip="The faces output of Crop Faces."),
                 io.Float.Input(
                     "feather", default=0.15, min=0.0, max=0.5, step=0.01, tooltip="Width of the soft edge, as a share of the crop's side."
                 ),
                 io.Mask.Input("masks", optional=True, tooltip="Where the crops may change the picture: one for all, or one per crop."),
             ],
-            outputs=[io.Image.Output("images", is_output_list=True, tooltip="The pictures with the edited faces, in their order.")],
+            outputs=[io.Image.Output("images", is_output_list=True, tooltip="The pictures with the edited faces, in the same order.")],
         )
 
     @classmethod
@@ -200,5 +200,5 @@ class StitchFaces(FaceChainNode):
         limits = [mask for batch in masks for mask in batch]
         results = cutting.put_back(flatten_images(images), flatten_images(crops), single(faces), limits, single(feather), report)
         if not results:
-            raise BadInput("No picture arrived. Connect the pictures that Crop Faces got.")
+            raise BadInput("No picture arrived. Connect the pictures that are connected to Crop Faces.")
         return io.NodeOutput([result[None] for result in results], ui=report_ui(report))

@@ -1,4 +1,4 @@
-"""A face put onto the faces of pictures."""
+"""Face fusion: the identity of one face on the faces of pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FaceFusion(FaceChainNode):
             node_id="FaceChain_FaceFusion",
             display_name="Fuse Face",
             category="FaceChain/portrait",
-            description="Gives faces in a picture the identity of another face, in their own pose, expression and light.",
+            description="Gives faces in a picture another identity and keeps their pose, expression and lighting.",
             search_aliases=["face swap", "swap face", "replace face", "likeness"],
             inputs=[
                 io.Image.Input("image", tooltip="The pictures whose faces are replaced."),
@@ -34,22 +34,20 @@ class FaceFusion(FaceChainNode):
                     tooltip="Which faces of a picture are replaced.",
                 ),
                 io.Int.Input("face_number", default=1, min=1, max=100, tooltip="With 'Chosen face': counted from 1, left to right."),
-                io.Boolean.Input("enhance", default=True, tooltip="Redraw the new face sharply at 1024 pixels (GPEN). Slow on a CPU."),
-                io.Int.Input(
-                    "mask_edge", default=16, min=0, max=1024, tooltip="Over how many pixels the mask fades, inwards from its border."
-                ),
+                io.Boolean.Input("enhance", default=True, tooltip="Sharpen the new face at 1024 pixels (GPEN). Slow on a CPU."),
+                io.Int.Input("mask_edge", default=16, min=0, max=1024, tooltip="Pixels over which the mask fades, inwards from its edge."),
                 io.Combo.Input(
                     "detector",
                     options=[DAMOFD, BUILT_IN],
                     default=DAMOFD,
-                    tooltip="What finds faces that are not known yet. The built-in one needs no download, but guesses nose and mouth.",
+                    tooltip="Detector for faces that are not known yet. Built-in needs no download, but estimates nose and mouth.",
                 ),
                 no_face_input(),
-                io.Image.Input("face_image", optional=True, tooltip="Whose face it becomes: one picture for all, or one per picture."),
-                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, in place of a face image."),
+                io.Image.Input("face_image", optional=True, tooltip="The new face: one picture for all, or one per picture."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, instead of face_image."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the picture may change. Pixels outside stay exactly as they are."),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces of the pictures."),
-                FaceChainFaces.Input("user_faces", optional=True, tooltip="What is already known about the faces of the face image."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found in the pictures."),
+                FaceChainFaces.Input("user_faces", optional=True, tooltip="Faces already found in face_image."),
             ],
             outputs=[io.Image.Output("image", tooltip="The pictures with their new faces.")],
         )
@@ -74,8 +72,8 @@ class FaceFusion(FaceChainNode):
 
 def _source_pictures(face_image, person):
     if (face_image is None) == (person is None):
-        found = "nothing" if person is None else "both"
-        raise BadInput(f"Whose face is it? {found.capitalize()} is connected; connect either face_image or person.")
+        found = "Neither face_image nor person is" if person is None else "Both face_image and person are"
+        raise BadInput(f"{found} connected. Connect one of them: the face to put into the picture.")
     if person is not None and person.photo is None:
         raise BadInput(f"{person.name} was saved without a photograph of the face. Connect a picture to face_image instead.")
     return [person.photo] if person is not None else flatten_images([face_image])

@@ -1,4 +1,4 @@
-"""Persons put into pictures."""
+"""Trained persons painted into pictures."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class TwoStageInpaint(FaceChainNode):
             node_id="FaceChain_TwoStageInpaint",
             display_name="Put Faces Into a Picture (Two-Stage Inpaint)",
             category="FaceChain/portrait",
-            description="Puts trained persons onto the faces of a picture. Everything outside the faces' surroundings stays as it is.",
+            description="Paints trained persons over the faces of a picture. Everything outside the faces' surroundings stays as it is.",
             search_aliases=["inpaint", "face swap", "group portrait", "template portrait", "facechain"],
             is_input_list=True,
             inputs=[*_models(), *_who(), *_how(), *_fine_tuning(), *_knowledge()],
             outputs=[
-                io.Image.Output("images", is_output_list=True, tooltip="The finished pictures, one after the other."),
+                io.Image.Output("images", is_output_list=True, tooltip="The finished pictures, as a list."),
                 io.String.Output("report", tooltip="What happened to every face, as text."),
             ],
         )
@@ -67,12 +67,12 @@ class TwoStageInpaint(FaceChainNode):
 
 def _models() -> list[io.Input]:
     return [
-        io.Model.Input("model", tooltip="The model without any person's LoRA, or with the one person's when no persons are connected."),
-        io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
-        io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+        io.Model.Input("model", tooltip="The model without any person's LoRA; with the person's LoRA if no persons are connected."),
+        io.Clip.Input("clip", tooltip="The model's text encoder."),
+        io.Vae.Input("vae", tooltip="The model's VAE."),
         io.ControlNet.Input("pose_control_net", tooltip="An OpenPose ControlNet for this kind of model."),
         io.ControlNet.Input("canny_control_net", tooltip="A Canny ControlNet for this kind of model."),
-        io.Image.Input("image", tooltip="The picture to put faces into; several are worked on one after the other."),
+        io.Image.Input("image", tooltip="The pictures to put faces into, processed one by one."),
     ]
 
 
@@ -81,54 +81,56 @@ def _who() -> list[io.Input]:
         FaceChainPerson.Input("person", tooltip="A trained person, or a list of them."), prefix="person", min=0, max=MAX_PERSONS
     )
     return [
-        io.Autogrow.Input("persons", template=slots, tooltip="Whom to put in. Empty: the person whose LoRA is in the model already."),
+        io.Autogrow.Input("persons", template=slots, tooltip="The persons to put in. Empty: the person whose LoRA is on the model."),
         io.Combo.Input(
             "assign",
             options=[way.value for way in Assign],
             default=Assign.AUTO.value,
-            tooltip="How persons find their faces: by likeness to the faces that are there, from left to right, or by your list.",
+            tooltip="Which face each person gets: by likeness to the existing faces, from left to right, or by your list.",
         ),
         io.String.Input(
-            "assign_list", default="", tooltip="For 'List': one entry per face from left to right, a person's name or number, 0 for nobody."
+            "assign_list",
+            default="",
+            tooltip="For 'List': one entry per face from left to right; a person's name or number, 0 for nobody.",
         ),
         io.String.Input(
             "which_faces",
             default=AUTO_FACES,
-            tooltip="Faces that may change: auto (all with persons, else the largest), all, none, or numbers from the left like 1, 3.",
+            tooltip="Faces that may change: auto (all if persons are connected, else the largest), all, none, or numbers: 1, 3.",
         ),
-        io.Combo.Input("detector", options=list(DETECTORS), default=DETECTORS[0], tooltip="What finds faces that are not known yet."),
+        io.Combo.Input("detector", options=list(DETECTORS), default=DETECTORS[0], tooltip="Detector for faces that are not known yet."),
         no_face_input(),
     ]
 
 
 def _how() -> list[io.Input]:
     return [
-        io.String.Input("prompt", default=prompts.SCENE_INPAINT, multiline=True, tooltip="What is to be seen, without the person."),
-        io.String.Input("negative", default=prompts.NEGATIVE_INPAINT, multiline=True, tooltip="What is not wanted."),
-        io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any in the prompt."),
-        io.String.Input("trigger", default="", tooltip="The trigger of the person in the model, where no persons are connected."),
-        io.Int.Input(
-            "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed, the same picture."
+        io.String.Input(
+            "prompt", default=prompts.SCENE_INPAINT, multiline=True, tooltip="The scene. The person's trigger is added for you."
         ),
-        io.Int.Input("variants", default=1, min=1, max=64, tooltip="How many versions of each picture, with one seed after the other."),
-        io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Steps of the full schedule; strength says how many of them repaint."),
+        io.String.Input("negative", default=prompts.NEGATIVE_INPAINT, multiline=True, tooltip="What to avoid."),
+        io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any."),
+        io.String.Input("trigger", default="", tooltip="Trigger of the person on the model, if no persons are connected."),
+        io.Int.Input(
+            "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The same seed gives the same picture."
+        ),
+        io.Int.Input("variants", default=1, min=1, max=64, tooltip="How many versions of each picture, with consecutive seeds."),
+        io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Steps of the full schedule; strength sets how many of them run."),
         io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="How closely the prompt is followed."),
         io.Combo.Input("sampler_name", options=SAMPLERS, default=DEFAULT_SAMPLER, tooltip="The sampler of all stages."),
         io.Combo.Input("scheduler", options=SCHEDULERS, default=DEFAULT_SCHEDULER, tooltip="The noise schedule of all stages."),
-        io.Float.Input(
-            "strength", default=0.65, min=0.0, max=1.0, step=0.01, tooltip="How much of the face is painted anew; 0 changes nothing."
-        ),
-        io.Float.Input("person_strength", default=0.95, min=0.0, max=2.0, step=0.01, tooltip="Weight of every person's LoRA."),
-        io.Boolean.Input("refine", default=True, tooltip="A light third painting that settles the details."),
-        io.Boolean.Input("fusion", default=True, tooltip="Fuse the person's own face into the painted ones (face fusion weights)."),
+        io.Float.Input("strength", default=0.65, min=0.0, max=1.0, step=0.01, tooltip="Denoising strength on the face; 0 changes nothing."),
+        io.Float.Input("person_strength", default=0.95, min=0.0, max=2.0, step=0.01, tooltip="Strength of every person's LoRA."),
+        io.Boolean.Input("refine", default=True, tooltip="A light third pass over the details."),
+        io.Boolean.Input("fusion", default=True, tooltip="Fuse the person's face into the painted ones (needs the face fusion files)."),
     ]
 
 
 def _fine_tuning() -> list[io.Input]:
     preset = Settings()
     return [
-        io.Boolean.Input("enhance", default=preset.enhance, advanced=True, tooltip="Sharpen fused faces with the fusion's own enhancer."),
-        io.Boolean.Input("include_neck", default=preset.neck, advanced=True, tooltip="Paint the skin below the face anew as well."),
+        io.Boolean.Input("enhance", default=preset.enhance, advanced=True, tooltip="Sharpen the fused faces (GPEN)."),
+        io.Boolean.Input("include_neck", default=preset.neck, advanced=True, tooltip="Also repaint the skin below the face."),
         io.Int.Input(
             "crop_size",
             default=preset.size,
@@ -136,10 +138,10 @@ def _fine_tuning() -> list[io.Input]:
             max=2048,
             step=8,
             advanced=True,
-            tooltip="Side of a face's crop: 512 for SD1.5, 1024 for SDXL.",
+            tooltip="Side of a face crop in pixels: 512 for SD1.5, 1024 for SDXL.",
         ),
         io.Float.Input(
-            "pose_scale", default=preset.pose_scale, min=0.0, max=10.0, step=0.01, advanced=True, tooltip="Weight of the pose ControlNet."
+            "pose_scale", default=preset.pose_scale, min=0.0, max=10.0, step=0.01, advanced=True, tooltip="Strength of the pose ControlNet."
         ),
         io.Float.Input(
             "canny_scale",
@@ -148,7 +150,7 @@ def _fine_tuning() -> list[io.Input]:
             max=10.0,
             step=0.01,
             advanced=True,
-            tooltip="Weight of the Canny ControlNet.",
+            tooltip="Strength of the Canny ControlNet.",
         ),
         io.Float.Input(
             "refine_strength",
@@ -157,7 +159,7 @@ def _fine_tuning() -> list[io.Input]:
             max=1.0,
             step=0.01,
             advanced=True,
-            tooltip="How much refining repaints.",
+            tooltip="Denoising strength of the refine pass.",
         ),
         io.Float.Input(
             "refine_scale",
@@ -166,7 +168,7 @@ def _fine_tuning() -> list[io.Input]:
             max=10.0,
             step=0.01,
             advanced=True,
-            tooltip="Weight of both ControlNets when refining.",
+            tooltip="Strength of both ControlNets in the refine pass.",
         ),
         io.Int.Input(
             "batch_size", default=preset.batch, min=1, max=64, advanced=True, tooltip="How many faces of one person are painted at once."
@@ -179,26 +181,22 @@ def _fine_tuning() -> list[io.Input]:
 
 def _knowledge() -> list[io.Input]:
     return [
-        FaceChainFaces.Input(
-            "faces", optional=True, tooltip="Faces of the picture that are known or picked already; only these may change."
-        ),
-        PoseKeypoint.Input("pose_keypoint", optional=True, tooltip="The body pose of the picture, from ComfyUI's SDPose nodes."),
+        FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found or picked in the picture; only these may change."),
+        PoseKeypoint.Input("pose_keypoint", optional=True, tooltip="Body pose of the picture, from ComfyUI's SDPose nodes."),
         io.Image.Input(
-            "pose_image", optional=True, tooltip="The body pose of the picture, drawn; used where no pose_keypoint is connected."
+            "pose_image", optional=True, tooltip="Body pose of the picture as a drawing; used if pose_keypoint is not connected."
         ),
-        io.Mask.Input("face_mask", optional=True, tooltip="Where faces are in the picture. M2FP finds out if it is not connected."),
-        io.Mask.Input(
-            "skin_mask", optional=True, tooltip="The skin below the faces, for include_neck. M2FP finds out if it is not connected."
-        ),
-        io.Mask.Input("human_mask", optional=True, tooltip="Where people are in the picture. M2FP finds out if it is not connected."),
+        io.Mask.Input("face_mask", optional=True, tooltip="The faces in the picture. If not connected, M2FP finds them."),
+        io.Mask.Input("skin_mask", optional=True, tooltip="The skin below the faces, for include_neck. If not connected, M2FP finds it."),
+        io.Mask.Input("human_mask", optional=True, tooltip="The people in the picture. If not connected, M2FP finds them."),
         FaceDetectionModel.Input(
-            "face_detection_model", optional=True, tooltip="ComfyUI's face landmarker: the expression then follows the person."
+            "face_detection_model", optional=True, tooltip="ComfyUI's face landmark model; with it the expression follows the person."
         ),
         io.Image.Input(
-            "stage1_images", optional=True, tooltip="Faces to use instead of those that stage 1 would make: one, or one for each face."
+            "stage1_images", optional=True, tooltip="Faces to use instead of generating them in stage 1: one, or one for each face."
         ),
         io.Image.Input(
-            "face_image", optional=True, tooltip="A photo of the person in the model, for the fusion where no persons are connected."
+            "face_image", optional=True, tooltip="A photo of the person on the model, for the fusion if no persons are connected."
         ),
         io.String.Input("names", optional=True, force_input=True, tooltip="Names of the pictures, for the report."),
     ]

@@ -16,7 +16,7 @@ _ROLES = ["face", "style"]
 
 
 class LoRAEntry(FaceChainNode):
-    """One more LoRA for LoRAMerge."""
+    """One more LoRA for Merge LoRAs."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,18 +24,18 @@ class LoRAEntry(FaceChainNode):
             node_id="FaceChain_LoRAEntry",
             display_name="LoRA Entry",
             category="FaceChain/identity",
-            description="One more LoRA for LoRA Merge: a file, or a trained LoRA or person when connected.",
+            description="One more LoRA for Merge LoRAs: a file, or a connected LoRA or person.",
             inputs=[
                 io.Combo.Input(
-                    "file", options=[NONE, *lora_lists.listed()], tooltip="A LoRA file. Not used when something is connected below."
+                    "file", options=[NONE, *lora_lists.listed()], tooltip="A LoRA file. Ignored when lora or person is connected."
                 ),
                 io.Float.Input("weight_model", default=0.25, min=-10.0, max=10.0, step=0.01, tooltip="Strength on the diffusion model."),
                 io.Float.Input("weight_text", default=0.25, min=-10.0, max=10.0, step=0.01, tooltip="Strength on the text encoder."),
                 io.Combo.Input("role", options=_ROLES, default="style", tooltip="What the LoRA is for; shown in reports."),
-                io.LoraModel.Input("lora", optional=True, tooltip="A LoRA that was just trained."),
-                FaceChainPerson.Input("person", optional=True, tooltip="A person; wins over the other two."),
+                io.LoraModel.Input("lora", optional=True, tooltip="A trained LoRA; takes precedence over file."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A person; takes precedence over lora and file."),
             ],
-            outputs=[FaceChainLora.Output(display_name="lora", tooltip="Connect to LoRA Merge.")],
+            outputs=[FaceChainLora.Output(display_name="lora", tooltip="Connect to Merge LoRAs.")],
         )
 
     @classmethod
@@ -47,7 +47,7 @@ class LoRAEntry(FaceChainNode):
 
 
 class LoRAMerge(FaceChainNode):
-    """A face LoRA, a style LoRA and any number more on a model."""
+    """A face LoRA, a style LoRA and any number of others on a model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,7 +55,7 @@ class LoRAMerge(FaceChainNode):
             node_id="FaceChain_LoRAMerge",
             display_name="Merge LoRAs",
             category="FaceChain/identity",
-            description="Puts a face and a style LoRA on a model with FaceChain's weights, and writes them as one file when asked.",
+            description="Applies a face and a style LoRA to a model with FaceChain's weights, and can save them as one file.",
             is_input_list=True,
             inputs=_merge_inputs(),
             outputs=[
@@ -79,23 +79,29 @@ def _merge_inputs() -> list[io.Input]:
     files = [NONE, *lora_lists.listed()]
     weight = {"min": -10.0, "max": 10.0, "step": 0.01}
     return [
-        io.Model.Input("model", tooltip="The model to put the LoRAs on."),
+        io.Model.Input("model", tooltip="The model to apply the LoRAs to."),
         io.Clip.Input("clip", tooltip="Its text encoder."),
-        io.Combo.Input("face_lora", options=files, tooltip="The LoRA of the person. Not used when a person or LoRA is connected."),
+        io.Combo.Input("face_lora", options=files, tooltip="The LoRA of the person. Ignored when lora or person is connected."),
         io.Combo.Input("style_lora", options=files, tooltip="The LoRA of the style."),
         io.Combo.Input("preset", options=[*merge.PRESETS, _CUSTOM], tooltip="FaceChain's weights, or Custom for the two below."),
         io.Float.Input("face_weight", default=0.95, **weight, tooltip="Strength of the face LoRA with preset Custom."),
         io.Float.Input("style_weight", default=0.25, **weight, tooltip="Strength of the style LoRA with preset Custom."),
-        io.String.Input("save_as", default="", tooltip="Also write all LoRAs with their weights as one file of this name. Empty: no file."),
-        io.Int.Input("merged_rank", default=0, min=0, max=512, tooltip="Rank of that file: 0 keeps the sum exact, else it is compressed."),
-        io.LoraModel.Input("lora", optional=True, tooltip="A LoRA that was just trained, as the face LoRA."),
-        FaceChainPerson.Input("person", optional=True, tooltip="A person, as the face LoRA; wins over the other two."),
+        io.String.Input("save_as", default="", tooltip="Also save all LoRAs with their weights as one file of this name. Empty: no file."),
+        io.Int.Input(
+            "merged_rank",
+            default=0,
+            min=0,
+            max=512,
+            tooltip="Rank of that file. 0: the exact sum; else it is compressed.",
+        ),
+        io.LoraModel.Input("lora", optional=True, tooltip="A trained LoRA, as the face LoRA; takes precedence over face_lora."),
+        FaceChainPerson.Input("person", optional=True, tooltip="A person, as the face LoRA; takes precedence over lora and face_lora."),
         io.Autogrow.Input(
             "more",
             template=io.Autogrow.TemplatePrefix(
                 FaceChainLora.Input("entry", optional=True, tooltip="Another LoRA, from LoRA Entry."), prefix="entry", min=0, max=20
             ),
-            tooltip="More LoRAs, each from a LoRA Entry; a free socket appears as you connect.",
+            tooltip="More LoRAs, each from a LoRA Entry; a new socket appears as you connect.",
         ),
     ]
 

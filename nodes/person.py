@@ -1,4 +1,4 @@
-"""People in the store."""
+"""Loading and storing persons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NOBODY = "(nobody is stored yet)"
 
 
 class LoadPerson(FaceChainNode):
-    """A stored person."""
+    """Loads a stored person."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,12 +23,12 @@ class LoadPerson(FaceChainNode):
             node_id="FaceChain_LoadPerson",
             display_name="Load Person",
             category="FaceChain/identity",
-            description="A person who was trained or saved before.",
-            inputs=[io.Combo.Input("person", options=persons.names() or [_NOBODY], tooltip="Everybody who is stored.")],
+            description="Loads a person who was trained or saved before.",
+            inputs=[io.Combo.Input("person", options=persons.names() or [_NOBODY], tooltip="All stored persons.")],
             outputs=[
                 FaceChainPerson.Output(display_name="person", tooltip="The person."),
                 io.LoraModel.Output(display_name="lora", tooltip="The person's LoRA."),
-                io.String.Output(display_name="trigger", tooltip="The words that call the person in a prompt."),
+                io.String.Output(display_name="trigger", tooltip="The trigger words, for prompts."),
                 io.Image.Output(display_name="template", tooltip="The person's best photo."),
             ],
         )
@@ -42,7 +42,7 @@ class LoadPerson(FaceChainNode):
     @classmethod
     def execute(cls, person) -> io.NodeOutput:
         if person == _NOBODY:
-            raise BadInput("Nobody is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
+            raise BadInput("No person is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
         loaded = persons.load(person)
         template = None if loaded.photo is None else loaded.photo[None]
         report = Report("Stored person")
@@ -51,7 +51,7 @@ class LoadPerson(FaceChainNode):
 
 
 class SavePerson(FaceChainNode):
-    """A person put into the store under a name."""
+    """Stores a person under a name."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -59,14 +59,16 @@ class SavePerson(FaceChainNode):
             node_id="FaceChain_SavePerson",
             display_name="Save Person",
             category="FaceChain/identity",
-            description="Stores a person, or a LoRA with a trigger as a person, under a name.",
+            description="Stores a person, or a LoRA and its trigger as a person, under a name.",
             is_output_node=True,
             inputs=[
                 io.String.Input("name", default="my_face", tooltip="Name to store under; also the name of the LoRA file."),
-                io.String.Input("trigger", default="", tooltip="Words that call the person. Empty: those the person has."),
-                io.Combo.Input("if_person_exists", options=[policy.value for policy in IfExists], tooltip="When the name is taken."),
+                io.String.Input("trigger", default="", tooltip="Trigger words of the person. Empty: the ones the person has."),
+                io.Combo.Input(
+                    "if_person_exists", options=[policy.value for policy in IfExists], tooltip="What happens if the name is taken."
+                ),
                 FaceChainPerson.Input("person", optional=True, tooltip="A person to store under this name."),
-                io.LoraModel.Input("lora", optional=True, tooltip="The LoRA, where there is no person or another LoRA is wanted."),
+                io.LoraModel.Input("lora", optional=True, tooltip="The LoRA, if no person is connected or to replace the person's LoRA."),
                 io.Image.Input("template", optional=True, tooltip="The best photo, used for face fusion and ranking."),
             ],
             outputs=[FaceChainPerson.Output(display_name="person", tooltip="The stored person.")],

@@ -1,4 +1,4 @@
-"""Photographs into the graph."""
+"""Loading photographs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LoadPhotos(FaceChainNode):
             node_id="FaceChain_LoadPhotos",
             display_name="Load Photos",
             category="FaceChain/photos",
-            description="Reads photos of a person: upright, in natural order, each with its name.",
+            description="Loads photos of a person: upright, in natural order, each with its name.",
             search_aliases=["load images", "folder", "batch", "dataset", "upload photos"],
             inputs=[
                 io.Combo.Input(
@@ -37,7 +37,7 @@ class LoadPhotos(FaceChainNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("images", is_output_list=True, tooltip="The photos, each in its own size."),
+                io.Image.Output("images", is_output_list=True, tooltip="The photos, each in its original size."),
                 io.String.Output("names", is_output_list=True, tooltip="Their file names, in the same order."),
             ],
         )  # fmt: skip

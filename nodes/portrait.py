@@ -1,4 +1,4 @@
-"""Texts for portraits."""
+"""Prompts for portraits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class PortraitPrompt(FaceChainNode):
             search_aliases=["prompt", "trigger", "style", "text"],
             inputs=[
                 io.String.Input("style", default="wearing a dark suit", multiline=True, tooltip="Clothes, or what the style LoRA shows."),
-                io.Boolean.Input("style_lora", default=False, tooltip="The style has its own LoRA and leads the prompt."),
+                io.Boolean.Input("style_lora", default=False, tooltip="The style comes from a LoRA and leads the prompt."),
                 io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any."),
-                io.String.Input("negative", default=prompts.NEGATIVE_PORTRAIT, multiline=True, tooltip="What is not wanted."),
-                io.String.Input("trigger", default="", tooltip="The person's trigger, as in the captions of the training."),
-                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, in place of a trigger."),
+                io.String.Input("negative", default=prompts.NEGATIVE_PORTRAIT, multiline=True, tooltip="What to avoid."),
+                io.String.Input("trigger", default="", tooltip="The person's trigger, as in the training captions."),
+                FaceChainPerson.Input("person", optional=True, tooltip="A trained person, instead of a trigger."),
             ],
             outputs=[
-                io.String.Output("positive", tooltip="What is to be seen."),
-                io.String.Output("negative_prompt", display_name="negative", tooltip="What is not wanted."),
+                io.String.Output("positive", tooltip="The positive prompt."),
+                io.String.Output("negative_prompt", display_name="negative", tooltip="The negative prompt."),
             ],
         )
 
@@ -39,7 +39,7 @@ class PortraitPrompt(FaceChainNode):
     def execute(cls, style, style_lora, ethnicity, negative, trigger, person=None) -> io.NodeOutput:
         words = person.trigger if person is not None else trigger
         if not words.strip():
-            raise BadInput("Nobody is called: the trigger is empty and no person is connected. Write the trigger of the training.")
+            raise BadInput("The trigger is empty and no person is connected. Write the trigger of the training captions.")
         prompt = prompts.portrait(words, style, style_lora, negative, ethnicity)
-        report = Report("Prompts of the portrait", notes=[f"Positive: {prompt.positive}", f"Negative: {prompt.negative}"])
+        report = Report("Portrait prompts", notes=[f"Positive: {prompt.positive}", f"Negative: {prompt.negative}"])
         return io.NodeOutput(*prompt, ui=report_ui(report))

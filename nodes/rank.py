@@ -1,4 +1,4 @@
-"""Pictures sorted by how much they look like somebody."""
+"""Pictures ranked by likeness to a person."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class RTSRank(FaceChainNode):
             node_id="FaceChain_RTSRank",
             display_name="Rank by Likeness (RTS)",
             category="FaceChain/identity",
-            description="Sorts pictures by how much their face looks like a reference face, best first.",
+            description="Sorts pictures by likeness to a reference face, best first.",
             search_aliases=["similarity", "face recognition", "sort", "likeness", "best of"],
             is_input_list=True,
             is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to rank: a list, a batch or both."),
                 io.Combo.Input(
-                    "detector", options=[DAMOFD, BUILT_IN], default=BUILT_IN, tooltip="What finds faces that are not known yet."
+                    "detector", options=[DAMOFD, BUILT_IN], default=BUILT_IN, tooltip="Detector for faces that are not known yet."
                 ),
                 io.Boolean.Input(
                     "choose_reference",
                     default=True,
-                    tooltip="Of several reference pictures take the one of best quality (FQA). Off: the first with a face.",
+                    tooltip="Of several reference pictures, use the one with the best quality (FQA). Off: the first with a face.",
                 ),
                 io.Boolean.Input("one_face_only", default=True, tooltip="Leave out pictures with more than one face."),
                 io.Boolean.Input("check_face_size", default=True, tooltip="Leave out pictures whose face is too small or too large."),
@@ -45,18 +45,18 @@ class RTSRank(FaceChainNode):
                     max=8192,
                     tooltip="The face's longer side must stay below this, in pixels.",
                 ),
-                io.Int.Input("keep_best", default=0, min=0, max=1000, tooltip="How many ranked pictures to put out; 0 is all."),
+                io.Int.Input("keep_best", default=0, min=0, max=1000, tooltip="How many ranked pictures to output; 0: all."),
                 no_face_input(),
                 io.Image.Input("reference", optional=True, tooltip="One or more photos of the person."),
                 FaceChainPerson.Input("person", optional=True, tooltip="A trained person to compare with."),
-                FaceChainFaces.Input("reference_faces", optional=True, tooltip="What is already known about the reference's faces."),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What is already known about the faces of the pictures."),
+                FaceChainFaces.Input("reference_faces", optional=True, tooltip="Faces already found in the reference."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found in the pictures."),
             ],
             outputs=[
                 io.Image.Output("ranked", is_output_list=True, tooltip="The pictures, best first."),
-                io.Float.Output("scores", is_output_list=True, tooltip="Likeness of each, 1 at most; not a number where there is no face."),
+                io.Float.Output("scores", is_output_list=True, tooltip="Likeness of each, at most 1; NaN where there is no face."),
                 FaceChainFaces.Output("ranked_faces", tooltip="Their faces with embeddings, in the same order."),
-                FaceChainFaces.Output("reference_faces", tooltip="What is known of the reference now."),
+                FaceChainFaces.Output("reference_faces", tooltip="Faces of the reference, with quality and embedding."),
             ],
         )
 
@@ -84,5 +84,5 @@ class RTSRank(FaceChainNode):
 
 def _reference(ranker, images, person, known):
     if person is not None and images:
-        raise BadInput("Both a reference picture and a person are connected; likeness is to one of them. Disconnect the other.")
+        raise BadInput("Likeness needs exactly one reference: connect a picture or a person, not both.")
     return ranker.person(person) if person is not None else ranker.reference(images, known)

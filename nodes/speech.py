@@ -16,14 +16,14 @@ class TextToSpeech(FaceChainNode):
             node_id="FaceChain_TextToSpeech",
             display_name="Text To Speech (Online)",
             category="FaceChain/talking",
-            description="THE TEXT LEAVES THIS MACHINE: it is sent to an online service of Microsoft, which speaks it.",
+            description="THE TEXT LEAVES THIS MACHINE: it is sent to an online service of Microsoft, which returns the speech.",
             inputs=[
-                io.String.Input("text", multiline=True, tooltip="What is said. It is sent to Microsoft."),
+                io.String.Input("text", multiline=True, tooltip="The text to speak. It is sent to Microsoft."),
                 io.String.Input(
                     "voice", default=speech_service.DEFAULT_VOICE, tooltip="Name of a voice, such as en-US-AriaNeural; edge-tts lists them."
                 ),
-                io.Int.Input("speed", default=0, min=-50, max=100, tooltip="Per cent faster."),
-                io.Int.Input("pitch", default=0, min=-50, max=50, tooltip="Hertz higher."),
+                io.Int.Input("speed", default=0, min=-50, max=100, tooltip="Speaking rate, percent faster."),
+                io.Int.Input("pitch", default=0, min=-50, max=50, tooltip="Pitch shift in Hz."),
             ],
             outputs=[io.Audio.Output(display_name="audio")],
         )

@@ -1,4 +1,4 @@
-"""A look at the photos before training."""
+"""Checking photos before training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._node import FaceChainNode
 
 
 class CheckPhotos(FaceChainNode):
-    """Whether a set of photos will do for a training."""
+    """Whether a set of photos is good enough to train on."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -22,14 +22,14 @@ class CheckPhotos(FaceChainNode):
             node_id="FaceChain_CheckPhotos",
             display_name="Check Training Photos",
             category="FaceChain/identity",
-            description="Says of each photo whether it is sharp, large, alone and the same person, and of all whether they will do.",
+            description="Checks each photo for sharpness, face size, other people and identity, and whether the set is good enough.",
             search_aliases=["data set", "quality", "blur", "duplicates"],
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                io.Image.Input("images", tooltip="The photos, best as the crops of FaceAlign."),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What FaceAlign found, so that it need not be looked for again."),
-                io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos for the report."),
+                io.Image.Input("images", tooltip="The photos, ideally the crops of Face Align."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces found by Face Align, so that they are not detected again."),
+                io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos, for the report."),
             ],
             outputs=[io.String.Output(display_name="report", tooltip="The report as text.")],
         )
@@ -38,7 +38,7 @@ class CheckPhotos(FaceChainNode):
     def execute(cls, images, faces=None, names=None) -> io.NodeOutput:
         photos = flatten_images(images)
         if not photos:
-            raise BadInput("No photo arrived to look at. Connect the crops of FaceAlign.")
+            raise BadInput("No photo arrived. Connect the crops of Face Align.")
         names = names if names and len(names) == len(photos) else [f"photo {number}" for number in range(1, len(photos) + 1)]
         report = Report("Training photos")
         photo_study.fill(report, photo_study.study(photos, single(faces or [])), names)

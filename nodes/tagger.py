@@ -1,4 +1,4 @@
-"""Captions of the training pictures of one person."""
+"""Captions for the training pictures of one person."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ class Tagger(FaceChainNode):
                 io.Image.Input("images", tooltip="The crops of one person, one caption each."),
                 io.Combo.Input(
                     "trigger", options=[OWN_WORDS, AUTOMATIC, *ALL_TRIGGERS], default=OWN_WORDS,
-                    tooltip="What stands for the person in captions and prompts. Automatic reads age and gender of the set (FairFace).",
+                    tooltip="Words for the person in captions and prompts. Automatic estimates age and gender over the set (FairFace).",
                 ),
-                io.String.Input("own_words", default="a person", tooltip="The trigger, where trigger is set to own words."),
+                io.String.Input("own_words", default="a person", tooltip="The trigger when trigger is set to own words."),
                 io.String.Input("token", default=TOKEN, tooltip="First word of every caption; FaceChain's is <fcsks>."),
                 io.String.Input(
                     "extra_tags", default="", multiline=True,
-                    tooltip="Tags to add behind the trigger, with commas: one line for all pictures, or one line for each.",
+                    tooltip="Tags to add after the trigger, separated by commas: one line for all pictures, or one line for each.",
                 ),
-                io.Boolean.Input("append_tags", default=False, tooltip="Add what DeepDanbooru sees, without what describes the person."),
-                io.Float.Input("tag_threshold", default=0.5, min=0.0, max=1.0, step=0.05, tooltip="How sure it must be of a tag."),
+                io.Boolean.Input("append_tags", default=False, tooltip="Add DeepDanbooru's tags, except those that describe the person."),
+                io.Float.Input("tag_threshold", default=0.5, min=0.0, max=1.0, step=0.05, tooltip="Lowest DeepDanbooru score of a tag."),
                 io.Combo.Input(
-                    "age_table", options=list(AGE_TABLES), tooltip="Ages at which automatic says child, adult or mature.", advanced=True
+                    "age_table", options=list(AGE_TABLES), tooltip="Age limits of child, adult and mature for automatic.", advanced=True
                 ),
                 io.Combo.Input(
                     "detector", options=[BUILT_IN, DAMOFD], default=BUILT_IN,
-                    tooltip="What finds the faces for automatic, where they are not known.",
+                    tooltip="Detector for automatic, for faces that are not known yet.",
                 ),
                 no_face_input(),
-                FaceChainFaces.Input("faces", optional=True, tooltip="What Face Align found, so that no face is looked for twice."),
+                FaceChainFaces.Input("faces", optional=True, tooltip="Faces found by Face Align, so that they are not detected again."),
             ],
             outputs=[
                 io.String.Output("captions", is_output_list=True, tooltip="One caption for each picture."),
-                io.String.Output("trigger", tooltip="Token and trigger: what calls the person in a prompt."),
-                io.String.Output("common_tags", tooltip="Tags on hair, face or smile that more than half of the captions share."),
-                FaceChainFaces.Output("faces", tooltip="What is known now, with age and gender where automatic read them."),
+                io.String.Output("trigger", tooltip="Token and trigger, for prompts."),
+                io.String.Output("common_tags", tooltip="Tags about hair, face or smile that more than half of the captions share."),
+                FaceChainFaces.Output("faces", tooltip="The faces, with age and gender where automatic estimated them."),
             ],
         )  # fmt: skip
 

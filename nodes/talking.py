@@ -1,4 +1,4 @@
-"""The portrait talks: in one node, or planned and rendered by two."""
+"""Talking portraits: in one node, or planned and rendered in two."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ from ._common import flatten_images, no_face_input, report_ui
 from ._node import FaceChainNode
 
 FaceChainMotion = io.Custom("FACECHAIN_MOTION")
-NO_FRAMES = "The frames of the talking portrait were not kept. Switch 'frames' on, and expect them to need memory."
+NO_FRAMES = "The frames of the talking portrait were not kept. Turn 'frames' on; all frames must then fit into memory."
 BOTH, POSE, BLINK = "Pose and blinking", "Pose", "Blinking"
 
 
 def _subject_inputs() -> list:
     return [
-        io.Combo.Input("size", options=["256", "512"], default="256", tooltip="Side of the animated square. 512 has weights of its own."),
+        io.Combo.Input("size", options=["256", "512"], default="256", tooltip="Side of the animated square. 512 needs its own weights."),
         io.Combo.Input(
             "preprocess",
             options=[mode.value for mode in Mode],
             default=Mode.FULL.value,
-            tooltip="crop: the face alone. extcrop: with some surroundings. resize: the whole picture made square. "
-            "full, extfull: the face, or the face with surroundings, animated and put back into the whole picture.",
+            tooltip="crop: only the face. extcrop: the face with some surroundings. resize: the whole picture made square. "
+            "full, extfull: as crop and extcrop, then pasted back into the whole picture.",
         ),
-        io.Combo.Input(
-            "detector", options=list(DETECTORS), tooltip="Finds the face. Not asked when faces or face_landmarks are connected."
-        ),
+        io.Combo.Input("detector", options=list(DETECTORS), tooltip="Face detector. Not used when faces or face_landmarks is connected."),
         io.Combo.Input(
             "landmarks",
             options=list(LANDMARKS),
-            tooltip="98-point network: exact, needs its weights. five points: those of the detector, spread over a schematic face.",
+            tooltip="98-point network: accurate, needs its weights. five points: the detector's points, fitted with a schematic face.",
         ),
-        io.Combo.Input("face_order", options=[order.value for order in Order], tooltip="How several faces are counted.", advanced=True),
+        io.Combo.Input("face_order", options=[order.value for order in Order], tooltip="How several faces are numbered.", advanced=True),
         io.Int.Input("face_number", default=1, min=1, max=99, tooltip="Which of several faces talks.", advanced=True),
         no_face_input(),
     ]
@@ -45,9 +43,9 @@ def _subject_inputs() -> list:
 
 def _motion_inputs() -> list:
     return [
-        io.Int.Input("pose_style", default=0, min=0, max=STYLES - 1, tooltip="One of 46 ways to move the head."),
+        io.Int.Input("pose_style", default=0, min=0, max=STYLES - 1, tooltip="One of 46 learned styles of head motion."),
         io.Float.Input("expression_scale", default=1.0, min=0.0, max=3.0, step=0.1, tooltip="How far mouth and face move."),
-        io.Boolean.Input("still", default=True, tooltip="The head stays as it is in the picture; only the expression moves."),
+        io.Boolean.Input("still", default=True, tooltip="Keep the head as it is in the picture; only the expression moves."),
         io.Float.Input(
             "pose_amplitude",
             default=1.0,
@@ -57,11 +55,9 @@ def _motion_inputs() -> list:
             tooltip="How far the head moves when it is not still.",
             advanced=True,
         ),
-        io.Float.Input(
-            "blink_rate", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="1 is 33 blinks a minute, 0 is none.", advanced=True
-        ),
+        io.Float.Input("blink_rate", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="1: 33 blinks a minute, 0: none.", advanced=True),
         io.Float.Input("blink_strength", default=1.0, min=0.0, max=2.0, step=0.05, tooltip="How far the eyes close.", advanced=True),
-        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=True, tooltip="Head motion and blinking."),
+        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=True, tooltip="Seed for head motion and blinking."),
         *_angle_inputs(),
     ]
 
@@ -71,7 +67,7 @@ def _angle_inputs() -> list:
         io.String.Input(
             axis,
             default="",
-            tooltip=f"Degrees of {axis} that the head goes through, such as '0, 20, -20'. Empty: as the sound moves it.",
+            tooltip=f"{axis.capitalize()} angles of the head over the clip in degrees, such as '0, 20, -20'. Empty: driven by the audio.",
             advanced=True,
         )
         for axis in ("yaw", "pitch", "roll")
@@ -80,28 +76,28 @@ def _angle_inputs() -> list:
 
 def _output_inputs() -> list:
     return [
-        io.Int.Input("frame_batch", default=0, min=0, max=64, tooltip="Frames drawn at a time; 0: as many as fit.", advanced=True),
-        io.Boolean.Input("frames", default=False, tooltip="Also hand the frames on as pictures. They all have to fit into memory."),
+        io.Int.Input("frame_batch", default=0, min=0, max=64, tooltip="Frames rendered at once; 0: as many as fit.", advanced=True),
+        io.Boolean.Input("frames", default=False, tooltip="Also output the frames as pictures. They must all fit into memory."),
     ]
 
 
 def _optional_inputs() -> list:
     return [
-        FaceChainFaces.Input("faces", optional=True, tooltip="Faces found before; they replace detector and landmarks."),
-        FaceLandmarks.Input("face_landmarks", optional=True, tooltip="Landmarks of the host's MediaPipe node; they replace both, too."),
+        FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found; they replace detector and landmarks."),
+        FaceLandmarks.Input("face_landmarks", optional=True, tooltip="Output of Detect Face Landmarks; replaces detector and landmarks."),
     ]
 
 
 def _reference_inputs() -> list:
     return [
-        io.Video.Input("reference", optional=True, tooltip="A video of a face whose head motion or blinking is taken over."),
-        io.Combo.Input("reference_use", options=[BOTH, POSE, BLINK], optional=True, tooltip="What is taken over.", advanced=True),
+        io.Video.Input("reference", optional=True, tooltip="A video of a face whose head motion or blinking is used."),
+        io.Combo.Input("reference_use", options=[BOTH, POSE, BLINK], optional=True, tooltip="What to use of the reference.", advanced=True),
     ]
 
 
 def _enhancer_input() -> io.Input:
     return io.UpscaleModel.Input(
-        "enhancer", optional=True, tooltip="Doubles the size. GFPGAN restores the faces; other models enlarge the picture."
+        "enhancer", optional=True, tooltip="Doubles the size. GFPGAN restores the faces; other models upscale the whole picture."
     )
 
 
@@ -135,7 +131,7 @@ def _output(options: dict) -> talk.Output:
 
 
 def _video(clip: talk.Clip | None) -> tuple:
-    """VIDEO and IMAGE of a clip. The video is its file, so that saving it copies it without another encode."""
+    """VIDEO and IMAGE of a clip. The video is the file itself, so that saving it copies it without encoding again."""
     if clip is None:
         return ExecutionBlocker(None), ExecutionBlocker(None)
     frames = to_output(clip.frames) if clip.frames is not None else ExecutionBlocker(NO_FRAMES)
@@ -149,11 +145,11 @@ class SadTalkerNode(FaceChainNode):
             node_id="FaceChain_SadTalker",
             display_name="Talking Portrait (SadTalker)",
             category="FaceChain/talking",
-            description="A picture of a face and a recording become a video of the face saying it.",
+            description="Turns a picture of a face and a recording into a video of the face saying it.",
             search_aliases=["talking head", "lip sync", "sadtalker"],
             inputs=[
                 io.Image.Input("image", tooltip="One picture with a face."),
-                io.Audio.Input("audio", tooltip="What is said. Any length, rate and number of channels."),
+                io.Audio.Input("audio", tooltip="The speech. Any length, sample rate and number of channels."),
                 *_subject_inputs(),
                 *_motion_inputs(),
                 *_output_inputs(),
@@ -164,7 +160,7 @@ class SadTalkerNode(FaceChainNode):
             outputs=[
                 io.Video.Output(display_name="video", tooltip="25 frames a second, H.264 and AAC, at the recording's sample rate."),
                 io.Image.Output(display_name="frames", tooltip="Only when 'frames' is on."),
-                FaceChainMotion.Output(display_name="motion", tooltip="What the face does, for Render Motion."),
+                FaceChainMotion.Output(display_name="motion", tooltip="The motion, for Edit Motion and Render Motion."),
             ],
         )
 
@@ -193,17 +189,17 @@ class MotionFromAudio(FaceChainNode):
             node_id="FaceChain_MotionFromAudio",
             display_name="Motion From Audio",
             category="FaceChain/talking",
-            description="Plans what a face does while it says a recording, without drawing it.",
+            description="Plans the motion of a face that says a recording, without rendering it.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture with a face."),
-                io.Audio.Input("audio", tooltip="What is said."),
-                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="Whose motion it is. Render it with the same driver."),
+                io.Audio.Input("audio", tooltip="The speech."),
+                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="The model that plans the motion; render with the same."),
                 *_subject_inputs(),
                 *_motion_inputs(),
                 *_optional_inputs(),
                 *_reference_inputs(),
             ],
-            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="One row of 70 numbers per frame.")],
+            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The motion: one row of 70 numbers per frame.")],
         )
 
     @classmethod
@@ -227,16 +223,16 @@ class EditMotion(FaceChainNode):
             node_id="FaceChain_EditMotion",
             display_name="Edit Motion",
             category="FaceChain/talking",
-            description="Scales the expression and the head motion of a plan, or has the head go through given angles.",
+            description="Scales the expression and head motion of a plan, or moves the head through given angles.",
             inputs=[
-                FaceChainMotion.Input("motion", tooltip="From Motion From Audio or a talking portrait."),
+                FaceChainMotion.Input("motion", tooltip="From Motion From Audio or Talking Portrait (SadTalker)."),
                 io.Float.Input("expression_scale", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="How far mouth and face move."),
                 io.Float.Input(
                     "pose_scale", default=1.0, min=0.0, max=3.0, step=0.05, tooltip="How far the head moves from its first pose."
                 ),
                 *_angle_inputs(),
             ],
-            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The changed motion, for Render Motion.")],
+            outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The edited motion, for Render Motion.")],
         )
 
     @classmethod
@@ -257,12 +253,12 @@ class RenderMotion(FaceChainNode):
             node_id="FaceChain_RenderMotion",
             display_name="Render Motion",
             category="FaceChain/talking",
-            description="Draws a planned motion as a video, with the recording from which it was planned.",
+            description="Renders a planned motion as a video, with the recording it was planned from.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture with a face."),
-                io.Audio.Input("audio", tooltip="The recording from which the motion was planned."),
-                FaceChainMotion.Input("motion", tooltip="What the face does."),
-                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="Has to be the one that planned the motion."),
+                io.Audio.Input("audio", tooltip="The recording the motion was planned from."),
+                FaceChainMotion.Input("motion", tooltip="The planned motion."),
+                io.Combo.Input("driver", options=list(talk.DRIVERS), tooltip="Must be the one that planned the motion."),
                 *_subject_inputs(),
                 *_output_inputs(),
                 _enhancer_input(),

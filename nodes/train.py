@@ -26,7 +26,7 @@ _files = FileWatch()
 
 
 class TrainFaceLoRA(FaceChainNode):
-    """A LoRA that looks like the person on the photos."""
+    """Trains a LoRA of the person in the photos."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -81,7 +81,7 @@ def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
 
 
 def _changes(values: dict) -> dict:
-    """Widgets that were moved away from the preset. Zero and "From preset" stand for the preset's value."""
+    """Widgets that override the preset. Zero and "From preset" stand for the preset's value."""
     plain = (
         "resolution",
         "seed",
@@ -108,19 +108,19 @@ def _preview(values: dict, captions: list[str], settings: train_settings.TrainSe
     if not values["preview_every"]:
         return None
     if not captions:
-        raise BadInput("No caption arrived. Connect the captions of Tagger.")
+        raise BadInput("No caption arrived. Connect the captions of Caption Crops (Tagger).")
     return Preview(values["preview_every"], values.get("preview_text") or captions[0], settings.seed, settings.resolution)
 
 
 def _sockets() -> list[io.Input]:
     return [
-        io.Model.Input("model", tooltip="The model to train on, as it leaves the loader."),
-        io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
-        io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-        io.Image.Input("images", tooltip="1 to 20 photos of one person, best as the crops of FaceAlign."),
-        io.String.Input("captions", force_input=True, tooltip="One caption for each photo, as Tagger writes them."),
-        FaceChainFaces.Input("faces", optional=True, tooltip="What FaceAlign found in the photos; head masks come from there."),
-        io.Image.Input("class_images", optional=True, tooltip="Pictures of other people that the model shall not forget."),
+        io.Model.Input("model", tooltip="The model to train on, straight from its loader."),
+        io.Clip.Input("clip", tooltip="The model's text encoder."),
+        io.Vae.Input("vae", tooltip="The model's VAE."),
+        io.Image.Input("images", tooltip="1 to 20 photos of one person, ideally the crops of Face Align."),
+        io.String.Input("captions", force_input=True, tooltip="One caption for each photo, from Caption Crops (Tagger)."),
+        FaceChainFaces.Input("faces", optional=True, tooltip="Faces found by Face Align in the photos, with their head masks."),
+        io.Image.Input("class_images", optional=True, tooltip="Regularisation images: other people that the model should not forget."),
     ]
 
 
@@ -131,7 +131,7 @@ def _main_widgets() -> list[io.Input]:
         io.Combo.Input(
             "preset", options=list(train_settings.PRESETS), tooltip="The recipe. Values below that are 0 or 'From preset' follow it."
         ),
-        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: 200 for each photo, or 20 with the style preset."),
+        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: 200 for each photo, 20 with the style preset."),
         io.Int.Input(
             "resolution", default=512, min=64, max=2048, step=8, tooltip="Side of the training pictures in pixels; 1024 for SDXL."
         ),
@@ -139,12 +139,12 @@ def _main_widgets() -> list[io.Input]:
         io.Combo.Input(
             "if_state_exists",
             options=[choice.value for choice in IfState],
-            tooltip="A training that was stopped is resumed when the photos, captions and settings are the same, or started over.",
+            tooltip="Resume an interrupted training with the same photos, captions and settings, or start over.",
         ),
-        io.Combo.Input("if_person_exists", options=policies, tooltip="What to do when a person of this name is stored already."),
-        io.String.Input("trigger", default="", optional=True, tooltip="Words that call the person. Empty: what all captions begin with."),
+        io.Combo.Input("if_person_exists", options=policies, tooltip="What to do when a person of this name is already stored."),
+        io.String.Input("trigger", default="", optional=True, tooltip="Trigger words of the person. Empty: what all captions begin with."),
         io.Int.Input("preview_every", default=250, min=0, max=100000, tooltip="Steps between sample portraits on the node. 0: none."),
-        io.String.Input("preview_text", default="", optional=True, tooltip="Text of the sample portraits. Empty: the first caption."),
+        io.String.Input("preview_text", default="", optional=True, tooltip="Prompt of the sample portraits. Empty: the first caption."),
     ]
 
 
@@ -152,29 +152,29 @@ def _recipe_widgets() -> list[io.Input]:
     crops = [_PRESET, *(choice.value for choice in Augmentation)]
     return [
         io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-6, advanced=True, tooltip="0: the preset's."),
-        io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Course of the learning rate."),
+        io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Learning rate schedule."),
         io.Int.Input("warmup_steps", default=0, min=0, max=10000, advanced=True, tooltip="Steps in which the learning rate rises from 0."),
         io.Combo.Input(
             "optimiser", options=[_PRESET, *(choice.value for choice in Optimiser)], advanced=True, tooltip="8-bit needs bitsandbytes."
         ),
-        io.Int.Input("rank", default=0, min=0, max=512, advanced=True, tooltip="Size of the LoRA. 0: the preset's."),
+        io.Int.Input("rank", default=0, min=0, max=512, advanced=True, tooltip="Rank of the LoRA. 0: the preset's."),
         io.Float.Input(
             "alpha", default=0.0, min=0.0, max=1024.0, advanced=True, tooltip="The update is scaled by alpha / rank. 0: same as rank."
         ),
         io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True, tooltip="Dropout inside the LoRA layers."),
         io.Combo.Input("targets", options=[choice.value for choice in Targets], advanced=True, tooltip="Layers that get an adapter."),
-        io.Boolean.Input("train_text_encoder", default=False, advanced=True, tooltip="Adapters on the text encoder, too."),
+        io.Boolean.Input("train_text_encoder", default=False, advanced=True, tooltip="Also train a LoRA on the text encoder."),
         io.Combo.Input(
             "start",
             options=[choice.value for choice in Start],
             advanced=True,
-            tooltip="Random, or FaceChain's published face LoRA (SD1.5, rank 4), which makes few steps go further.",
+            tooltip="Random, or FaceChain's published face LoRA (SD1.5, rank 4), which gets more out of few steps.",
         ),
         io.Combo.Input(
-            "augmentation", options=crops, advanced=True, tooltip="How training pictures are cut. Face crop needs square crops."
+            "augmentation", options=crops, advanced=True, tooltip="How training pictures are cropped. Face crop needs square crops."
         ),
         io.Int.Input(
-            "variants", default=16, min=1, max=256, advanced=True, tooltip="Random crops prepared from each photo; half are mirrored."
+            "variants", default=16, min=1, max=256, advanced=True, tooltip="Random crops prepared from each photo; half of them mirrored."
         ),
         io.Float.Input(
             "caption_dropout",
@@ -193,14 +193,17 @@ def _recipe_widgets() -> list[io.Input]:
 
 def _technical_widgets() -> list[io.Input]:
     return [
-        io.Int.Input("batch_size", default=1, min=1, max=64, advanced=True, tooltip="Pictures in one forward pass."),
-        io.Int.Input("gradient_accumulation", default=1, min=1, max=256, advanced=True, tooltip="Forward passes in one step."),
-        io.Float.Input("max_grad_norm", default=1.0, min=0.01, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping."),
+        io.Int.Input("batch_size", default=1, min=1, max=64, advanced=True, tooltip="Pictures per forward pass."),
+        io.Int.Input("gradient_accumulation", default=1, min=1, max=256, advanced=True, tooltip="Forward passes per optimiser step."),
+        io.Float.Input("max_grad_norm", default=1.0, min=0.01, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping norm."),
         io.Combo.Input(
-            "precision", options=[choice.value for choice in Precision], advanced=True, tooltip="Auto: bf16 on a fitting GPU, else fp32."
+            "precision",
+            options=[choice.value for choice in Precision],
+            advanced=True,
+            tooltip="Auto: bf16 if the GPU supports it, else fp32.",
         ),
         io.Boolean.Input("gradient_checkpointing", default=False, advanced=True, tooltip="Less memory, about a third slower."),
-        io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between states saved for resuming."),
+        io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between saved states, for resuming."),
     ]
 
 
@@ -212,7 +215,7 @@ def _likeness_widgets() -> list[io.Input]:
             min=0,
             max=100000,
             optional=True,
-            tooltip="Steps between looks that measure likeness, to keep the best step and stop when it no longer rises. 0: never.",
+            tooltip="Steps between likeness measurements: the best step is kept, and training stops when likeness stops rising. 0: never.",
         ),
         io.Float.Input(
             "masked_loss",
@@ -222,10 +225,17 @@ def _likeness_widgets() -> list[io.Input]:
             step=0.05,
             optional=True,
             advanced=True,
-            tooltip="How much less the surroundings of the head count, 1 for not at all. Needs FaceAlign's faces with head masks.",
+            tooltip="How much less the area around the head counts; 1: not at all. Needs Face Align's faces with head masks.",
         ),
         io.Float.Input(
-            "prior_weight", default=1.0, min=0.0, max=10.0, step=0.05, optional=True, advanced=True, tooltip="Weight of the class images."
+            "prior_weight",
+            default=1.0,
+            min=0.0,
+            max=10.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="Weight of class_images.",
         ),
         io.String.Input("class_caption", default="a person", optional=True, advanced=True, tooltip="Caption of all class images."),
     ]

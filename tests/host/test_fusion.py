@@ -54,5 +54,5 @@ def test_what_does_not_fit_is_said(client: Client, inputs, message):
 def test_somebody_must_be_connected(client: Client):
     nodes = graph()
     del nodes["3"]["inputs"]["face_image"]
-    with pytest.raises(PromptFailed, match="Nothing is connected; connect either face_image or person"):
+    with pytest.raises(PromptFailed, match="Neither face_image nor person is connected"):
         client.run(nodes)

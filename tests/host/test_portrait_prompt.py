@@ -31,5 +31,5 @@ def test_both_prompts_arrive(client):
 
 
 def test_nobody_is_an_error(client):
-    with pytest.raises(PromptFailed, match="Nobody is called"):
+    with pytest.raises(PromptFailed, match="The trigger is empty and no person is connected"):
         client.run(graph(trigger=" "))
