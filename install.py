@@ -63,7 +63,7 @@ def main() -> int:
     packages = installed()
     needed = missing(packages)
     if not needed:
-        print("FaceChain Studio: OpenCV and onnxruntime are there; nothing to add.")
+        print("FaceChain Studio: OpenCV and onnxruntime are installed; nothing to add.")
         return 0
     print(f"FaceChain Studio: adding {', '.join(needed)}")
     status = install(needed, packages)

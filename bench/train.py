@@ -204,7 +204,7 @@ def measure(shape: str, size: int, steps: int, rounds: int) -> dict[str, dict]:
         child.start()
         child.join()
         if child.exitcode:
-            raise SystemExit(f"{name} failed on the {shape} shape; its error stands above.")
+            raise SystemExit(f"{name} failed on the {shape} shape; its error is above.")
         found = answers.get()
         if name not in best or found["seconds"] < best[name]["seconds"]:
             best[name] = found

@@ -29,7 +29,7 @@ from .provenance import Origin, Used
 # Of a state dict: published key -> (shape, dtype).
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
-STAND_IN_NOTE = "random numbers in the published format. Nothing here says anything about a person."
+STAND_IN_NOTE = "random numbers in the published format. The results mean nothing."
 T = TypeVar("T")
 
 

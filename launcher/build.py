@@ -1,4 +1,4 @@
-"""`run.py build`: writes anew what is made from the nodes and the API twins, on a host that it starts and stops itself."""
+"""`run.py build`: regenerates what is made from the nodes and the API twins, on a host that it starts and stops itself."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write(path: Path, content: object) -> bool:
     differs = not path.is_file() or path.read_text(encoding="utf-8") != text
     if differs:
         path.write_text(text, encoding="utf-8")
-    say(f"  {shown}: {'written' if differs else 'as it was'}")
+    say(f"  {shown}: {'written' if differs else 'unchanged'}")
     return differs
 
 
@@ -87,7 +87,7 @@ def build_snapshots(server: Server) -> None:
     changed = sorted(name for name in before if found.get(name) != before[name])
     write(SIGNATURES, found)
     if changed:
-        say(f"  Shared workflows hold these nodes, whose signature changed: {', '.join(changed)}. CHANGELOG.md has to say why.")
+        say(f"  Shared workflows use these nodes, whose signature changed: {', '.join(changed)}. Say why in CHANGELOG.md.")
 
 
 def build_locales(server: Server) -> None:
@@ -103,7 +103,7 @@ def build_locales(server: Server) -> None:
         _name_categories(LOCALES / language, info)
     stale = [".".join(path) for path, text in leaves(english) if before.get(path, text) != text]
     if stale:
-        say(f"  The English changed; see whether the other languages still say the same: {', '.join(stale)}")
+        say(f"  The English changed; check that the translations still agree: {', '.join(stale)}")
 
 
 def _name_categories(folder: Path, object_info: dict) -> None:

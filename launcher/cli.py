@@ -22,12 +22,12 @@ def main(argv: list[str]) -> int:
         say(failure.text())
         return 1
     except KeyboardInterrupt:
-        say("\nStopped. What was finished is kept; the same command goes on from there.")
+        say("\nStopped. Finished steps are kept; the same command resumes there.")
         return 130
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """What is for run.py, and what follows `--`."""
+    """The arguments for run.py, and those after `--`."""
     if argv[:1] and argv[0] in DELEGATED:
         return argv[:1], argv[1:]
     if argv[:1] == ["bench"] and argv[1:2] and not argv[1].startswith("-"):
@@ -40,31 +40,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="FaceChain Studio. Sets itself up on first use, in .facechain beside this file or in FACECHAIN_HOME. "
-        "COMFYUI_PATH (and COMFYUI_PYTHON) name a ComfyUI to use instead of an own one.",
+        "COMFYUI_PATH (and COMFYUI_PYTHON) name a ComfyUI to use instead of installing one.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    show = commands.add_parser(
-        "demo", help="the main job on the sample photo, or on yours: crops, captions, LoRA, ranked portraits, a page"
-    )
+    show = commands.add_parser("demo", help="the main job on the sample photo or your own: crops, captions, LoRA, ranked portraits, a page")
     demo.add_arguments(show)
     show.set_defaults(run=demo.run)
-    serve = commands.add_parser("serve", help="the editor in a browser, with the pack; what follows -- goes to ComfyUI")
+    serve = commands.add_parser("serve", help="the editor in a browser, with the pack; arguments after -- go to ComfyUI")
     serve.add_argument("--port", type=int, default=8188, metavar="N", help="default: %(default)s")
-    serve.add_argument("--listen", metavar="ADDRESS", help="serve to other machines as well; nothing asks for a password then")
+    serve.add_argument("--listen", metavar="ADDRESS", help="serve to other machines as well, without a password")
     serve.set_defaults(run=_serve)
-    test = commands.add_parser("test", help="lint, type check and the usual test suite; what follows -- goes to pytest")
+    test = commands.add_parser("test", help="lint, type check and the usual test suite; arguments after -- go to pytest")
     test.add_argument("--all", action="store_true", help="matrices and soak tests as well, as the continuous integration does")
     test.set_defaults(run=lambda options: testing.run(options.rest, options.install, options.all))
     bench = commands.add_parser("bench", help="side-by-side measurements")
-    bench.add_argument("name", nargs="?", help="which one; without it they are listed. What follows goes to it")
+    bench.add_argument("name", nargs="?", help="which one; without it they are listed. Further arguments go to it")
     bench.set_defaults(run=_bench)
-    make = commands.add_parser("build", help="write anew what is made from the nodes: frozen signatures, English texts, workflows")
+    make = commands.add_parser("build", help="regenerate what is made from the nodes: frozen signatures, English texts, workflows")
     build.add_arguments(make)
     make.set_defaults(run=build.run)
     for name, text in DELEGATED.items():
         commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
     for command in (show, serve, test, make):
-        command.add_argument("--install", action="store_true", help="allow to install missing packages into the ComfyUI at COMFYUI_PATH")
+        command.add_argument("--install", action="store_true", help="install missing packages into the ComfyUI at COMFYUI_PATH")
     return parser
 
 

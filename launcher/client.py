@@ -94,7 +94,7 @@ class Client:
             if each:
                 each()
             time.sleep(POLL_SECONDS)
-        raise TimeoutError(f"the prompt did not end within {timeout:.0f} s")
+        raise TimeoutError(f"the prompt did not finish within {timeout:.0f} s")
 
     def run(self, graph: dict, timeout: float = 600, each: Callable[[], None] | None = None, workflow: dict | None = None) -> dict:
         """Queue a graph and wait for it. Returns its history: `entry["outputs"][node id]` holds what each node showed."""
@@ -113,7 +113,7 @@ class Client:
         end = time.monotonic() + timeout
         while self.running():
             if time.monotonic() > end:
-                raise TimeoutError(f"a prompt went on for {timeout:.0f} s after its interruption")
+                raise TimeoutError(f"a prompt continued for {timeout:.0f} s after its interruption")
             self.interrupt()
             time.sleep(POLL_SECONDS)
 

@@ -45,12 +45,12 @@ FOR_CHECKPOINT = Sizes(steps=0, size=512, portraits=4, sampling_steps=40)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photos of one person (default: the sample photo)")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint of yours; without one random numbers stand in for it")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="your checkpoint; without one, random weights are used")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-output"), help="where the results go (default: %(default)s)")
     parser.add_argument("--who", default="a person", metavar="WORDS", help="what the person is called in captions (default: %(default)s)")
-    for name, text in (("steps", "steps of the training"), ("size", "of the pictures, in pixels"), ("portraits", "how many portraits")):
+    for name, text in (("steps", "training steps"), ("size", "side of the pictures in pixels"), ("portraits", "number of portraits")):
         parser.add_argument(f"--{name}", type=int, metavar="N", help=text)
-    parser.add_argument("--sampling-steps", type=int, metavar="N", help="steps of each portrait")
+    parser.add_argument("--sampling-steps", type=int, metavar="N", help="sampling steps of each portrait")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     say(f"\nDone in {console.elapsed(time.monotonic() - start)}. Everything is in {out}")
     for warning in demo.warnings():
         say(f"NOTE: {warning}")
-    say(f"The page that shows it all: {out / page.FILE_NAME}")
+    say(f"The page with all results: {out / page.FILE_NAME}")
     return 0
 
 
@@ -179,7 +179,7 @@ def _failure(title: str, error: Exception, server: Server) -> Failure:
         return Failure(
             title, f"ComfyUI ended:\n    {server.tail()}", f"The log is {server.log}. Out of memory is the usual cause: try --size 256."
         )
-    return Failure(title, str(error), f"Mend what it names and run this again; ComfyUI's log is {server.log}.")
+    return Failure(title, str(error), f"Fix the error it reports, then run this again (log: {server.log}).")
 
 
 def _photo_files(folder: Path | None) -> list[Path]:
@@ -208,7 +208,7 @@ def _output_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / page.FILE_NAME).is_file():
         step = f"preparing the output folder {folder}"
-        raise Failure(step, "it holds other files", "Name a new or empty folder with --out; nothing of yours is overwritten.")
+        raise Failure(step, "it contains other files", "Name a new or empty folder with --out; your files are never overwritten.")
     for item in [*(folder / name for name in OURS), *folder.glob(f"{NAME}*.safetensors")]:
         places.remove(item)
     (folder / page.FILE_NAME).write_text("The demo has not finished yet.", encoding="utf-8")

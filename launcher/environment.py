@@ -43,7 +43,7 @@ class _Packages:
 
     def install(self, step: str, *arguments: str | Path) -> None:
         options = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-        remedy = "Check the network and the free disk space, then run the same command again: it goes on from here."
+        remedy = "Check the network and the free disk space, then run the same command again: it resumes here."
         self.run(step, remedy, "-m", "pip", "install", *options, *arguments)
 
     def run(self, step: str, remedy: str, *arguments: str | Path) -> None:
@@ -83,7 +83,7 @@ class _OwnHost:
             Step("torch", "PyTorch (200 MB without, about 4 GB with CUDA)", fingerprint(TORCH), self._install_torch),
             Step("vision", "torchvision and torchaudio", fingerprint(*VISION), self._install_vision),
             Step("host", "ComfyUI's packages", fingerprint(needed), lambda: self._install_text("ComfyUI's packages", needed)),
-            Step("vision-check", "Trying them", fingerprint(*VISION, _task("cpu_vision.py")), self._check_vision),
+            Step("vision-check", "Testing them", fingerprint(*VISION, _task("cpu_vision.py")), self._check_vision),
             Step("pack", "the pack's packages", self._fingerprint(RUNTIME, "install.py"), lambda: self.packages.pack(RUNTIME)),
         ]
         if for_tests:
@@ -107,9 +107,9 @@ class _OwnHost:
         write_atomic(made, "")
 
     def _repair(self) -> None:
-        """After a step that was cut off: packages with missing files are dropped, and every step looks again."""
+        """After an interrupted step: packages with missing files are dropped, and every step checks again."""
         if self.stamps.unfinished():
-            say("The last set-up was cut off; checking what it left")
+            say("The last setup was interrupted; checking what it left")
             self.packages.run("checking the environment", f"Delete {self.venv} and run this again.", _task("repair.py"))
             self.stamps.forget()
 
@@ -142,7 +142,7 @@ def _require_space(folder: Path) -> None:
     if free < FREE_BYTES:
         raise Failure(
             "making the virtual environment",
-            f"{folder} has {free / 2**30:.1f} GB free; the set-up needs at least {FREE_BYTES / 2**30:.0f} GB, about 8 GB with CUDA",
+            f"{folder} has {free / 2**30:.1f} GB free; the setup needs at least {FREE_BYTES / 2**30:.0f} GB, about 8 GB with CUDA",
             "Free some space, or set FACECHAIN_HOME to a folder on a larger disk.",
         )
 

@@ -96,7 +96,7 @@ def users_path() -> Path | None:
 
 def users_host(path: Path) -> Host:
     """The user's ComfyUI with its interpreter. Raises Failure for a wrong folder, an old version or no interpreter."""
-    step = f"looking at the ComfyUI in {path}"
+    step = f"checking the ComfyUI in {path}"
     if not (path / "main.py").is_file():
         raise Failure(step, "there is no main.py in it", "Set COMFYUI_PATH to the folder that holds ComfyUI's main.py.")
     require_version(path)
@@ -122,7 +122,7 @@ def require_version(path: Path) -> None:
     found, needed = version_of(path), needed_version()
     if found is None or _numbers(found) < _numbers(needed):
         raise Failure(
-            f"looking at the ComfyUI in {path}",
+            f"checking the ComfyUI in {path}",
             f"it is version {found or 'unknown (no comfyui_version.py)'}; FaceChain Studio needs {needed} or newer",
             "Update that ComfyUI, or unset COMFYUI_PATH to let run.py set up its own.",
         )
@@ -132,7 +132,9 @@ def _users_python(path: Path, step: str) -> Path:
     if named := os.environ.get("COMFYUI_PYTHON"):
         python = Path(shutil.which(named) or named).expanduser()
         if not python.is_file():
-            raise Failure(step, f"COMFYUI_PYTHON names {named}, which is not there", "Set it to the interpreter that starts that ComfyUI.")
+            raise Failure(
+                step, f"COMFYUI_PYTHON names {named}, which does not exist", "Set it to the interpreter that starts that ComfyUI."
+            )
         return python
     tail = Path("Scripts/python.exe") if sys.platform == "win32" else Path("bin/python")
     folders = [parent / name / tail for parent in (path, path.parent) for name in ("venv", ".venv")]
@@ -141,7 +143,7 @@ def _users_python(path: Path, step: str) -> Path:
             return python
     if not missing_modules(Path(sys.executable), ["torch", "aiohttp", "safetensors"]):
         return Path(sys.executable)
-    raise Failure(step, "none of the usual places holds its interpreter", "Set COMFYUI_PYTHON to the interpreter that starts that ComfyUI.")
+    raise Failure(step, "its interpreter is in none of the usual places", "Set COMFYUI_PYTHON to the interpreter that starts that ComfyUI.")
 
 
 def missing_modules(python: Path, modules: Sequence[str]) -> list[str]:

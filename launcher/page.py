@@ -25,7 +25,7 @@ pre { overflow: auto; max-height: 26rem; border: 1px solid var(--line); padding:
 
 @dataclass
 class Results:
-    """What the demo made. reports: per workflow and node title, what a FaceChain node said. ranking: one dict per portrait."""
+    """What the demo made. reports: per workflow and node title, what a FaceChain node reported. ranking: one dict per portrait."""
 
     sizes: dict[str, int]
     crops: list[Path] = field(default_factory=list)
@@ -64,7 +64,7 @@ def write(folder: Path, results: Results) -> None:
         _section("Crops and captions", _figures(results.crops, results.captions)),
         _section("Loss of the training", f'<img class="wide" alt="Loss curve" src="{_embedded(folder / "loss.png")}">'),
         _section("Portraits, best first", _figures(results.portraits, [_score(row) for row in results.ranking]) + _table(results.ranking)),
-        _section("What the nodes said", "".join(_reports(title, nodes) for title, nodes in results.reports.items())),
+        _section("Node reports", "".join(_reports(title, nodes) for title, nodes in results.reports.items())),
         _section("The workflows", "".join(_file(path) for path in results.workflows)),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{TITLE}</title><style>{STYLE}</style>'

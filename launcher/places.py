@@ -28,7 +28,7 @@ def home() -> Path:
             pass
     except OSError as error:
         raise Failure(
-            "choosing a folder for the set-up",
+            "choosing a folder for the setup",
             f"{folder} cannot be written: {error.strerror}",
             "Set FACECHAIN_HOME to a folder that can hold about 10 GB, and run this again.",
         ) from error

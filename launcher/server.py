@@ -79,7 +79,7 @@ class Server:
             progress.show(self.last_line())
             if process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                raise Failure("starting ComfyUI", self.tail(), f"The whole log is {self.log}. Mend what it names and run this again.")
+                raise Failure("starting ComfyUI", self.tail(), f"Fix the error it reports, then run this again (log: {self.log}).")
             time.sleep(0.2)
         progress.close()
 

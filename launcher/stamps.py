@@ -1,4 +1,4 @@
-"""Which set-up steps are done: one small file per finished step, written only after the step, in one move."""
+"""Which setup steps are done: one small file per finished step, written only after the step, in one move."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of set-up. It is done again when `fingerprint` is not the one of the last time."""
+    """One piece of setup. It is done again when `fingerprint` is not the one of the last time."""
 
     name: str
     title: str
@@ -73,11 +73,11 @@ class Stamps:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Only one set-up at a time. The system drops the lock when a process dies, so none is ever left behind."""
+    """Only one setup at a time. The system drops the lock when a process dies, so none is ever left behind."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as handle:
         if not _lock(handle):
-            raise Failure("starting the set-up", f"another run.py is setting up {folder}", "Wait until it is done, then run this again.")
+            raise Failure("starting the setup", f"another run.py is setting up {folder}", "Wait until it is done, then run this again.")
         yield
 
 

@@ -31,7 +31,7 @@ def run(pytest_arguments: list[str], install: bool, everything: bool = False) ->
     chosen = ["--all"] if everything else []
     status = _call([python, "-m", "pytest", *PARALLEL, *COVERAGE, *chosen, *pytest_arguments], env)
     if any(lint):
-        say("ruff or mypy found something: see above the tests.")
+        say("ruff or mypy reported problems: see above the tests.")
     return status or max(lint)
 
 

@@ -28,7 +28,7 @@ def similarity_transform(points: np.ndarray, reference: np.ndarray, mirrored: bo
     centre, target = points.mean(0), reference.mean(0)
     spread = ((points - centre) ** 2).sum()
     if not np.isfinite(spread) or spread < 1e-12:
-        raise BadInput(f"The facial points {points.round(2).tolist()} are not finite or lie on one spot; five distinct ones are needed.")
+        raise BadInput(f"The facial points {points.round(2).tolist()} are not finite or coincide; five distinct points are needed.")
     u, strengths, vt = np.linalg.svd((reference - target).T @ (points - centre))
     signs = np.ones(2)
     if not mirrored:

@@ -20,8 +20,8 @@ def check(image: torch.Tensor, name: str) -> None:
     broken = int((~torch.isfinite(image)).any(-1).sum())
     if broken:
         raise BadInput(
-            f"{name} holds {broken} pixels that are not numbers (NaN or infinite) of {image.shape[0] * image.shape[1]}. "
-            "The node that made it failed; look there, a VAE in half precision is the usual reason."
+            f"{name} contains {broken} NaN or infinite pixels of {image.shape[0] * image.shape[1]}. "
+            "The node that made it failed; the usual cause is a VAE in half precision."
         )
 
 

@@ -37,7 +37,7 @@ def face_matrix(box: np.ndarray, points: np.ndarray | None, share: float, size: 
     x0, y0, x1, y1 = (float(value) for value in box)
     longer = max(x1 - x0, y1 - y0)
     if not longer > 0:
-        raise BadInput(f"The face box {[round(value, 1) for value in (x0, y0, x1, y1)]} has no extent; find the faces again.")
+        raise BadInput(f"The face box {[round(value, 1) for value in (x0, y0, x1, y1)]} is empty; find the faces again.")
     angle = angle_of(points) if upright and points is not None else 0.0
     scale = size * share / longer
     rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -21,4 +21,6 @@ def require() -> None:
     missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         words = " ".join(f'"{package}"' for package in missing)
-        raise FaceChainError(f"FaceChain Studio misses {', '.join(missing)}. Install with ComfyUI's Python: python -m pip install {words}")
+        raise FaceChainError(
+            f"Packages are missing: {', '.join(missing)}. Install them with ComfyUI's Python: python -m pip install {words}"
+        )

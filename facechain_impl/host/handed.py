@@ -16,7 +16,7 @@ import torch
 from .models import model_file, sample_bytes
 
 ATTACHMENT = "facechain_used"
-"""Under this key a MODEL or CLIP that the pack put out carries what it was made with; the host copies it to every clone."""
+"""Key under which a MODEL or CLIP from the pack records what it was made with; the host copies it to every clone."""
 
 
 @dataclass(frozen=True)

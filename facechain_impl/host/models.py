@@ -26,7 +26,7 @@ from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
 AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
 
 Conditions = dict[str, Condition]
-"""What the host's model wants beside the noisy latents, by argument name, as the host's own COND objects with batch 1."""
+"""The model's inputs beside the noisy latents, by argument name, as the host's COND objects with batch 1."""
 
 _EVERYTHING = 1e20
 _SAMPLES_OF_A_TENSOR = 64

@@ -68,10 +68,10 @@ class Objective:
 def _kind(model_sampling: ModelSampling) -> str:
     exact = {sampling.EPS: "epsilon", sampling.V_PREDICTION: "v", sampling.CONST: "flow"}
     parametrisation = next((base for base in type(model_sampling).__mro__ if base in _PARAMETRISATIONS), None)
-    kind = exact.get(parametrisation, "a form of its own")
+    kind = exact.get(parametrisation, "something else")
     data_scale = getattr(model_sampling, "sigma_data", 1.0)
     noise_scale = getattr(model_sampling, "noise_scale", 1.0)
-    return kind if data_scale == 1.0 and noise_scale == 1.0 else "a form of its own"
+    return kind if data_scale == 1.0 and noise_scale == 1.0 else "something else"
 
 
 _PARAMETRISATIONS = {

@@ -22,14 +22,14 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py persons", description="The people whose LoRA is stored on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("list", help="show everybody").set_defaults(run=_list)
-    rename = commands.add_parser("rename", help="give a person another name")
+    commands.add_parser("list", help="list all persons").set_defaults(run=_list)
+    rename = commands.add_parser("rename", help="rename a person")
     rename.add_argument("name")
     rename.add_argument("new_name")
     rename.set_defaults(run=_rename)
-    delete = commands.add_parser("delete", help="delete a person with the LoRA, photo and embedding")
+    delete = commands.add_parser("delete", help="delete a person, including LoRA, photo and embedding")
     delete.add_argument("name")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     delete.set_defaults(run=_delete)
     return parser
 
@@ -43,7 +43,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for one in found:
         _say(f"{one['name']}  {one['trigger'] or '-'}  {one['base_model']}  {one['bytes'] / 2**20:.1f} MB")
     if not found:
-        _say("Nobody is stored.")
+        _say("No person is stored.")
     return 0
 
 

@@ -20,7 +20,7 @@ def check_name(name: str) -> str:
     elif len(name) > _LONGEST:
         problem = f"it is longer than {_LONGEST} characters"
     elif _FORBIDDEN.search(name):
-        problem = 'it holds one of < > : " / \\ | ? * or a control character'
+        problem = 'it contains one of < > : " / \\ | ? * or a control character'
     elif name.startswith(".") or name.endswith("."):
         problem = "it starts or ends with a dot"
     elif name.split(".")[0].strip().lower() in _RESERVED:

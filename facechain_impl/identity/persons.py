@@ -51,7 +51,7 @@ def card(name: str) -> dict:
     """What is written about a person: trigger, embedding, training report. Raises BadInput when nobody has that name."""
     path = folder_of(name) / _CARD
     if not path.is_file():
-        raise BadInput(f"There is no person {name!r}. Stored are: {', '.join(names()) or 'nobody yet'}. Train or save one first.")
+        raise BadInput(f"There is no person {name!r}. Stored persons: {', '.join(names()) or 'none'}. Train or save one first.")
     return json.loads(path.read_text("utf-8"))
 
 
@@ -60,7 +60,7 @@ def load(name: str) -> Person:
     about, folder = card(name), folder_of(name)
     path = folder / f"{folder.name}.safetensors"
     if not path.is_file():
-        raise BadInput(f"{path} is gone: of {name!r} only the description is left. Delete the person or train again.")
+        raise BadInput(f"{path} is missing: only the description of {name!r} is left. Delete the person or train again.")
     embedding = about.get("embedding")
     return Person(
         name=folder.name,
@@ -111,7 +111,7 @@ def free_name(name: str, if_exists: IfExists) -> str:
     if if_exists is IfExists.REPLACE or not folder_of(name).exists():
         return name
     if if_exists is IfExists.STOP:
-        raise BadInput(f"A person {name!r} is stored already. Choose another name, or set 'if_person_exists' to Replace or Keep both.")
+        raise BadInput(f"A person {name!r} is already stored. Choose another name, or set 'if_person_exists' to Replace or Keep both.")
     number = 2
     while folder_of(f"{name}-{number}").exists():
         number += 1
@@ -154,7 +154,7 @@ def delete(name: str) -> None:
     """Delete everything that is stored about a person, the LoRA included."""
     folder = folder_of(name)
     if not folder.is_dir():
-        raise BadInput(f"There is no person {name!r}. Stored are: {', '.join(names()) or 'nobody yet'}.")
+        raise BadInput(f"There is no person {name!r}. Stored persons: {', '.join(names()) or 'none'}.")
     gone = _work_folder() / uuid.uuid4().hex
     gone.parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder, gone)

@@ -80,9 +80,7 @@ def _known_name(image: torch.Tensor, known: Faces | None) -> str:
 def _chosen_trigger(settings: CaptionSettings) -> str:
     words = settings.own_words.strip() if settings.trigger == OWN_WORDS else settings.trigger
     if not words:
-        raise BadInput(
-            "The trigger is empty: own_words holds nothing. Write what stands for the person, or choose a trigger from the list."
-        )
+        raise BadInput("The trigger is empty because own_words is. Write the words for the person, or choose a trigger from the list.")
     return words
 
 

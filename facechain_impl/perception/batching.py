@@ -47,7 +47,7 @@ def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs
     rows = [session.run(None, {wanted.name: batch[start : start + size]})[0] for start in range(0, len(batch), size)]
     found = np.concatenate(rows).reshape(len(batch), -1)
     if outputs and found.shape[1] != outputs:
-        raise WeightsError(f"The file {file} answers {found.shape[1]} values instead of {outputs}: it is another network. {_again(file)}")
+        raise WeightsError(f"The file {file} returns {found.shape[1]} values instead of {outputs}: it is another network. {_again(file)}")
     return found
 
 

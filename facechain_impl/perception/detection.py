@@ -48,7 +48,7 @@ def open_detector(choice: str) -> Detector:
         return BuiltInDetector()
     if choice == DAMOFD:
         return DamoFDDetector(open_network("damofd"))
-    raise BadInput(f"There is no face detector {choice!r} here; choose {BUILT_IN!r} or {DAMOFD!r}.")
+    raise BadInput(f"There is no face detector {choice!r}; choose {BUILT_IN!r} or {DAMOFD!r}.")
 
 
 def choose_detector(choice: str, landmarks: list[dict], images: list[torch.Tensor]) -> Detector:
@@ -180,7 +180,7 @@ def from_landmarks(face_landmarks: list[dict] | dict, images: list[torch.Tensor]
     meshes = [Mesh(faces, tuple(one["image_size"])) for one in given for faces in one["frames"]]
     if len(meshes) != len(images):
         raise BadInput(
-            f"face_landmarks are of {len(meshes)} pictures, images holds {len(images)}. Connect the pictures in which they were found."
+            f"face_landmarks is for {len(meshes)} pictures, images has {len(images)}. Connect the pictures in which they were found."
         )
     for number, (mesh, image) in enumerate(zip(meshes, images), 1):
         if mesh.size != tuple(image.shape[:2]):

@@ -69,7 +69,7 @@ def crop_face(image: torch.Tensor, box: np.ndarray) -> Crop:
     left, top = (max(int(value), 0) for value in box[:2])
     right, bottom = min(int(box[2]), width), min(int(box[3]), height)
     if right <= left or bottom <= top:
-        raise BadInput(f"The face box {np.round(box, 1).tolist()} lies outside the {width}x{height} picture. Find the faces again.")
+        raise BadInput(f"The face box {np.round(box, 1).tolist()} is outside the {width}x{height} picture. Find the faces again.")
     pixels = as_bytes(image[top:bottom, left:right])[:, :, ::-1].astype(np.float32)  # RGB -> BGR
     side = max(pixels.shape[:2])
     rows, columns = side - pixels.shape[0], side - pixels.shape[1]

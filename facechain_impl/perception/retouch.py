@@ -109,8 +109,8 @@ class SkinRetouch:
         mask = session.run(None, {require_input(session, pixels.shape, "skin_mask").name: pixels})[0]
         if mask.ndim not in (2, 3) or mask.shape[:2] != pixels.shape[:2]:
             raise WeightsError(
-                f"The skin mask network answered a picture {list(pixels.shape)} with {list(mask.shape)}; "
-                "expected [height, width, channels]. Replace the file skin_mask, see the node Check Models."
+                f"The skin mask network turned a picture {list(pixels.shape)} into {list(mask.shape)}; "
+                "expected [height, width, channels]. Replace the file skin_mask, see Check Models (FaceChain)."
             )
         return mask[..., -1] if mask.ndim == 3 else mask
 

@@ -37,8 +37,8 @@ class Tagger:
         probabilities = torch.sigmoid(self.managed.load()(batch.to(self.managed.device))).cpu()
         if probabilities.shape[1] != len(self.names):
             raise WeightsError(
-                f"The tagger answers {probabilities.shape[1]} tags, but its file names {len(self.names)}. "
-                "Delete the file deepdanbooru and get it again, see the node Check Models."
+                f"The tagger returns {probabilities.shape[1]} tags, but its file names {len(self.names)}. "
+                "Delete the file deepdanbooru and get it again, see Check Models (FaceChain)."
             )
         return probabilities
 

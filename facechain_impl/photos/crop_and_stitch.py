@@ -30,7 +30,7 @@ def cut_faces(images: list[torch.Tensor], faces: Faces, size: int, share: float,
             crops.append(to_output(cut_out(image, face.crop_transform, size)))
             known.append(Picture((moved(face, face.crop_transform),), (size, size), digest_of(crops[-1]), picture.name, picture.detector))
     if not crops:
-        raise FaceNotFound(f"There is no face to cut out of {len(images)} pictures. Connect faces that were found in them.")
+        raise FaceNotFound(f"There is no face to crop in {len(images)} pictures. Connect faces that were found in them.")
     return crops, Faces(tuple(pictures), tuple(known))
 
 
@@ -72,9 +72,9 @@ def pictures_of(images: list[torch.Tensor], faces: Faces) -> list[Picture]:
 
 def _check(faces: list[Face], crops: list[torch.Tensor], masks: list[torch.Tensor]) -> None:
     if any(face.crop_transform is None for face in faces):
-        raise BadInput("These faces were not cut out yet. Connect the faces that Crop Faces puts out.")
+        raise BadInput("These faces were not cropped yet. Connect the faces of Crop Faces.")
     if len(crops) != len(faces):
-        raise BadInput(f"{len(crops)} crops came back for {len(faces)} faces. Each face needs its own crop, in the order of Crop Faces.")
+        raise BadInput(f"{len(crops)} crops are connected for {len(faces)} faces. Each face needs one crop, in the order of Crop Faces.")
     if len(masks) not in (0, 1, len(crops)):
         raise BadInput(f"{len(masks)} masks for {len(crops)} crops. Connect one mask for all, or one for each.")
     shapes = {tuple(picture.shape[:2]) for picture in (*crops, *masks)}

@@ -62,7 +62,7 @@ def _embedded(picture: Picture, image: torch.Tensor | None, recognition: FaceRec
 def pick(faces: Faces, choice: Choice, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
     """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound after `policy`."""
     if choice.needs_reference and reference is None:
-        raise BadInput("Likeness needs somebody to compare with. Connect a reference picture or a person, or choose another order.")
+        raise BadInput("Likeness needs a reference: connect a picture or a person, or choose another order.")
     pictures = tuple(replace(picture, faces=tuple(_picked(picture, choice, reference, report))) for picture in faces.pictures)
     bare = [picture.name for picture in pictures if not picture.faces]
     if bare and policy is NoFace.STOP:

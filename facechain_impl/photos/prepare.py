@@ -208,7 +208,7 @@ class Preparation:
         boxes = [np.array([face.box for face in faces]).reshape(-1, 4) for faces in found]
         for photo, result in zip(photos, self._networks.retouch.retouch([photo.crop for photo in photos], boxes)):
             if result is None:
-                photo.reason = "RetinaFace sees no face in the crop, so it cannot be retouched. Switch the retouch off for this photo."
+                photo.reason = "RetinaFace finds no face in the crop, so it cannot be retouched. Switch the retouch off for this photo."
             else:
                 photo.crop = result
 
@@ -218,7 +218,7 @@ class Preparation:
             masks = {label.lower(): mask.numpy() for label, mask in parts.items() if mask is not None}
             try:
                 if "face" not in masks:
-                    raise FaceNotFound("M2FP sees no face in the crop")
+                    raise FaceNotFound("M2FP finds no face in the crop")
                 masks["head"] = head_mask(masks["face"], masks.get("hair"), masks.get("human"))
             except FaceNotFound as problem:
                 photo.reason = f"{problem} Switch white_background off for this photo."

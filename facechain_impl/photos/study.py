@@ -106,7 +106,7 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
     try:
         recognition = FaceRecognition(models.open_network("rts")) if unknown else None
     except MissingWeights:
-        result.notes.append("Without the recognition network (rts) nobody can say whether all photos show one person, or measure likeness.")
+        result.notes.append("Without the recognition network (rts) likeness, and whether all photos show one person, cannot be checked.")
         return
     if recognition is not None:
         found = with_embeddings(recognition, [photos[index] for index in unknown], [result.facts[index].face for index in unknown])
@@ -151,10 +151,10 @@ def overall(found: Study) -> str:
     good = [one for one, problem in zip(found.facts, problems) if not problem]
     strangers = [index + 1 for index, problem in enumerate(problems) if "another person" in problem]
     if strangers:
-        return f"Photos {', '.join(map(str, strangers))} seem to show somebody else. Take them out, or the portraits will be a mixture."
+        return f"Photos {', '.join(map(str, strangers))} seem to show somebody else. Take them out, or the portraits will be a mix of them."
     if len(good) < 3:
         return f"{len(good)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
     turns = [one.turn for one in good]
     if max(turns) - min(turns) < 0.1:
         return f"{len(good)} of {len(problems)} photos are good, all from the same side. A few turned to either side would help."
-    return f"{len(good)} of {len(problems)} photos are good, from different sides. This is a sound set."
+    return f"{len(good)} of {len(problems)} photos are good, from different sides. This is a good set."

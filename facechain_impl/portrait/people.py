@@ -99,7 +99,7 @@ def _comparable(faces: list[Face], persons: list[Person], how: Assign, notes: li
     if how is Assign.LIKENESS:
         raise BadInput(f"Persons cannot be matched by likeness: {why}. Choose '{Assign.ORDER.value}' or '{Assign.LIST.value}' instead.")
     if len(faces) > 1:
-        notes.append(f"Persons go onto the faces from left to right, because {why}.")
+        notes.append(f"Persons are assigned from left to right, because {why}.")
     return False
 
 

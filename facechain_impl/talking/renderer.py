@@ -43,7 +43,7 @@ class FaceRenderer:
             if drawn is None:
                 batch = max(1, len(part) // 2)
                 memory.release()
-                log.warning("Out of memory: going on with %d frames at a time.", batch)
+                log.warning("Out of memory: continuing with %d frames at a time.", batch)
                 continue
             start += len(part)
             yield drawn

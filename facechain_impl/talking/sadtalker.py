@@ -45,7 +45,7 @@ class SadTalker(Driver):
 
     def __init__(self, size: int, mode: Mode):
         if size not in self.sizes:
-            raise BadInput(f"SadTalker draws squares of {' or '.join(map(str, self.sizes))} pixels, not of {size}.")
+            raise BadInput(f"SadTalker renders squares of {' or '.join(map(str, self.sizes))} pixels, not of {size}.")
         self.size, self.mode = size, mode
         self.bundle = f"sadtalker_{size}"
         self.mapping_name = "sadtalker_mapping_full" if mode.pastes else "sadtalker_mapping_crop"

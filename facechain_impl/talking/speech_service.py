@@ -38,7 +38,7 @@ async def speak(text: str, voice: str, speed: int, pitch: int) -> dict:
         raise BadInput(f"The speech service does not know the voice {voice!r}: {error} Choose one such as {DEFAULT_VOICE}.") from error
     except (edge_tts.exceptions.EdgeTTSException, aiohttp.ClientError, TimeoutError) as error:
         raise FaceChainError(
-            f"The speech service gave no sound ({error}). It needs the internet and sometimes refuses; try again, or connect a recording."
+            f"The speech service returned no sound ({error}). It needs the internet and can refuse; try again, or connect a recording."
         ) from error
     return decoded(sound.getvalue())
 
@@ -52,5 +52,5 @@ def decoded(data: bytes) -> dict:
             frames = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]
             rate = stream.rate
     except (av.FFmpegError, IndexError) as error:
-        raise FaceChainError(f"The speech service sent {len(data)} bytes that are no sound. Try again, or connect a recording.") from error
+        raise FaceChainError(f"The speech service sent {len(data)} bytes that are not sound. Try again, or connect a recording.") from error
     return {"waveform": torch.from_numpy(np.concatenate(frames, 1))[None], "sample_rate": rate}

@@ -27,7 +27,7 @@ FILES = (
     "sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full", "sadtalker_retinaface", "sadtalker_fan",
     "parsenet", "damofd",
 )  # fmt: skip
-FIVE_NOTE = "The five points of the face were spread over a schematic face of 68 landmarks. A 98-point network is more exact."
+FIVE_NOTE = "The 68 landmarks are a schematic face fitted to the five points. A 98-point network is more accurate."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ class _Sound:
             self._channels = channels.mean(0, keepdim=True)
         self._target = next((known for known in AAC_RATES if known >= rate), AAC_RATES[-1])
         if self._target != rate:
-            self.notes.append(f"AAC has no sample rate of {rate} Hz; the sound in the file has {self._target} Hz.")
+            self.notes.append(f"AAC does not support {rate} Hz; the sound in the file has {self._target} Hz.")
         self._layout = "mono" if self._channels.shape[0] == 1 else "stereo"
         self._total, self._written = self._sample(frames), 0
 

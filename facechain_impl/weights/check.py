@@ -34,7 +34,7 @@ def status(entry: Entry) -> FileStatus:
     except WeightsError as error:
         return FileStatus(entry, Status.DAMAGED, reason=str(error))
     except OSError as error:
-        return FileStatus(entry, Status.DAMAGED, reason=f"{error.filename} cannot be read ({error.strerror}). Check who may read it.")
+        return FileStatus(entry, Status.DAMAGED, reason=f"{error.filename} cannot be read ({error.strerror}). Check its read permission.")
 
 
 def _examined(entry: Entry, path: Path) -> FileStatus:

@@ -111,7 +111,7 @@ def unpickle(source: Path):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{source} holds more than weights{_called_for(error)}, or is no PyTorch file, and was not opened. "
+            f"{source} contains more than weights{_called_for(error)}, or is not a PyTorch file, and was not opened. "
             "Delete it and get the published file."
         ) from error
     except DAMAGE as error:
@@ -124,7 +124,7 @@ def state_dict(content, entry: Entry, source: Path) -> Tensors:
     tensors = {str(name): value for name, value in found.items() if torch.is_tensor(value)} if isinstance(found, Mapping) else {}
     if not tensors:
         inside = ", ".join(map(str, list(content)[:6])) if isinstance(content, Mapping) else type(content).__name__
-        raise WeightsError(f"{source} holds no tensors" + (f" under {entry.key!r}" if entry.key else "") + f"; it holds {inside}.")
+        raise WeightsError(f"{source} contains no tensors" + (f" under {entry.key!r}" if entry.key else "") + f"; it contains {inside}.")
     tensors = {name: value for name, value in _unwrapped(tensors).items() if not name.startswith(entry.ignore or ("\0",))}
     if problems := entry.problems(layout_of(tensors)):
         raise KeyMismatch(

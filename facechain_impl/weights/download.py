@@ -17,7 +17,7 @@ from . import catalogue, convert, files, headers
 
 WORK = ".facechain_download"
 COMPANIONS = ["configuration.json", "README.md", "*.py"]
-"""Small files beside the weights that tell what the manifest does not know. They are read as text only."""
+"""Small files beside the weights with facts that the manifest lacks. They are read as text only."""
 
 Say = Callable[[str], None]
 
@@ -52,9 +52,7 @@ def fetch(entry: Entry, companions: bool = False) -> Path:
     snapshot(entry.repo, entry.revision, None if entry.path == "./" else patterns, work)
     found = work / entry.path
     if not found.exists():
-        raise WeightsError(
-            f"{entry.repo} {entry.revision} has no {entry.path} any more. Please report this with: models verify {entry.name}"
-        )
+        raise WeightsError(f"{entry.repo} {entry.revision} no longer has {entry.path}. Please report this with: models verify {entry.name}")
     return found
 
 
@@ -65,7 +63,7 @@ def snapshot(repo: str, revision: str, patterns: list[str] | None, folder: Path)
     except (HubError, OSError) as error:
         raise WeightsError(
             f"{repo} {revision} could not be downloaded: {_first_line(error)}. Check the connection and run the command again; "
-            "it goes on where it stopped."
+            "it resumes where it stopped."
         ) from error
 
 
@@ -107,10 +105,10 @@ def checked(entry: Entry, found: Path) -> str:
     """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind are not what the manifest says."""
     size = found.stat().st_size
     if entry.bytes and size != entry.bytes:
-        raise WeightsError(f"{entry.file_name} came with {size} bytes instead of {entry.bytes}. Run the command again.")
+        raise WeightsError(f"{entry.file_name} arrived with {size} bytes instead of {entry.bytes}. Run the command again.")
     digest = files.sha256(found)
     if not files.hash_agrees(entry, digest):
-        raise WeightsError(f"{entry.file_name} came with the hash {digest} instead of {entry.sha256}. Run the command again.")
+        raise WeightsError(f"{entry.file_name} arrived with the hash {digest} instead of {entry.sha256}. Run the command again.")
     problems = entry.problems(layout) if (layout := headers.read(found).layout) is not None else []
     if problems:
         raise WeightsError(f"{entry.file_name} is not what the manifest describes. {' '.join(problems)}")

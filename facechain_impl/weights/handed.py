@@ -17,7 +17,7 @@ from . import catalogue, files, headers
 
 UNKNOWN = "unknown"
 DIGEST = "digest"
-"""Key of a stand-in's header under which its weights' digest stands, since the host forgets which file a CONTROL_NET came from."""
+"""Key in a stand-in's header for its weights' digest, since the host forgets which file a CONTROL_NET came from."""
 _REMEMBERED = 64
 _loras: dict[str, tuple[Used, ...]] = {}
 

@@ -72,7 +72,7 @@ def tags(file: WeightFile) -> list[str]:
     """The list of names that a tagger's file carries beside its weights. Raises WeightsError."""
     text = headers.read(file.path).metadata.get("tags")
     if text is None:
-        raise WeightsError(f"{file.path} carries no list of tags. Replace it by the published {catalogue.get(file.name).path}.")
+        raise WeightsError(f"{file.path} contains no list of tags. Replace it by the published {catalogue.get(file.name).path}.")
     return json.loads(text)
 
 

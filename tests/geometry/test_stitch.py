@@ -133,5 +133,5 @@ def test_weights_are_symmetric_and_reach_zero():
 
 
 def test_a_box_without_extent_is_refused():
-    with pytest.raises(BadInput, match="no extent"):
+    with pytest.raises(BadInput, match="is empty; find the faces again"):
         face_matrix(np.array([5, 5, 5, 5.0]), None, 0.45, 64, False)

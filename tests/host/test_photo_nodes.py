@@ -333,7 +333,7 @@ def test_crops_that_come_back_as_they_were_change_no_bit(client, photos, sample)
 
 
 def test_no_face_to_crop_and_faces_of_other_pictures(client, photos, sample):
-    with pytest.raises(PromptFailed, match="no face to cut out of 1 pictures"):
+    with pytest.raises(PromptFailed, match="no face to crop in 1 pictures"):
         client.run(crop_and_stitch(photos("bare", wall=wall()), INVERT))
     graph = crop_and_stitch(photos("mixed", me=sample), INVERT)
     graph["9"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0)

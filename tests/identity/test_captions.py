@@ -136,14 +136,14 @@ def test_listed_trigger():
 
 
 def test_empty_own_words():
-    with pytest.raises(BadInput, match="own_words holds nothing"):
+    with pytest.raises(BadInput, match="because own_words is"):
         caption_pictures([picture(1)], CaptionSettings(own_words=" "))
 
 
 def test_pictures_that_cannot_be_used():
     with pytest.raises(BadInput, match="No picture arrived"):
         caption_pictures([], CaptionSettings())
-    with pytest.raises(BadInput, match="picture 1 holds 16384 pixels"):
+    with pytest.raises(BadInput, match="picture 1 contains 16384 NaN or infinite pixels"):
         caption_pictures([torch.full((128, 128, 3), float("nan"))], CaptionSettings())
 
 

@@ -41,7 +41,7 @@ def test_the_lora_is_in_the_hosts_list(home):
 def test_policies_for_a_taken_name(home):
     persons.save(ann(), {})
     assert persons.save(ann(), {}).name == "Ann-2"
-    with pytest.raises(BadInput, match="stored already"):
+    with pytest.raises(BadInput, match="already stored"):
         persons.save(ann(), {}, IfExists.STOP)
     changed = replace(ann(), trigger="another")
     assert persons.save(changed, {}, IfExists.REPLACE).name == "Ann"
@@ -79,14 +79,14 @@ def test_names_stay_inside(home, name, action):
 def test_unknown_people_are_named_with_those_there_are(home):
     persons.save(ann(), {})
     for action in (persons.load, persons.delete):
-        with pytest.raises(BadInput, match="no person 'Eve'. Stored are: Ann"):
+        with pytest.raises(BadInput, match="no person 'Eve'. Stored persons: Ann"):
             action("Eve")
 
 
 def test_a_name_in_use_is_not_overwritten_by_renaming(home):
     persons.save(ann(), {})
     persons.save(ann("Bea"), {})
-    with pytest.raises(BadInput, match="stored already"):
+    with pytest.raises(BadInput, match="already stored"):
         persons.rename("Ann", "Bea")
 
 
@@ -101,7 +101,7 @@ def test_watch_counts_losses_only(home):
 
 class TestCommand:
     def test_list(self, home, capsys):
-        assert cli.main(["list"]) == 0 and "Nobody" in capsys.readouterr().out
+        assert cli.main(["list"]) == 0 and "No person" in capsys.readouterr().out
         persons.save(ann(), {})
         assert cli.main(["list"]) == 0 and capsys.readouterr().out.startswith("Ann  a woman  unknown")
 

@@ -159,7 +159,7 @@ def test_empty_list(ranker):
 def test_pixels_that_are_not_numbers(ranker):
     broken = picture(0.1)
     broken[5, 5, 0] = math.nan
-    with pytest.raises(BadInput, match="picture 2 holds 1 pixels that are not numbers"):
+    with pytest.raises(BadInput, match="picture 2 contains 1 NaN or infinite pixels"):
         rank(ranker, [picture(0.1), broken])
 
 

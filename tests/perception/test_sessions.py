@@ -72,7 +72,7 @@ def test_nothing_to_look_at():
 def test_another_network_under_the_name_is_told():
     with pytest.raises(WeightsError, match=r"rot_bgr takes \['N', 3, 112, 112\] instead of \[1, 3, 224, 224\].*models get rot_bgr"):
         PhotoRotation(session(["N", 3, 112, 112], np.zeros((3 * 112 * 112, 4), np.float32))).quarter_turns([torch.zeros(9, 9, 3)])
-    with pytest.raises(WeightsError, match="rot_bgr answers 5 values instead of 4"):
+    with pytest.raises(WeightsError, match="rot_bgr returns 5 values instead of 4"):
         PhotoRotation(session(["N", 3, 224, 224], np.zeros((3 * 224 * 224, 5), np.float32))).quarter_turns([torch.zeros(9, 9, 3)])
     with pytest.raises(WeightsError, match=r"fqa takes \['N', 3, 224, 224\] instead of \[2, 3, 112, 112\].*models get fqa"):
         FaceQuality(sky_finder("N")).score([torch.zeros(112, 112, 3)] * 2)

@@ -39,7 +39,7 @@ def test_pictures_of_all_sizes_share_batches():
 
 
 def test_another_number_of_tags_is_refused():
-    with pytest.raises(WeightsError, match="answers 3 tags, but its file names 2"):
+    with pytest.raises(WeightsError, match="returns 3 tags, but its file names 2"):
         Tagger(Bright(), ["red", "green"]).tags([colour(1.0, 1.0, 1.0)], 0.5)
 
 

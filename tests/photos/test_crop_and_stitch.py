@@ -82,13 +82,13 @@ def test_equal_pictures_keep_their_own_edits():
 
 def test_counts_shapes_and_strangers_are_refused(images, faces):
     crops, cut = cut_faces(images, faces, 64, 0.5, False)
-    with pytest.raises(BadInput, match="2 crops came back for 3 faces"):
+    with pytest.raises(BadInput, match="2 crops are connected for 3 faces"):
         back(images, crops[:2], cut)
     with pytest.raises(BadInput, match="2 masks for 3 crops"):
         back(images, crops, cut, [torch.ones(64, 64)] * 2)
     with pytest.raises(BadInput, match="must be square; these are 32x64, 64x64"):
         back(images, [torch.zeros(64, 32, 3), *crops[1:]], cut)
-    with pytest.raises(BadInput, match="not cut out yet"):
+    with pytest.raises(BadInput, match="not cropped yet"):
         back(images, crops, faces)
     with pytest.raises(BadInput, match="Picture 1 is not one of those"):
         back([images[0] * 0.5], crops, cut)
@@ -97,7 +97,7 @@ def test_counts_shapes_and_strangers_are_refused(images, faces):
 
 
 def test_no_face_at_all_is_an_error(images, faces):
-    with pytest.raises(FaceNotFound, match="no face to cut out of 1 pictures"):
+    with pytest.raises(FaceNotFound, match="no face to crop in 1 pictures"):
         cut_faces(images[1:2], faces, 64, 0.5, False)
 
 

@@ -172,7 +172,11 @@ def test_a_face_lost_after_turning_is_said():
 
 @pytest.mark.parametrize(
     "images, text",
-    [([], "No picture arrived"), ([torch.full((4, 4, 3), torch.nan)], "0.jpg holds 16 pixels"), ([torch.zeros(0, 4, 3)], "has no pixels")],
+    [
+        ([], "No picture arrived"),
+        ([torch.full((4, 4, 3), torch.nan)], "0.jpg contains 16 NaN or infinite pixels"),
+        ([torch.zeros(0, 4, 3)], "has no pixels"),
+    ],
 )
 def test_what_is_no_picture_is_refused(images, text):
     with pytest.raises(BadInput, match=text):
@@ -221,7 +225,7 @@ def test_a_crop_that_cannot_be_retouched_is_reported():
     networks = Networks(retouch=Retouch(), retouch_faces=Second())
     prepared = run([portrait()[0], portrait()[0] * 1.0], networks=networks, policy=NoFace.SKIP)
     assert len(prepared.crops) == 1 and prepared.crops[0].max() == 0.5
-    assert "RetinaFace sees no face in the crop" in prepared.photos[0].reason
+    assert "RetinaFace finds no face in the crop" in prepared.photos[0].reason
 
 
 @dataclass
@@ -247,7 +251,7 @@ def test_the_head_stands_on_white_and_its_masks_travel_along():
     assert (crop[:150] == 1).all() and (crop[:, 350:] == 1).all() and abs(crop[345, 345, 0] - 0.5) < 0.02
     masks = prepared.faces.of(crop).faces[0].masks
     assert set(masks) == {"face", "human", "head"} and masks["head"].shape == (512, 512) and masks["head"][200, 200] == 1
-    assert "M2FP sees no face" in prepared.photos[1].reason
+    assert "M2FP finds no face" in prepared.photos[1].reason
 
 
 @dataclass

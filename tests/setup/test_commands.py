@@ -26,7 +26,7 @@ def test_an_unknown_command_is_refused(run_py):
 def test_a_failure_ends_with_what_to_do(run_py, old_host):
     done = run_py("models", "list", COMFYUI_PATH=old_host)
     assert done.returncode == 1
-    assert "Stopped at: looking at the ComfyUI" in done.stdout
+    assert "Stopped at: checking the ComfyUI" in done.stdout
     assert "0.29.3" in done.stdout
     assert "What to do:" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
@@ -55,7 +55,7 @@ def test_commands_of_the_pack_run_on_the_host(run_py, host):
     assert "Published files:" in done.stdout, done.stderr
     assert "rts" in done.stdout
     done = run_py("persons", "list", **host)
-    assert "Nobody is stored." in done.stdout, done.stderr
+    assert "No person is stored." in done.stdout, done.stderr
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the current folder out of what it imports from")

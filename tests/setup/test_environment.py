@@ -30,7 +30,7 @@ def wheel(folder: Path, name: str) -> Path:
 
 @pytest.fixture
 def own(home, tmp_path, monkeypatch):
-    """The own set-up with two small packages in the place of PyTorch and ComfyUI's, all from local files."""
+    """The own setup with two small packages in the place of PyTorch and ComfyUI's, all from local files."""
     packages = tmp_path / "wheels"
     packages.mkdir()
     wheels = {name: wheel(packages, name) for name in ("first", "second")}
@@ -78,7 +78,7 @@ def test_set_up_reuse_and_repair(own, capsys):
     own.ready(for_tests=False)
     assert value(host, "first") == "1"
     assert not (site / "~econd").exists()
-    assert "cut off" in capsys.readouterr().out
+    assert "interrupted" in capsys.readouterr().out
     assert own.stamps.unfinished() == []
 
     (own.venv / "made").unlink()

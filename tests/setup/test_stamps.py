@@ -1,4 +1,4 @@
-"""Finished steps are not done again, unfinished ones are noticed, and only one set-up runs at a time."""
+"""Finished steps are not done again, unfinished ones are noticed, and only one setup runs at a time."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_unreadable_files(published, monkeypatch):
 
     monkeypatch.setattr(check.headers, "read", refuse)
     assert row("fusion_alpha").status == "damaged"
-    assert row("fusion_alpha").reason == f"{path} cannot be read (Permission denied). Check who may read it."
+    assert row("fusion_alpha").reason == f"{path} cannot be read (Permission denied). Check its read permission."
 
 
 def test_the_fingerprint_follows_the_files(published):

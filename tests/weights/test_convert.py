@@ -167,7 +167,7 @@ def spoiled(path: Path, how: str) -> None:
     ("how", "message"),
     [("truncated", "its end is missing"), ("web page", "it begins with b'<!'"), ("empty", "is empty"),
      ("malicious", r"calls for posix.system"), ("other architecture", "93 missing.*1 unexpected: conv1.weight"),
-     ("other shapes", "of another shape"), ("renamed safetensors", "should be a PyTorch file"), ("no tensors", "holds no tensors")],
+     ("other shapes", "of another shape"), ("renamed safetensors", "should be a PyTorch file"), ("no tensors", "contains no tensors")],
 )  # fmt: skip
 def test_bad_files_get_a_message_and_change_nothing(published, how, message):
     path = published(NAME)

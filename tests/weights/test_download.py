@@ -95,7 +95,7 @@ def test_without_a_connection(hub, models, published):
 
 def test_a_file_that_vanished(hub, published):
     published("damofd", hub.folder).rename(hub.folder / "damo/cv_ddsar_face-detection_iclr23-damofd/other.pt")
-    with pytest.raises(WeightsError, match="has no pytorch_model.pt any more"):
+    with pytest.raises(WeightsError, match="no longer has pytorch_model.pt"):
         download.get("damofd", lambda line: None)
 
 

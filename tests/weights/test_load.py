@@ -114,7 +114,7 @@ def test_tags(models, stand_in):
     stand_ins.write(tagged, {"a": torch.ones(1)}, {"tags": '["hat", "smile"]'})
     assert load.tags(load.find("deepdanbooru")) == ["hat", "smile"]
     stand_ins.write(tagged, {"a": torch.ones(1)}, {})
-    with pytest.raises(WeightsError, match="carries no list of tags"):
+    with pytest.raises(WeightsError, match="contains no list of tags"):
         load.tags(load.find("deepdanbooru"))
 
 

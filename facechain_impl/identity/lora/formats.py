@@ -43,7 +43,7 @@ _SUFFIXES = {
     ".alpha": ".alpha",
 }
 USED = "facechain_used"
-"""Key of a LoRA file's header under which stands what it was made with, as JSON."""
+"""Key in a LoRA file's header for what it was made with, as JSON."""
 _UNET_ROOTS = ("down_blocks.", "up_blocks.", "mid_block.", "conv_in", "conv_out", "time_embedding.", "add_embedding.")
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
@@ -81,7 +81,7 @@ class LoraFile:
 def read(path: Path) -> LoraFile:
     """The tensors of a LoRA file. Pickles are read weights-only. Raises WeightsError for anything else than tensors."""
     if path.suffix.lower() not in _WEIGHT_FILES:
-        raise WeightsError(f"{path.name} is no LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
+        raise WeightsError(f"{path.name} is not a LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
     file = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     provenance.register(handed.host_file("LORA", path), *handed.used_in_header(file.metadata, USED))
     return file
@@ -94,7 +94,7 @@ def _read_pickle(path: Path) -> LoraFile:
         raise WeightsError(f"{path.name} could not be read as weights ({error}). Download or train it again.") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f"{path.name} does not hold a table of tensors, so it is no LoRA. Use the file that its author calls LoRA.")
+        raise WeightsError(f"{path.name} is not a table of tensors, so it is not a LoRA. Use the file that its author calls LoRA.")
     return LoraFile(content, {})
 
 
@@ -103,7 +103,7 @@ def _read_safetensors(path: Path) -> LoraFile:
         with safetensors.safe_open(str(path), "pt") as file:
             return LoraFile({key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {})  # noqa: SIM118 it is no dict
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path.name} is damaged or no safetensors file ({error}). Download or train it again.") from error
+        raise WeightsError(f"{path.name} is damaged or not a safetensors file ({error}). Download or train it again.") from error
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -215,7 +215,7 @@ def _architecture(tensors: dict[str, torch.Tensor]) -> str:
     known = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
     if width in known:
         return known[width]
-    return "unknown architecture" if width is None else f"a UNet whose text has width {width}"
+    return "unknown architecture" if width is None else f"a UNet with text width {width}"
 
 
 def _context_width(tensors: dict[str, torch.Tensor]) -> int | None:

@@ -46,7 +46,7 @@ def apply(model, clip, entries: list[LoraEntry]) -> tuple[object, object, Report
             entry.name, Status.MERGED, role=entry.role, model=entry.strength_model, text=entry.strength_clip, layers=len(found.patches)
         )
         if found.unknown:
-            report.notes.append(f"{entry.name}: {_examples(found.unknown)} belong to no weight of this model and were left out.")
+            report.notes.append(f"{entry.name}: {_examples(found.unknown)} match no weight of this model and were skipped.")
     return model, clip, report
 
 
@@ -67,7 +67,7 @@ def match(model, clip, entry: LoraEntry) -> lora.Match:
             f"It seems to be: {seems}. Choose a LoRA made for this model, or load the model it was made for."
         )
     raise BadInput(
-        f"The LoRA {entry.name} ({seems}) fits this model ({wanted}) only in part: {len(found.unknown)} of {len(tensors)} keys match "
+        f"The LoRA {entry.name} ({seems}) fits this model ({wanted}) only partly: {len(found.unknown)} of {len(tensors)} keys match "
         f"nothing, such as {', '.join(found.unknown[:_EXAMPLES])}. Choose a LoRA made for this model."
     )
 
@@ -88,7 +88,7 @@ def _require_shapes(model, clip, entry: LoraEntry, found: lora.Match) -> None:
         up, down, _ = product
         if up.shape[0] * down[0].numel() != shapes[key].numel():
             raise BadInput(
-                f"The LoRA {entry.name} was made for a model of other sizes: its layer for {key} is {up.shape[0]}x{down[0].numel()}, "
+                f"The LoRA {entry.name} was made for a model of another size: its layer for {key} is {up.shape[0]}x{down[0].numel()}, "
                 f"the weight is {'x'.join(map(str, shapes[key]))}. Choose a LoRA made for this model."
             )
 

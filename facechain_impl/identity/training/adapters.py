@@ -86,7 +86,7 @@ class Adapters:
             down, up = layer.lora_A[_PLACE].weight, layer.lora_B[_PLACE].weight
             if given is None or given.down.shape != down.shape or given.up.shape != up.shape:
                 found = "nothing" if given is None else f"{tuple(given.down.shape)} and {tuple(given.up.shape)}"
-                raise BadInput(f"The starting weights hold {found} for {name}; expected {tuple(down.shape)} and {tuple(up.shape)}.")
+                raise BadInput(f"The starting weights are {found} for {name}; expected {tuple(down.shape)} and {tuple(up.shape)}.")
             down.copy_(given.down * given.scale * self.rank / self.alpha)
             up.copy_(given.up)
 

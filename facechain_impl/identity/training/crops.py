@@ -33,8 +33,8 @@ def _window(photo: torch.Tensor, augmentation: Augmentation, generator: torch.Ge
     if augmentation is Augmentation.FACE_CROP:
         if height != width:
             raise BadInput(
-                f"Face crop needs square pictures with the face where FaceAlign puts it; this one is {width}x{height}. "
-                "Connect FaceAlign's crops, or set 'augmentation' to Centre crop or Random crop."
+                f"Face crop needs square pictures with the face where Face Align puts it; this one is {width}x{height}. "
+                "Connect the crops of Face Align, or set 'augmentation' to Centre crop or Random crop."
             )
         return face_window(height, _uniform(_FACE_RATIO, generator), _uniform(_FACE_CENTRE, generator))
     size = min(height, width)

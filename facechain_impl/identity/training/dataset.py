@@ -78,7 +78,7 @@ def encode_photos(
     for index, photo in enumerate(photos):
         check_interrupt()
         if not torch.isfinite(photo).all():
-            raise BadInput(f"Photo {index + 1} of {len(photos)} holds pixels that are no numbers. Remove it or load it again.")
+            raise BadInput(f"Photo {index + 1} of {len(photos)} contains NaN or infinite pixels. Remove it or load it again.")
         layers = photo.float() if masks is None else torch.cat([photo.float(), masks[index][..., None].float()], -1)
         source = generator_for(settings.seed, 3, index)
         pictures = train_crops.variants(layers, settings.variants, settings.augmentation, settings.resolution, source)

@@ -93,7 +93,7 @@ class LikenessWatch:
     def notes(self) -> list[str]:
         """What the curve says, for the report."""
         if self.best_likeness is None:
-            return ["No sample portrait held a face, so the last step was taken."] if self.curve else []
+            return ["No face was found in the sample portraits, so the last step was used."] if self.curve else []
         step = next(step for step, value in self.curve if value == self.best_likeness)
-        where = "training photos, so it flatters" if self.on_training_photos else "photos kept from the training"
-        return [f"Likeness {self.best_likeness:.3f} at step {step} was the best of {len(self.curve)} looks, measured on {where}."]
+        where = "training photos, so it is optimistic" if self.on_training_photos else "photos held out of the training"
+        return [f"Likeness {self.best_likeness:.3f} at step {step} was the best of {len(self.curve)} checks, measured on {where}."]

@@ -24,7 +24,7 @@ def optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> 
     note = ""
     if settings.optimiser is Optimiser.ADAMW_8BIT:
         reason = "there is no CUDA device" if has_8bit() else "the package bitsandbytes is not installed"
-        note = f"8-bit AdamW was asked for, but {reason}: AdamW in 32 bits was used, which needs more memory and is no less exact."
+        note = f"8-bit AdamW was not used because {reason}: 32-bit AdamW needs more memory and is no less exact."
     return torch.optim.AdamW(parameters, **values), note
 
 

@@ -41,7 +41,7 @@ def named(tensors: dict[str, torch.Tensor], file_names: list[str]) -> dict[str, 
     stems = sorted({name[: -len("_to_q")] for name in file_names if re.search(r"_attn\d_to_q$", name)}, key=_place)
     places = {key: _NUMBERED.match(key) for key in tensors}
     if max(int(place[1]) for place in places.values() if place) >= len(stems):
-        raise BadInput(f"The start holds more attention layers than the {len(stems)} of this model. Set 'start' to Random.")
+        raise BadInput(f"The starting weights have more attention layers than the {len(stems)} of this model. Set 'start' to Random.")
     return {_renamed(key, places[key], stems): value for key, value in tensors.items()}
 
 

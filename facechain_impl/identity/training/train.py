@@ -133,15 +133,15 @@ class _Order:
 def _check(inputs: TrainInputs, name: str) -> None:
     check_name(name)
     if not inputs.photos:
-        raise BadInput("No photo arrived to train on. Connect the crops of FaceAlign and look at its report for the reasons.")
+        raise BadInput("There is no photo to train on. Connect the crops of Face Align; its report gives the reasons.")
     if len(inputs.captions) != len(inputs.photos):
         raise BadInput(
             f"There are {len(inputs.photos)} photos and {len(inputs.captions)} captions; each photo needs its own. "
-            "Connect both from nodes that keep the order, such as FaceAlign and Tagger."
+            "Connect both from nodes that keep the order, such as Face Align and Caption Crops (Tagger)."
         )
     for index, photo in enumerate([*inputs.photos, *inputs.class_photos]):
         if not torch.isfinite(photo).all():
-            raise BadInput(f"Picture {index + 1} holds pixels that are no numbers. Remove it or load it again.")
+            raise BadInput(f"Picture {index + 1} contains NaN or infinite pixels. Remove it or load it again.")
 
 
 def _run_hash(request: TrainRequest, base: _Base, held: list[int]) -> str:
@@ -164,7 +164,7 @@ def _finished(name: str, run: str) -> TrainResult | None:
     for stored in persons.names():
         report = persons.card(stored).get("report", {})
         if ours.fullmatch(stored) and report.get("run") == run:
-            note = "This training had finished before: nothing was trained. Set 'if_state_exists' to Start over to train again."
+            note = "This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."
             person = persons.load(stored)
             provenance.register(*person.used)
             return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=[note]))
@@ -233,7 +233,7 @@ def _head_masks(order: _Order) -> list[torch.Tensor]:
         mask = one.face.masks.get("head") if one.face is not None else None
         if mask is None:
             raise BadInput(
-                f"masked_loss needs a head mask for every photo, and there is none for photo {index + 1}. Connect FaceAlign's faces with "
+                f"masked_loss needs a head mask for every photo; photo {index + 1} has none. Connect the faces of Face Align with "
                 "white_background on, or set masked_loss to 0."
             )
         masks.append(torch.from_numpy(mask.copy()))
@@ -304,8 +304,8 @@ def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
     if trainer.steps_done >= trainer.settings.steps:
         return ""
     if live.finish_requested():
-        return "as asked"
-    return "the likeness no longer rose" if watch is not None and watch.is_done else None
+        return "on request"
+    return "the likeness stopped rising" if watch is not None and watch.is_done else None
 
 
 def _step(trainer, store, request, model, watch, progress, clock, notes) -> None:
@@ -364,7 +364,7 @@ def _remarks(inputs: TrainInputs) -> list[str]:
     if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
     if len(inputs.photos) == 1:
-        remarks.append("There was one photo only: expect its pose, light and clothes in every portrait. Five to ten photos do better.")
+        remarks.append("There was only one photo: expect its pose, light and clothes in every portrait. Five to ten photos do better.")
     return remarks
 
 

@@ -91,8 +91,8 @@ class Trainer:
     def _require_number(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise FaceChainError(
-                f"The loss is {loss} at step {self.steps_done + 1} of {self.settings.steps}: the training diverged or the model holds "
-                "numbers that are none. Use a lower learning rate or precision fp32; the weights of this step were not kept."
+                f"The loss is {loss} at step {self.steps_done + 1} of {self.settings.steps}: the training diverged or the model "
+                "contains NaN or infinite numbers. Use a lower learning rate or precision fp32; the weights of this step were not kept."
             )
 
     def _update(self) -> None:

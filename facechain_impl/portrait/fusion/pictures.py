@@ -43,7 +43,7 @@ class Choice:
         if not faces:
             return "no face was found"
         if not any(face.points is not None for face in faces):
-            return "its faces have no five points; find them with DamoFD or the built-in detector"
+            return "its faces lack the five points; find them with DamoFD or the built-in detector"
         return f"face {self.number} was chosen, but there {'is only 1' if len(faces) == 1 else f'are only {len(faces)}'}"
 
 
@@ -138,7 +138,7 @@ def _check_policy(plan: _Plan, names: list[str], policy: NoFace) -> None:
             f"{NoFace.SKIP.value!r} or {NoFace.PASS.value!r}."
         )
     if problems and policy is NoFace.SKIP and not plan.faces:
-        raise FaceNotFound(f"Every picture was skipped ({problems}), so there is nothing to put out. Use pictures that show a face.")
+        raise FaceNotFound(f"Every picture was skipped ({problems}), so there is no output. Use pictures that show a face.")
 
 
 def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) -> list[torch.Tensor]:

@@ -59,8 +59,8 @@ def body_of(frame: dict, face: Face, matrix: np.ndarray) -> Body:
     if best is None or nearest > reach:
         people = len(frame.get("people", []))
         raise BadInput(
-            f"The connected pose holds {people} people, and nobody's head lies on the face at {face.box.round().tolist()}. "
-            "Make the pose from this very picture, with all its people, or disconnect it."
+            f"The connected pose holds {people} people, and no head is on the face at {face.box.round().tolist()}. "
+            "Make the pose from this picture, with all its people, or disconnect it."
         )
     return Body(best, matrix)
 
@@ -86,8 +86,8 @@ def _scored(points: np.ndarray) -> np.ndarray:
 def _picture(canvas: np.ndarray, size: int) -> torch.Tensor:
     if not canvas.any():
         raise BadInput(
-            "The control picture of a face would be empty: none of its landmarks or joints lies in the crop. "
-            "Connect a pose made from this very picture, or disconnect the pose."
+            "The control picture of a face would be empty: none of its landmarks or joints is in the crop. "
+            "Connect a pose made from this picture, or disconnect the pose."
         )
     if size != CANVAS:
         canvas = np.asarray(Image.fromarray(canvas).resize((size, size), Image.Resampling.LANCZOS))

@@ -95,7 +95,7 @@ class GroupInpaint:
             raise BadInput("There is no picture to put faces into. Connect at least one.")
         finished = [image for picture in pictures for image in self.run(picture, choice, seed, variants, no_face)]
         if not finished:
-            raise FaceNotFound(f"All {len(pictures)} pictures were skipped, nothing is left to put out. {self.report.text()}")
+            raise FaceNotFound(f"All {len(pictures)} pictures were skipped, so there is no output. {self.report.text()}")
         return finished
 
     def run(self, picture: TargetPicture, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
@@ -186,7 +186,7 @@ class GroupInpaint:
     def _note_landmarks(self, jobs: list[FaceJob]) -> None:
         if any(job.landmarks is None and job.result is not None for job in jobs):
             self._note(
-                "Without facial landmarks only eyes, nose and mouth steer the painting: the expression and the outline of the jaw may "
+                "Without facial landmarks only eyes, nose and mouth guide the painting: the expression and the outline of the jaw may "
                 "differ from the generated face. Connect a FACE_DETECTION_MODEL, or get the weights of the landmark network."
             )
 

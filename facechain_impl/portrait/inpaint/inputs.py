@@ -99,7 +99,7 @@ def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse
     fuser = fusion.open_fusion(enhance) if fuse else None
     notes = [f"Landmarks: {landmarker.name}."] if landmarker else []
     if parser is None:
-        notes.append("The generated faces are taken to have the shape of those in the picture: the parsing network was not needed.")
+        notes.append("The generated faces are assumed to have the shape of those in the picture: the parsing network was not needed.")
     return OpenedModels(FaceAnalyzer(opened.analyzer.detector, landmarker, parser), fuser, notes)
 
 

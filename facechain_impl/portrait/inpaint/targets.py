@@ -147,9 +147,7 @@ def _with_pose(target: Target, pose: Pose, size: int) -> Target:
         return target
     drawing = target.crop(pose.drawing, size)
     if not drawing.any():
-        raise BadInput(
-            f"The connected pose picture is black around face {target.number}. Make it from this very picture, or disconnect it."
-        )
+        raise BadInput(f"The connected pose picture is black around face {target.number}. Make it from this picture, or disconnect it.")
     return replace(target, drawing=drawing)
 
 
@@ -174,7 +172,7 @@ def _problem(target: Target) -> str:
     if target.points is None and target.landmarks is None:
         return "its eyes, nose and mouth were not found"
     if not target.regions.face.any():
-        return "no face is marked there: the face mask, or the parsing network's answer, is empty around it"
+        return "the face mask, or the parsing network's output, is empty there"
     return ""
 
 
@@ -200,7 +198,7 @@ def _fitted_pose(pose: Pose, image: torch.Tensor) -> Pose:
         return pose
     across, down = width / given[0], height / given[1]
     if abs(across / down - 1) > _SAME_SHAPE:
-        raise BadInput(f"The pose is {given[0]}x{given[1]}, the picture is {width}x{height}. Make the pose from this very picture.")
+        raise BadInput(f"The pose is {given[0]}x{given[1]}, the picture is {width}x{height}. Make the pose from this picture.")
     if pose.frame is not None:
         return replace(pose, frame=_scaled(pose.frame, across, down))
     return pose if given == (width, height) else replace(pose, drawing=geometry.resize(pose.drawing, height, width))

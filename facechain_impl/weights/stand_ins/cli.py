@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="facechain_impl stand-ins", description="Random numbers in published formats.")
-    parser.add_argument("folder", type=Path, help="where they go, each in one move")
+    parser.add_argument("folder", type=Path, help="target folder; every file appears complete")
     parser.add_argument("names", nargs="*", metavar="NAME", help="published files, as `run.py models list` shows them")
     parser.add_argument("--checkpoint", action="store_true", help="also a small SD 1.5 checkpoint")
     return parser

@@ -99,7 +99,7 @@ QUESTIONS = (
         ((PORTRAIT_REPO, "v2.0"), (MAJIC, "v1.0.0")), ("*/scheduler_config.json", "*/model_index.json"),
     ),
     Question(
-        "Where do the base models lie now?",
+        "Where are the base models now?",
         ((PORTRAIT_REPO, "v2.0"), (PORTRAIT_REPO, "v4.0"), (MAJIC, "v1.0.0")),
     ),
 )  # fmt: skip

@@ -77,7 +77,7 @@ def test_half_a_layer_is_named():
         lora_files.layers({f"{KOHYA}.lora_up.weight": UP})
 
 
-@pytest.mark.parametrize(("width", "name"), [(768, "SD1.5"), (2048, "SDXL"), (64, "a UNet whose text has width 64")])
+@pytest.mark.parametrize(("width", "name"), [(768, "SD1.5"), (2048, "SDXL"), (64, "a UNet with text width 64")])
 def test_description(width, name):
     tensors = {"lora_unet_down_blocks_0_attn2_to_k.lora_down.weight": torch.zeros(4, width)}
     tensors["lora_unet_down_blocks_0_attn2_to_k.lora_up.weight"] = torch.zeros(8, 4)
@@ -121,7 +121,7 @@ def test_pickles_are_read_without_running_code(tmp_path):
         lora_files.read(bad)
     assert not (tmp_path / "owned").exists()
     torch.save([1, 2], other)
-    with pytest.raises(WeightsError, match="does not hold a table of tensors"):
+    with pytest.raises(WeightsError, match="is not a table of tensors"):
         lora_files.read(other)
 
 
@@ -138,5 +138,5 @@ def test_truncated_files(tmp_path, name):
 
 
 def test_another_kind_of_file(tmp_path):
-    with pytest.raises(WeightsError, match="is no LoRA file"):
+    with pytest.raises(WeightsError, match="is not a LoRA file"):
         lora_files.read(tmp_path / "notes.txt")

@@ -55,7 +55,7 @@ def test_the_best_step_is_returned(home, sd15, photos, scripted):
     scripted += [0.2, 0.5, 0.3, 0.4]
     best = train.train_face_lora(likeness_order(sd15, photos))
     assert any(
-        note == "Likeness 0.500 at step 4 was the best of 4 looks, measured on training photos, so it flatters."
+        note == "Likeness 0.500 at step 4 was the best of 4 looks, measured on training photos, so it is optimistic."
         for note in best.report.notes
     )
     assert best.person.report["likeness"] == 0.5 and best.person.report["likeness_curve"] == [[2, 0.2], [4, 0.5], [6, 0.3], [8, 0.4]]
@@ -79,7 +79,7 @@ def test_the_best_step_is_returned(home, sd15, photos, scripted):
 def test_stops_when_likeness_no_longer_rises(home, sd15, photos, scripted):
     scripted += [0.5, 0.4]
     result = train.train_face_lora(likeness_order(sd15, photos, patience=1))
-    assert len(result.losses) == 4 and any("the likeness no longer rose" in note for note in result.report.notes)
+    assert len(result.losses) == 4 and any("the likeness stopped rising" in note for note in result.report.notes)
 
 
 def test_no_portrait_with_a_face_falls_back_to_the_last_step(home, sd15, photos, scripted):

@@ -162,7 +162,7 @@ class TestResult:
 
     def test_8bit_without_the_package_says_so(self, home, sd15, photos):
         result = train.train_face_lora(order(sd15, photos, optimiser=Optimiser.ADAMW_8BIT))
-        assert any("8-bit AdamW was asked for" in note for note in result.report.notes)
+        assert any("8-bit AdamW was not used because" in note for note in result.report.notes)
 
 
 class TestNeverLoseWork:
@@ -263,7 +263,7 @@ class TestNeverLoseWork:
 
 class TestRefusals:
     def test_no_photo(self, home, sd15):
-        with pytest.raises(BadInput, match="No photo arrived"):
+        with pytest.raises(BadInput, match="There is no photo to train on"):
             train.train_face_lora(changed(order(sd15, [torch.zeros(8, 8, 3)]), photos=[], captions=[]))
 
     def test_unequal_counts_name_both(self, home, sd15, photos):
@@ -323,7 +323,7 @@ class TestRefusals:
 
     def test_one_photo_is_trained_with_a_remark(self, home, sd15, photos):
         result = train.train_face_lora(order(sd15, photos[:1]))
-        assert any("one photo only" in note for note in result.report.notes)
+        assert any("only one photo" in note for note in result.report.notes)
 
 
 class TestPresets:

@@ -178,7 +178,7 @@ def test_faces_without_points_are_named(run, monkeypatch):
     blind = replace(known.pictures[0], faces=[replace(known.pictures[0].faces[0], points=None)])
     known = Faces([blind, known.pictures[1]])
     inputs = FusionInputs(pictures=[image], sources=[user], faces=known, source_faces=known)
-    with pytest.raises(FaceNotFound, match="its faces have no five points"):
+    with pytest.raises(FaceNotFound, match="its faces lack the five points"):
         fuse_pictures(inputs, FusionSettings(detector="none"), Report(""))
 
 

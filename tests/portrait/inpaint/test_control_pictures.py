@@ -78,7 +78,7 @@ def test_the_body_of_a_face_is_the_person_whose_head_is_there():
 
 @pytest.mark.parametrize("people", [[], [person((390, 290))], [person((100, 90), score=0.1)]])
 def test_a_pose_without_the_persons_head_is_refused(people):
-    with pytest.raises(BadInput, match="nobody's head"):
+    with pytest.raises(BadInput, match="no head is on the face"):
         control_pictures.body_of({"people": people}, Face(np.array([60.0, 50, 140, 130]), 0.9), np.eye(3))
 
 

@@ -233,7 +233,7 @@ def test_one_bad_face_of_two_passes_through_and_the_other_is_painted(studio):
 def test_an_empty_face_mask_is_a_missing_face(studio):
     picture = target_picture(THREE[:1])
     picture = replace(picture, given=replace(picture.given, face=torch.zeros(240, 320)))
-    with pytest.raises(FaceNotFound, match="no face is marked there"):
+    with pytest.raises(FaceNotFound, match="the face mask, or the parsing network.s output, is empty there"):
         studio.run(picture)
 
 
@@ -276,7 +276,7 @@ def test_all_pictures_skipped_is_an_error(studio):
 
 def test_without_landmarks_the_report_says_what_is_lost(studio):
     _, report = studio.run(target_picture(THREE[:1]))
-    assert any("only eyes, nose and mouth steer" in note for note in report.notes)
+    assert any("only eyes, nose and mouth guide" in note for note in report.notes)
 
 
 def test_likeness_decides_in_the_mirror_too(studio):

@@ -53,7 +53,7 @@ def test_lists_of_one_hold_for_every_picture():
         ({"face_masks": [MASK, MASK]}, "face_mask has 2 entries for 1 pictures"),
         ({"drawings": [IMAGE] * 3}, "pose_image has 3 entries for 1 pictures"),
         ({"images": [], "names": []}, "No picture arrived"),
-        ({"images": [IMAGE * float("nan")]}, "one.png holds 4800 pixels that are not numbers"),
+        ({"images": [IMAGE * float("nan")]}, "one.png contains 4800 NaN or infinite pixels"),
         ({"generated": [IMAGE, torch.zeros(0, 4, 3)]}, "stage-1 picture 2 has no pixels"),
     ],
 )
