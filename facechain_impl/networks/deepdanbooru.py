@@ -61,7 +61,7 @@ class DeepDanbooru(Network):
 
 PUBLISHED = Entry(
     "deepdanbooru",
-    "Tagger DeepDanbooru v3",
+    "Picture tags, DeepDanbooru v3",
     PORTRAIT_REPO,
     "v4.0",
     "model-resnet_custom_v3.pt",
