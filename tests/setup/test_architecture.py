@@ -60,7 +60,7 @@ def test_every_line_of_the_picture_says_what_it_is_for():
 def test_the_floors_are_those_of_the_rule():
     from tests.test_layers import FLOORS
 
-    lines = [line.split() for line in block("Who may use whom")]
+    lines = [line.split() for line in block("What may import what")]
     assert lines[:2] == [["nodes/"], ["|"]]
     assert [tuple(name.rstrip("/") for name in line) for line in reversed(lines[2:-1])] == list(FLOORS)
     assert all((PACK / name).is_file() for name in lines[-1])
