@@ -1,3 +1,3 @@
-"""FaceChain inside ComfyUI: what the nodes do, without knowing that nodes exist."""
+"""The implementation behind the nodes, independent of them."""
 
 __version__ = "0.1.0"

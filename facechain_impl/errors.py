@@ -6,7 +6,7 @@ class FaceChainError(RuntimeError):
 
 
 class FaceNotFound(FaceChainError):
-    """No usable face in a picture, and the policy is to stop."""
+    """No usable face in a picture, and the policy is Stop."""
 
 
 class WeightsError(FaceChainError):
@@ -18,8 +18,8 @@ class MissingWeights(WeightsError):
 
 
 class KeyMismatch(WeightsError):
-    """A state dict does not hold the tensors of the network it was given to."""
+    """A state dict does not contain the tensors of the network it is loaded into."""
 
 
 class BadInput(FaceChainError, ValueError):
-    """The pictures, texts or settings handed over cannot be used as they are."""
+    """The given pictures, texts or settings cannot be used."""

@@ -1,1 +1,1 @@
-"""Pure geometry and pixels: affine maps, crops, masks, stitching. Opens no file and knows no host."""
+"""Pure geometry and pixels: affine maps, crops, masks, stitching. Independent of files and of the host."""

@@ -67,14 +67,14 @@ def shift(x: float, y: float) -> np.ndarray:
 
 
 def downscale_factor(matrix: np.ndarray) -> float:
-    """How many pixels of the picture fall on one of the crop, along one side."""
+    """Picture pixels per crop pixel, along one side."""
     return 1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
 
 
 def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None = BLACK) -> torch.Tensor:
-    """`image` float [H, W, C] or [H, W] moved by a picture -> crop `matrix`: float32 on the CPU, bilinear.
+    """`image` float [H, W, C] or [H, W] warped by a picture -> crop `matrix`: float32 on the CPU, bilinear.
 
-    size is (height, width). Outside the picture lies `border`, or its repeated edge for None. Nothing is averaged when shrinking,
+    size is (height, width). Outside the picture it is `border`, or the repeated edge for None. Nothing is averaged when shrinking,
     see `warp_smooth`.
     """
     left, top, right, bottom = _source_window(matrix, size, 2, image.shape)
@@ -83,7 +83,7 @@ def warp(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border:
 
 
 def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], border: float | None = BLACK) -> torch.Tensor:
-    """Like `warp`, but a picture at least twice as fine as the crop is averaged first, so that fine detail does not alias."""
+    """Like `warp`, but a picture at least twice as fine as the crop is averaged first to avoid aliasing."""
     factor = int(downscale_factor(matrix) + 1e-6)
     if factor < 2:
         return warp(image, matrix, size, border)
@@ -96,7 +96,7 @@ def warp_smooth(image: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], 
 
 
 def align112(image: torch.Tensor, points: np.ndarray) -> torch.Tensor:
-    """The face at `points` as the recognition networks want it: [112, 112, 3], black outside the picture."""
+    """The face at `points` aligned for the recognition networks: [112, 112, 3], black outside the picture."""
     return warp(image, similarity_transform(points, ARCFACE_112), (112, 112))
 
 

@@ -36,7 +36,7 @@ class Upright(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A square cut out of a picture, in its pixels; it may reach over the edges."""
+    """A square of a picture, in its pixels; it may extend beyond the edges."""
 
     left: int
     top: int
@@ -65,7 +65,7 @@ def upright(size: tuple[int, int], angle: float) -> Upright:
 
 
 def window_of(box: np.ndarray) -> Window:
-    """The published square around the face `box`: its longer side takes 0.304 of it, its centre lies at 0.435 of the height."""
+    """The published square around the face `box`: its longer side is 0.304 of it, its centre is at 0.435 of the height."""
     x0, y0, x1, y1 = (float(value) for value in box)
     side = max(int(max(x1 - x0, y1 - y0) / FACE_SHARE), 1)
     return Window(int((x0 + x1) / 2 - 0.5 * side), int((y0 + y1) / 2 - FACE_HEIGHT * side), side)

@@ -9,13 +9,13 @@ import numpy as np
 from ..types import Face
 from .affine import ARCFACE_112, similarity_transform, transform_points
 
-# A face's extent, in distances between the eyes: half width, half height, and how far its centre lies below the eyes.
+# A face's extent, in distances between the eyes: half width, half height, and how far its centre is below the eyes.
 HALF_WIDTH, HALF_HEIGHT, CENTRE_BELOW = 1.02, 1.43, 0.36
 EYE_DISTANCE = float(np.linalg.norm(ARCFACE_112[1] - ARCFACE_112[0]))
 
 
 def box_around(eyes: np.ndarray, unit: float) -> np.ndarray:
-    """The box float32 [4] of an elliptic face with these `eyes` [2, 2], `unit` pixels apart when it looks straight at us."""
+    """The box float32 [4] of an elliptic face with these `eyes` [2, 2], `unit` pixels apart when it looks at the camera."""
     right = (eyes[1] - eyes[0]) / np.linalg.norm(eyes[1] - eyes[0])
     down = np.array([-right[1], right[0]])
     centre = eyes.mean(0) + CENTRE_BELOW * unit * down

@@ -11,7 +11,7 @@ from ..errors import FaceNotFound
 def head_mask(face: np.ndarray, hair: np.ndarray | None, human: np.ndarray | None) -> np.ndarray:
     """The head of a portrait: face and hair in one piece, as float32 [H, W] of 0 and 1.
 
-    All are masks [H, W] of zeros and ones; without hair or human mask the head is as large as the face alone allows. Raises
+    All masks are [H, W] of zeros and ones; without a hair or human mask the face alone bounds the head. Raises
     FaceNotFound when the three have no part in common.
     """
     face = np.asarray(face, np.float32)

@@ -14,7 +14,7 @@ def size_of(image: torch.Tensor) -> tuple[int, int]:
 
 
 def check(image: torch.Tensor, name: str) -> None:
-    """Raise BadInput unless `image` [H, W, 3] has pixels and all of them are numbers."""
+    """Raise BadInput unless `image` [H, W, 3] has pixels and all of them are finite."""
     if image.shape[0] == 0 or image.shape[1] == 0:
         raise BadInput(f"{name} has no pixels ({image.shape[1]}x{image.shape[0]}). Connect a picture of at least 1x1.")
     broken = int((~torch.isfinite(image)).any(-1).sum())
@@ -26,7 +26,7 @@ def check(image: torch.Tensor, name: str) -> None:
 
 
 def check_all(images: list[torch.Tensor], names: list[str]) -> None:
-    """Raise BadInput unless there is at least one picture and all can be used."""
+    """Raise BadInput unless there is at least one picture and all are usable."""
     if not images:
         raise BadInput("No picture arrived: the list or batch is empty. Connect at least one picture.")
     for image, name in zip(images, names):

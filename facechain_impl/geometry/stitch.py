@@ -60,10 +60,10 @@ def feathered(size: int, feather: float) -> torch.Tensor:
 
 
 def stitch(image: torch.Tensor, patches: list[Patch], feather: float) -> torch.Tensor:
-    """`image` [H, W, 3] with all `patches` in it. Pixels that no patch reaches keep their bits.
+    """`image` [H, W, 3] with all `patches` in it. Pixels outside all patches are bit-identical.
 
     Where patches overlap they are averaged by their weights, so their order does not matter. A patch that was not edited is left
-    out: the picture under it keeps its bits too.
+    out: the picture under it stays bit-identical.
     """
     result = image.detach().to("cpu", torch.float32).clone()
     edited = [(patch, _window(patch, result.shape)) for patch in patches if not is_unedited(result, patch)]
@@ -86,7 +86,7 @@ def stitch(image: torch.Tensor, patches: list[Patch], feather: float) -> torch.T
 
 
 def is_unedited(image: torch.Tensor, patch: Patch) -> bool:
-    """Whether the crop is still what was cut out of `image`."""
+    """Whether the crop still equals what was cut out of `image`."""
     if patch.crop.shape[0] != patch.size:
         return False
     return torch.equal(cut_out(image, patch.matrix, patch.size).to(patch.crop), patch.crop)

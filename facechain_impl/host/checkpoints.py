@@ -1,4 +1,4 @@
-"""The single-file layout of SD 1.5, asked of the host's own networks."""
+"""The single-file layout of SD 1.5, read from the host's networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of the host: where models, inputs, outputs and the user's data live."""
+"""Folders of the host: models, inputs, outputs and the user's data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STAND_INS = "facechain_stand_ins"
 
 
 def register() -> None:
-    """Make the pack's model folders known to the host. Paths that somebody configured before are kept."""
+    """Make the pack's model folders known to the host. Paths configured before are kept."""
     for name in (MODELS, STAND_INS):
         paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
         default = os.path.join(folder_paths.models_dir, name)
@@ -25,12 +25,12 @@ def register() -> None:
 
 
 def model_folders() -> list[Path]:
-    """Where published files are looked for, first match wins; new files go to the first."""
+    """Folders searched for published files, first match wins; new files are written to the first."""
     return [Path(path) for path in folder_paths.get_folder_paths(MODELS)]
 
 
 def category_folders(category: str) -> list[Path]:
-    """The folders of one of the host's categories, such as "loras"; new files go to the first."""
+    """The folders of one of the host's categories, such as "loras"; new files are written to the first."""
     return [Path(path) for path in folder_paths.get_folder_paths(category)]
 
 
@@ -58,7 +58,7 @@ def input_subfolders() -> list[str]:
 
 
 def is_inside(folder: Path, target: Path) -> bool:
-    """Whether `target`, with links followed, lies in `folder`."""
+    """Whether `target`, with links resolved, is in `folder`."""
     return folder_paths.is_within_directory(str(folder), str(target))
 
 

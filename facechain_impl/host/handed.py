@@ -1,4 +1,4 @@
-"""What the host hands to a node: which file a MODEL, CLIP or VAE was read from, and a digest of weights of which no file is known."""
+"""What a node receives from the host: the file a MODEL, CLIP or VAE was read from, or a digest of its weights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ATTACHMENT = "facechain_used"
 
 @dataclass(frozen=True)
 class HostModel:
-    """kind: type of the socket. file: None where the host remembers none; then `digest` tells the weights apart.
+    """kind: type of the socket. file: None where the host remembers none; then `digest` identifies the weights.
 
-    attached: what the pack attached when it put this model out. patched: whether other LoRAs are on it."""
+    attached: what the pack attached to its output. patched: whether other LoRAs are on it."""
 
     kind: str
     file: Path | None
@@ -77,7 +77,7 @@ def digest_of_weights(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def attach(value: Any, used: tuple) -> None:
-    """Let a MODEL or CLIP that the pack made carry what it was made with."""
+    """Record in a MODEL or CLIP from the pack what it was made with."""
     patcher = value.patcher if isinstance(value, comfy.sd.CLIP) else value
     if isinstance(patcher, comfy.model_patcher.ModelPatcher):
         patcher.set_attachments(ATTACHMENT, used)

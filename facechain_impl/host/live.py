@@ -1,4 +1,4 @@
-"""What the user and a running node say to each other beside the progress bar: a line of text, and `Finish now`."""
+"""Messages between the user and a running node, beside the progress bar: a line of text, and `Finish now`."""
 
 from __future__ import annotations
 

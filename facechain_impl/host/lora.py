@@ -30,7 +30,7 @@ def path_of(name: str) -> Path:
 
 
 def own_folder() -> Path:
-    """Where new LoRA files that belong to no person go: the host's first LoRA folder."""
+    """Folder for new LoRA files that belong to no person: the host's first LoRA folder."""
     return Path(folder_paths.get_folder_paths("loras")[0])
 
 
@@ -57,7 +57,7 @@ def match(model: Model | None, clip: Clip | None, tensors: dict[str, torch.Tenso
 
 
 def _owner(key: str, names: dict[str, Any]) -> bool:
-    """Whether a key begins with the name of a weight. Names hold dots themselves, so every cut is tried."""
+    """Whether a key begins with the name of a weight. Names contain dots, so every split is tried."""
     stem = key
     while "." in stem:
         stem = stem.rsplit(".", 1)[0]
@@ -85,7 +85,7 @@ def patched(
 
 
 def factors(adapter: Any) -> tuple[torch.Tensor, torch.Tensor, float] | None:
-    """up, down and scale of an adapter that is a plain product of two matrices, None for every other kind."""
+    """up, down and scale of an adapter that is a plain product of two matrices, None for other kinds."""
     if not isinstance(adapter, comfy.weight_adapter.LoRAAdapter):
         return None
     up, down, alpha, mid, dora_scale, reshape = adapter.weights

@@ -60,7 +60,7 @@ def managed(key: Hashable, build: Callable[[], Opened]) -> Opened:
 
 
 def to_output(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` where, and in the precision in which, the host passes intermediate results between nodes."""
+    """`tensor` on the host's intermediate device and dtype."""
     return tensor.to(device=comfy.model_management.intermediate_device(), dtype=comfy.model_management.intermediate_dtype())
 
 
@@ -69,10 +69,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What is free on `device` for work, after the networks that the host holds there."""
+    """Free bytes on `device`, beside the networks that the host keeps there."""
     return int(comfy.model_management.get_free_memory(device))
 
 
 def release() -> None:
-    """Give unused memory of the device back after a failed attempt."""
+    """Return unused device memory after a failed attempt."""
     comfy.model_management.soft_empty_cache()

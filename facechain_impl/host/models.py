@@ -107,7 +107,7 @@ def _given(output: torch.Tensor | None) -> torch.Tensor:
 
 
 def _pytorch_attention(chosen: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """On a CPU the host's own choice takes up to a third longer in training."""
+    """On a CPU the host's choice takes up to a third longer in training."""
     return attention.attention_pytorch(*args, **kwargs)
 
 
@@ -193,7 +193,7 @@ def training_clip(clip: Clip) -> Iterator[Clip]:
 
 
 def _guard_norms(module: torch.nn.Module) -> list[RemovableHandle]:
-    """The host's transformers add to the residual stream in place, which would change what a norm keeps for the way back."""
+    """The host's transformers add to the residual stream in place, which would change what a norm keeps for the backward pass."""
     norms = [child for child in module.modules() if type(child).__name__.endswith("Norm")]
     return [norm.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(), *inputs[1:])) for norm in norms]
 
@@ -209,7 +209,7 @@ def _host_in_training() -> Iterator[None]:
 
 
 def private_copy(model: AnyPatcher) -> AnyPatcher:
-    """A patcher with weights of its own, patches included, or a clone that shares them where the loader registered no reload."""
+    """A patcher with a private copy of the weights, patches included, or a clone that shares them where the loader registered no reload."""
     if model.cached_patcher_init is not None:
         copied = model.clone(disable_dynamic=True, force_deepcopy=True)
         # A copy unrelated to the original: the host unloads clones of one model for one another.
@@ -224,7 +224,7 @@ def private_copy(model: AnyPatcher) -> AnyPatcher:
 
 
 def make_ordinary(module: torch.nn.Module) -> None:
-    """Replace tensors that were made under inference mode, which autograd refuses, by copies of their own."""
+    """Replace tensors made under inference mode, which autograd refuses, by copies."""
     for child in module.modules():
         for name, value in child._parameters.items():
             if value is not None and value.is_inference():
@@ -269,7 +269,7 @@ def file_hash(path: Path) -> str:
 
 
 def layout_hash(module: torch.nn.Module) -> str:
-    """A hash of key names and shapes: tells architectures apart, not weights."""
+    """A hash of key names and shapes: distinguishes architectures, not weights."""
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         digest.update(f"{key}{tuple(value.shape)}".encode())
@@ -277,7 +277,7 @@ def layout_hash(module: torch.nn.Module) -> str:
 
 
 def weights_digest(patcher: Patcher) -> str:
-    """A hash of a sample of all weights and of every patch on them: tells models apart that are not known by a file."""
+    """A hash of a sample of all weights and of every patch on them: identifies models of which no file is known."""
     digest = hashlib.sha256()
     for key, value in sorted(patcher.model.state_dict().items()):
         digest.update(f"{key}{tuple(value.shape)}".encode() + sample_bytes(value))

@@ -35,11 +35,11 @@ class Objective:
         return self._sampling.sigmas.detach().cpu()[timesteps].clone()
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-        """What the host hands to the model at these noise levels. The host's method works in place on the noise."""
+        """The model's input at these noise levels. The host's method works in place on the noise."""
         return self._sampling.noise_scaling(sigmas, noise.clone(), latents)
 
     def target(self, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-        """What the network itself should put out."""
+        """What the network should output."""
         level = sigmas.view(-1, *[1] * (latents.ndim - 1))
         if self.name == "epsilon":
             return noise

@@ -1,4 +1,4 @@
-"""Poses drawn as the pose ControlNets saw them in training, with the host's own drawing code."""
+"""Poses drawn as pose ControlNets saw them in training, with the host's drawing code."""
 
 from __future__ import annotations
 

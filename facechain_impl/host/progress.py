@@ -11,12 +11,12 @@ PREVIEW_SIZE = 512
 
 
 def check_interrupt() -> None:
-    """Stop here if the user pressed Stop. The host raises its own exception, which is no `Exception`."""
+    """Stop here if the user pressed Stop. The host raises an exception that is not an `Exception`."""
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 class Progress:
-    """The progress bar on the running node. The host's bar asks for interruption only now and then, this one at every step."""
+    """The progress bar on the running node. The host's bar checks for interruption now and then, this one at every step."""
 
     def __init__(self, total: int):
         self._bar = comfy.utils.ProgressBar(total)

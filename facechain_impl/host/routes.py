@@ -18,7 +18,7 @@ from . import live
 
 @dataclass(frozen=True)
 class PersonActions:
-    """What the routes may do with the store. Handed in, since the store is in a higher room."""
+    """What the routes may do with the store. Passed in, since the store is in a higher room."""
 
     listed: Callable[[], list[dict]]
     rename: Callable[[str, str], None]

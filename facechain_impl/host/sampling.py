@@ -1,6 +1,6 @@
-"""Pictures made and repainted by the host's own samplers on the host's own models.
+"""Pictures generated and repainted by the host's samplers and models.
 
-Pictures are [N, H, W, 3] in 0..1. Every picture of a batch has its own noise, from its own seed, so that it does not depend on
+Pictures are [N, H, W, 3] in 0..1. Every picture of a batch has noise from its own seed, so that it does not depend on
 what shares its batch.
 """
 
@@ -50,7 +50,7 @@ class SamplingSettings:
     scheduler: str = DEFAULT_SCHEDULER
 
     def kept(self, strength: float) -> int:
-        """How many of the steps a picture is repainted with at `strength`; at least one."""
+        """How many of the steps repainting at `strength` runs; at least one."""
         return max(int(self.steps * strength + 1e-6), 1)
 
 
@@ -81,14 +81,14 @@ class InpaintInput:
 
 
 class SamplingProgress:
-    """One progress bar over all samplings of a node, with the host's preview of what is being made."""
+    """One progress bar over all samplings of a node, with the host's preview."""
 
     def __init__(self, total: int):
         self._bar = comfy.utils.ProgressBar(total)
         self._total, self._done = total, 0
 
     def callback(self, model: Model) -> Callable[[int, torch.Tensor, torch.Tensor, int], None]:
-        """What the host calls after each step of its next sampling."""
+        """The callback for the host's next sampling, called after each step."""
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         start = self._done
 
@@ -133,9 +133,9 @@ class DiffusionSampler:
         return self._sample(self._controlled(text, controls), empty, seeds, 0)
 
     def repaint(self, text: Text, start: InpaintInput, seeds: Sequence[int], strength: float, controls: Sequence[Control]) -> torch.Tensor:
-        """Latents of the pictures of `start`, painted anew inside its masks with the last `strength` of the steps.
+        """Latents of the pictures of `start`, repainted inside its masks with the last `strength` of the steps.
 
-        Latents outside the masks come out as they went in.
+        Latents outside the masks do not change.
         """
         text = self._inpaint_model(self._controlled(text, controls), start)
         skipped = self.schedule.steps - self.schedule.kept(strength)

@@ -1,6 +1,6 @@
 """Captions of training pictures: the token, the trigger, and tags that say what differs from picture to picture.
 
-A caption is one line of fields separated by ", ", and the second field is the trigger: the prompt is later made from it.
+A caption is one line of fields separated by ", ". The second field is the trigger, from which the prompt is made.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def summed(attributes: Iterable[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, 
 
 
 def words(trigger: str) -> str:
-    """The trigger as captions have it: `children` follows a boy or a girl."""
+    """The trigger in captions: `children` follows a boy or a girl."""
     return f"{trigger}, {CHILDREN}" if trigger in TRIGGERS[CHILD] else trigger
 
 
@@ -55,7 +55,7 @@ def caption(token: str, trigger: str, tags: Iterable[str] = ()) -> str:
 
 
 def without_identity(tags: Iterable[str]) -> list[str]:
-    """`tags` without those that describe the person, which the trigger is to stand for."""
+    """`tags` without those that describe the person, whom the trigger represents."""
     return [tag for tag in tags if not _is_identity(tag)]
 
 
@@ -70,7 +70,7 @@ def chosen_tags(probabilities: Mapping[str, float], threshold: float) -> list[st
 
 
 def escaped(tag: str) -> str:
-    """With a backslash before what prompts read as their own: brackets and the backslash."""
+    """Escape the characters with a meaning in prompts: ( ) and backslash."""
     return re.sub(r"([\\()])", r"\\\1", tag)
 
 
@@ -79,7 +79,7 @@ def fields(text: str) -> list[str]:
 
 
 def trigger_in(captions: Sequence[str]) -> str:
-    """The trigger that most captions name in their second field; the first of the list where several are level. Raises BadInput."""
+    """The trigger that most captions name in their second field; the first of the list on a tie. Raises BadInput."""
     named = Counter(parts[1] for parts in map(fields, captions) if len(parts) > 1 and parts[1] in ALL_TRIGGERS)
     if not named:
         raise BadInput(

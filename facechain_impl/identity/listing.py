@@ -1,4 +1,4 @@
-"""Who is stored, as lists on the command line and in the editor show it."""
+"""The stored persons, for lists on the command line and in the editor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from . import persons
 
 
 def summaries() -> list[dict]:
-    """Everybody who is stored, with what a list shows about them."""
+    """All stored persons, with what a list shows about them."""
     return [_summary(name) for name in persons.names()]
 
 

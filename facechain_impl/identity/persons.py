@@ -1,4 +1,4 @@
-"""The store of trained people: one folder each, the only place of their LoRA, so that deleting it deletes everything."""
+"""The store of trained persons: one folder each, the only place of their LoRA, so that deleting it deletes everything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CARD, _PHOTO = "person.json", "template.png"
 
 
 class IfExists(str, Enum):
-    """What to do when a person of that name is stored already."""
+    """What to do when a person of that name is already stored."""
 
     KEEP_BOTH = "Keep both"
     REPLACE = "Replace"
@@ -42,13 +42,13 @@ def lora_name(name: str) -> str:
 
 
 def names() -> list[str]:
-    """Everybody who is stored, in alphabetical order."""
+    """All stored persons, in alphabetical order."""
     root = folders.persons_folder()
     return sorted(path.parent.name for path in root.glob(f"*/{_CARD}")) if root.is_dir() else []
 
 
 def card(name: str) -> dict:
-    """What is written about a person: trigger, embedding, training report. Raises BadInput when nobody has that name."""
+    """A person's card: trigger, embedding, training report. Raises BadInput for an unknown name."""
     path = folder_of(name) / _CARD
     if not path.is_file():
         raise BadInput(f"There is no person {name!r}. Stored persons: {', '.join(names()) or 'none'}. Train or save one first.")
@@ -56,7 +56,7 @@ def card(name: str) -> dict:
 
 
 def load(name: str) -> Person:
-    """A stored person with the LoRA read. Raises BadInput when nobody has that name, WeightsError when the LoRA is damaged."""
+    """A stored person with the LoRA read. Raises BadInput for an unknown name, WeightsError when the LoRA is damaged."""
     about, folder = card(name), folder_of(name)
     path = folder / f"{folder.name}.safetensors"
     if not path.is_file():
@@ -83,9 +83,9 @@ def _read_picture(path: Path) -> torch.Tensor | None:
 
 
 def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExists.KEEP_BOTH) -> Person:
-    """Store a person as a whole or not at all, and say where: the returned person carries its final name, folder and file.
+    """Store a person completely or not at all: the returned person has the final name, folder and file.
 
-    What the person was made with is written into the card and into the header of the LoRA file."""
+    The card and the header of the LoRA file record what the person was made with."""
     used = Record((*person.used, *provenance.current())).plain()
     made_with = {"used": used} if used else {}
     header = {lora_files.USED: json.dumps(used)} if used else {}
@@ -106,7 +106,7 @@ def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExist
 
 
 def free_name(name: str, if_exists: IfExists) -> str:
-    """The name under which a person will be stored. Raises BadInput when the name is taken and the policy is to stop."""
+    """The name under which a person will be stored. Raises BadInput when the name is taken and the policy is Stop."""
     name = check_name(name)
     if if_exists is IfExists.REPLACE or not folder_of(name).exists():
         return name
@@ -141,7 +141,7 @@ def _move_in(work: Path, target: Path) -> None:
 
 
 def rename(name: str, new_name: str) -> None:
-    """Give a stored person another name. Raises BadInput when it is taken."""
+    """Rename a stored person. Raises BadInput when the name is taken."""
     about, source = card(name), folder_of(name)
     new_name = free_name(new_name, IfExists.STOP)
     target = folder_of(new_name)

@@ -62,13 +62,13 @@ class Candidate:
 
 @dataclass
 class Ranking:
-    """kept: what goes out, best first, unranked pictures behind. dropped: what does not."""
+    """kept: the output, best first, then unranked pictures. dropped: the rest."""
 
     kept: list[Candidate]
     dropped: list[Candidate]
 
     def keep_best(self, count: int) -> None:
-        """Leave out all ranked pictures behind the first `count`; 0 keeps all."""
+        """Leave out all ranked pictures after the first `count`; 0 keeps all."""
         ranked = [one for one in self.kept if one.ranked]
         for one in ranked[count:] if count else ():
             one.reason = f"not among the best {count}"
@@ -138,7 +138,7 @@ class Ranker:
         return Reference(person.embedding, f"Compared with the stored face of {person.name}.")
 
     def _judged(self, images: list[torch.Tensor], faces: dict[int, Face]) -> dict[int, Face]:
-        """`faces` with their quality, or `faces` themselves where there is nothing to choose."""
+        """`faces` with their quality, or unchanged where there is nothing to choose."""
         if self.quality is None or len(faces) == 1:
             return faces
         unknown = [index for index, face in faces.items() if face.quality is None]
@@ -176,7 +176,7 @@ def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:
 
 
 def _embedded_reference(known: Faces | None) -> Reference:
-    """The face of highest quality among those that were embedded before."""
+    """The face of highest quality among those that already have an embedding."""
     faces = [face for picture in (known.pictures if known else ()) for face in picture.faces if face.embedding is not None]
     if not faces:
         raise BadInput("There is nothing to compare with: connect a reference picture, a person, or faces that were recognised before.")

@@ -1,4 +1,4 @@
-"""Captions of one person's pictures: the trigger, chosen or read from age and gender, and tags, written or seen by a network."""
+"""Captions of one person's pictures: the trigger, chosen or read from age and gender, and tags, written or found by a network."""
 
 from __future__ import annotations
 

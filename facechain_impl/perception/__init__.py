@@ -1,1 +1,1 @@
-"""What a network means: pre-processing, batching and decoding into the types of the pack."""
+"""Around each network: pre-processing, batching and decoding into the types of the pack."""

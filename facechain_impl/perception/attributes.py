@@ -18,7 +18,7 @@ BATCH = 8
 
 
 class FaceAttributes:
-    """Gender and age of aligned faces, in batches. The network's opinion about race is not used."""
+    """Gender and age of aligned faces, in batches. The network's race output is not used."""
 
     def __init__(self, managed: ManagedModel):
         self.managed = managed

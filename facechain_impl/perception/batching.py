@@ -1,4 +1,4 @@
-"""Pictures on their way into a network: grouped by size, as bytes, and through ONNX sessions."""
+"""Batching of pictures for a network: grouping by size, ONNX sessions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def max_batch(most: int, device: torch.device | str) -> int:
-    """How much of a large network's work to do at once on `device`: `most`, but the least on a processor.
+    """Batch size for a large network on `device`: `most`, but the least on a CPU.
 
-    There single pictures are faster by a tenth to a half, as their activations stay in its cache, and take less memory."""
+    There single pictures are 10 to 50 percent faster, as their activations stay in its cache, and take less memory."""
     return 1 if torch.device(device).type == "cpu" else most
 
 
 def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]]:
-    """Indices of `sizes` (height, width) in groups of one size, each of at most `pixels` pixels, or of a single picture."""
+    """Indices of `sizes` (height, width) in groups of one size, each of at most `pixels` pixels, or a single picture."""
     same: dict[tuple[int, int], list[int]] = {}
     for index, size in enumerate(sizes):
         same.setdefault(size, []).append(index)
@@ -41,7 +41,7 @@ def as_bytes(image: torch.Tensor) -> np.ndarray:
 def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs: int | None = None) -> np.ndarray:
     """The first output of `session` for `batch` [N, ...] as [N, M], in as many runs as the batch size stored in the file asks for.
 
-    Raises WeightsError that names the manifest's `file` when it is another network: with other inputs, or not `outputs` values."""
+    Raises WeightsError naming the manifest's `file` when it is another network: other inputs, or not `outputs` values."""
     wanted = require_input(session, batch.shape, file)
     size = wanted.shape[0] if wanted.shape and isinstance(wanted.shape[0], int) else len(batch)
     rows = [session.run(None, {wanted.name: batch[start : start + size]})[0] for start in range(0, len(batch), size)]
@@ -52,7 +52,7 @@ def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs
 
 
 def require_input(session: InferenceSession, shape: Sequence[int], file: str) -> NodeArg:
-    """The first input of `session`. Raises WeightsError when it does not take arrays of `shape`, its first side aside."""
+    """The first input of `session`. Raises WeightsError when it does not take arrays of `shape`, the first dimension aside."""
     wanted = session.get_inputs()[0]
     sides = wanted.shape or shape  # none are stored where the rank is free
     fits = len(sides) == len(shape) and all(not isinstance(side, int) or side == given for side, given in zip(sides[1:], shape[1:]))

@@ -31,7 +31,7 @@ SQUARE_TO_EYES = 0.368
 class Detector(ABC):
     """Finds faces. `name` is shown to the user.
 
-    `redetects_after_rotation`: whether a photo is searched again after it was rotated. Else the faces found before are rotated with it.
+    `redetects_after_rotation`: whether a rotated photo is searched again. Else the faces found before are rotated with it.
     """
 
     name: str
@@ -64,7 +64,7 @@ def choose_detector(choice: str, landmarks: list[dict], images: list[torch.Tenso
 
 
 class BuiltInDetector(Detector):
-    """OpenCV's cascades. Eyes are found; nose and mouth are where faces have them."""
+    """OpenCV's cascades. Eyes are detected; nose and mouth are placed where faces have them."""
 
     name = BUILT_IN
     redetects_after_rotation = False
@@ -83,13 +83,13 @@ class BuiltInDetector(Detector):
 
 
 def _face_from_eyes(eyes: np.ndarray, side: float, score: float) -> Face:
-    """A face from its eyes [2, 2] and the side of the square that a cascade calls it."""
+    """A face from its eyes [2, 2] and the side of its cascade's square."""
     points = transform_points(ARCFACE_112, similarity_transform(ARCFACE_112[:2], eyes))
     return Face(box_around(eyes, SQUARE_TO_EYES * side), float(score), points.astype(np.float32))
 
 
 class DamoFDDetector(Detector):
-    """DamoFD-0.5G. On a GPU several pictures go through at once, each on its own 640 x 640 ground."""
+    """DamoFD-0.5G. On a GPU several pictures at once, each letterboxed to 640 x 640."""
 
     name = DAMOFD
     SIDE = 640
@@ -151,7 +151,7 @@ def decode(level: Maps, stride: int, threshold: float) -> torch.Tensor:
 def nms(boxes: np.ndarray, scores: np.ndarray, overlap: float, border: float = 0.0) -> list[int]:
     """Indices of `boxes` [N, 4] to keep, best score first: none overlaps a better one by more than `overlap` (intersection over union).
 
-    `border` is added to widths and heights, as networks do that count pixels including both ends."""
+    `border` is added to widths and heights, as in networks that count pixels including both ends."""
     order = np.argsort(-scores, kind="stable")
     areas = (boxes[:, 2] - boxes[:, 0] + border) * (boxes[:, 3] - boxes[:, 1] + border)
     keep = []
@@ -173,7 +173,7 @@ class Mesh(NamedTuple):
 
 
 def from_landmarks(face_landmarks: list[dict] | dict, images: list[torch.Tensor]) -> Detector:
-    """A detector that knows only `images`: the faces that the host's MediaPipe node found in them, in the same order.
+    """A detector for `images` only: the faces that the host's MediaPipe node found in them, in the same order.
 
     Raises BadInput when the landmarks are not of these pictures."""
     given = face_landmarks if isinstance(face_landmarks, list) else [face_landmarks]

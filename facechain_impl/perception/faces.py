@@ -1,4 +1,4 @@
-"""Faces of a list of pictures: found once, reused wherever the pixels are the same."""
+"""Faces of a list of pictures: found once, reused for equal pixels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAIN_FACE_RATIO = 4.0
 
 
 def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Faces | None = None, names: list[str] | None = None) -> Faces:
-    """The faces of `images` (each [H, W, 3] in 0..1), in their order, under `names`, or as they were known, or numbered.
+    """The faces of `images` (each [H, W, 3] in 0..1), in their order, with `names`, known names, or numbers.
 
-    `known` faces are taken over for the pictures that they were found in. A detector given by its choice is opened only when some
+    `known` faces are reused for their pictures. A detector given by its choice is opened only when some
     picture is not known. Raises BadInput when `known` belongs to pictures of other sizes, WeightsError from the detector.
     """
     given = [known.of(image) if known is not None else None for image in images]
@@ -34,12 +34,12 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
 
 
 def with_face(picture: Picture, old: Face, new: Face) -> Picture:
-    """`picture` with `new` in the place of its face `old`."""
+    """`picture` with its face `old` replaced by `new`."""
     return replace(picture, faces=tuple(new if face is old else face for face in picture.faces))
 
 
 def enriched(known: Faces | None, pictures: Sequence[Picture]) -> Faces:
-    """Everything that is `known`, the entries of `pictures` in place of those of the same pixels; new ones come behind."""
+    """`known`, with the entries of `pictures` replacing those of equal pixels; new ones are appended."""
     before = known or Faces(())
     found = {picture.digest: picture for picture in pictures}
     crops = tuple(found.pop(picture.digest, picture) for picture in before.crops)

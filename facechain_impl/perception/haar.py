@@ -1,7 +1,7 @@
 """A face detector that needs no download: the cascades that OpenCV 4 carries.
 
-One cascade alone misses tilted faces and sees faces in neckties. So places are proposed freely, at three angles, and each is then
-looked at closely, at its best angle and four beside it, by three cascades: the share of the fifteen looks that agree is the score.
+One cascade alone misses tilted faces and finds faces in neckties. So places are proposed freely, at three angles, and each is then
+checked closely, at its best angle and four beside it, by three cascades: the share of the fifteen checks that agree is the score.
 Pictures here are uint8 grey [H, W]; a turn is the angle in degrees, counter-clockwise, that makes a face upright.
 """
 
@@ -78,7 +78,7 @@ class HaarFaces:
         return _distinct(sorted((location for location in judged if location.score >= ACCEPT), key=lambda location: -location.score))
 
     def propose(self, grey: np.ndarray) -> list[Location]:
-        """Every place that one of two cascades takes for a face at one of the angles."""
+        """Every place where one of two cascades finds a face at one of the angles."""
         small, scale = _shrunk(grey, SEARCH_SIDE)
         locations = []
         for rotation in SEARCH_TURNS:
@@ -92,7 +92,7 @@ class HaarFaces:
     def judge(self, grey: np.ndarray, location: Location) -> Location:
         """`place` at its best angle, moved to where the cascades agree, with the share of them that do.
 
-        Some faces look like one upside down as well: of two like scores the upright one counts."""
+        Some faces also match upside down: of two equal scores the upright one counts."""
         found = [self._fine(grey, location, votes) for votes in self._coarse(grey, location)]
         return max(found, key=lambda one: one.score - UPSIDE_DOWN * (abs(one.rotation) > 90), default=location)
 
@@ -114,7 +114,7 @@ class HaarFaces:
         return replace(_mean(location, fine), rotation=_mean_angle([vote.rotation for vote in fine]), score=score)
 
     def _votes(self, grey: np.ndarray, location: Location, rotation: float, cascades: list, face: int) -> list[Location]:
-        """Where each of the cascades sees a face in the middle of the turned patch around `place`, one vote each at most.
+        """Where each cascade finds a face in the middle of the turned patch around `place`, at most one vote each.
 
         face: how many pixels wide the face of the patch is."""
         patch, matrix = _patch(grey, location, rotation, 2 * face, face)
@@ -129,14 +129,14 @@ class HaarFaces:
         return votes
 
     def eyes(self, grey: np.ndarray, face: Location) -> np.ndarray:
-        """Both eyes [2, 2] of `face`; where no cascade sees one, the place where faces have it."""
+        """Both eyes [2, 2] of `face`; where no cascade finds one, its usual place."""
         patch, matrix = _patch(grey, face, face.rotation, EYE_PATCH, EYE_FACE)
         expected = (EYE_PLACES - 0.5) * EYE_FACE + EYE_PATCH / 2
         seen = [self._eye(patch, location) for location in expected]
         return transform_points(np.stack(seen), invert(matrix))
 
     def _eye(self, patch: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """The middle one of the eyes that the cascades see close to `expected`."""
+        """The median of the eyes that the cascades find close to `expected`."""
         reach = int(0.22 * EYE_FACE)
         left, top = (expected - reach).astype(int)
         window = np.ascontiguousarray(patch[top : top + 2 * reach, left : left + 2 * reach])
@@ -168,13 +168,13 @@ def _shrunk(grey: np.ndarray, side: int) -> tuple[np.ndarray, float]:
 
 
 def _lit(grey: np.ndarray) -> np.ndarray:
-    """A dark picture with the range of an ordinary one; others as they are."""
+    """A dark picture stretched to an ordinary range; others unchanged."""
     low, high = np.percentile(grey, [1, 99])
     return cv2.convertScaleAbs(grey, alpha=255 / high) if low < 0.5 * high < 64 and high > 0 else grey
 
 
 def _turned(grey: np.ndarray, rotation: float) -> tuple[np.ndarray, np.ndarray]:
-    """The whole picture turned on a larger grey ground, and the matrix that did it."""
+    """The whole picture turned on a larger grey canvas, and its matrix."""
     if not rotation:
         return grey, np.eye(2, 3)
     height, width = grey.shape

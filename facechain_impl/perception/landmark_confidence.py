@@ -1,4 +1,4 @@
-"""How clearly a face can be seen, from FLCM: faces whose landmarks would be guesswork score low."""
+"""How clearly a face is visible, from FLCM: faces whose landmarks are unreliable score low."""
 
 from __future__ import annotations
 

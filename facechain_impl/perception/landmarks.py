@@ -1,8 +1,8 @@
-"""Facial landmarks: every scheme that is spoken here, and the ways from one to another.
+"""Facial landmarks: every scheme used here, and the conversions.
 
 Points are [N, 2] in pixels of a picture, "left" meaning left in the picture. The schemes, by their number of points:
 
-- 5: left eye, right eye, tip of the nose, left and right corner of the mouth. What face detectors give.
+- 5: left eye, right eye, tip of the nose, left and right corner of the mouth. From face detectors.
 - 68: iBUG 300-W, also dlib's. Outline of the jaw from left to right, brows from left to right, ridge of the nose down to its tip,
   lower edge of the nose, both eyes and both edges of the lips, each clockwise from its left corner.
 - 70: the 68, then the pupil left in the picture and the one right in it. OpenPose's face, which pose ControlNets were trained on.
@@ -103,7 +103,7 @@ def wflw_to_70(points: np.ndarray) -> np.ndarray:
 
 
 def landmarks_68(face: Face) -> tuple[np.ndarray, str]:
-    """float32 [68, 2] and where they come from: GIVEN where the face has landmarks of a known scheme, else FIVE_POINTS."""
+    """float32 [68, 2] and their source: GIVEN where the face has landmarks of a known scheme, else FIVE_POINTS."""
     count = 0 if face.landmarks is None else len(face.landmarks)
     if count in (68, CONTROL_POINTS):
         return np.asarray(face.landmarks, np.float32)[:68], GIVEN
@@ -115,10 +115,10 @@ def landmarks_68(face: Face) -> tuple[np.ndarray, str]:
 
 
 def five_to_68(points: np.ndarray) -> np.ndarray:
-    """68 landmarks float32 [68, 2] of a schematic face whose eyes, nose tip and mouth corners lie exactly at `points` [5, 2].
+    """68 landmarks float32 [68, 2] of a schematic face whose eyes, nose tip and mouth corners are exactly at `points` [5, 2].
 
-    The schematic face is turned and scaled to the five points; then every part is moved to its own. The crop and the alignment to
-    the 3-D template use nothing but eyes, nose tip and mouth corners, so that the other landmarks only complete the picture."""
+    The schematic face is turned and scaled to the five points; then every part is moved to its point. The crop and the alignment to
+    the 3-D template use nothing but eyes, nose tip and mouth corners, so the other landmarks only complete the set."""
     points = np.asarray(points, np.float64)
     matrix = similarity_transform(SCHEMATIC_FIVE, points)
     placed = transform_points(SCHEMATIC_FACE, matrix)

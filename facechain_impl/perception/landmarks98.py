@@ -1,4 +1,4 @@
-"""98 facial landmarks inside a face box, from heat maps."""
+"""98 facial landmarks in a face box, from heat maps."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def require(*names: str) -> None:
-    """Raise one MissingWeights that tells of every file of `names` that is not on this machine."""
+    """Raise one MissingWeights for all files of `names` that are not on this machine."""
     entries = [catalogue.get(name) for name in names]
     missing = [entry for entry in entries if files.published(entry) is None and files.stand_in(entry) is None]
     if missing:

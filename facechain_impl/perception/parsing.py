@@ -54,7 +54,7 @@ class HumanParser:
 
 @dataclass(frozen=True)
 class Guess:
-    """One query taken for one label. probability: of the label alone; the score is never higher."""
+    """A (query, label) hypothesis. probability: of the label alone; the score is never higher."""
 
     query: int
     label: int
@@ -72,7 +72,7 @@ class Instance:
 
 
 class Parsing:
-    """The parts and people of one picture. Masks are bool [H, W] of the picture's size and made one at a time, when asked for.
+    """The parts and people of one picture. Masks are bool [H, W] of the picture's size, made one at a time on request.
 
     logits: [Q, classes + 1], the last one for "no object". masks: [Q, h, w] logits of the padded picture. padded, inner, size:
     (height, width) of the network's input with and without its padding, and of the picture.
@@ -116,14 +116,14 @@ class Parsing:
         return None if found is None else self.mask(found)
 
     def total(self, labels: Sequence[str], score: float = SURE) -> torch.Tensor:
-        """Where any of `labels` lies that is scored above `score`."""
+        """The union of the masks of `labels` scored above `score`."""
         covered = torch.zeros(self.size, dtype=torch.bool)
         for query in {one.query for one in self._sure(labels, score)}:
             covered |= self._full_logits(query) > 0
         return covered
 
     def _sure(self, labels: Sequence[str], score: float) -> Iterator[Instance]:
-        """Instances of `labels` above `score`, without looking at the masks of guesses that cannot reach it."""
+        """Instances of `labels` above `score`, without computing the masks of hypotheses that cannot reach it."""
         for guess in self._guesses:
             if CLASSES[guess.label] in labels and guess.probability > score:
                 instance = self._instance(guess)
@@ -147,7 +147,7 @@ class Parsing:
 
 
 def best_guesses(logits: torch.Tensor) -> list[Guess]:
-    """The likeliest 100 pairs of query and label, without background and without those that no mask can lift to a score of 0.1."""
+    """The likeliest 100 pairs of query and label, without background and without those that cannot reach a score of 0.1."""
     probabilities = logits.softmax(1)[:, :-1]
     values, places = probabilities.flatten().topk(min(BEST, probabilities.numel()))
     guesses = [Guess(*divmod(int(place), probabilities.shape[1]), float(value)) for value, place in zip(values, places)]

@@ -1,4 +1,4 @@
-"""How good a picture of a face is, from FQA."""
+"""The quality of a face picture, from FQA."""
 
 from __future__ import annotations
 

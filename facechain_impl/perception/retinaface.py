@@ -41,8 +41,8 @@ FACEXLIB = Rules(min_score=0.97, limit=float("inf"), border=0.0)
 class RetinaFace(Detector):
     """RetinaFace R50. Several pictures of one size go through at once.
 
-    bgr: hand the network BGR, for which its mean colour was meant. Upstream does so before the skin retouch; for the FACT
-    encoder it hands over RGB, and the published adapter expects the crops found that way.
+    bgr: pass BGR to the network, which its mean colour is for. Upstream does so before the skin retouch; for the FACT
+    encoder it passes RGB, and the published adapter expects the crops found that way.
     """
 
     name = "RetinaFace"

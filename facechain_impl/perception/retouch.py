@@ -37,7 +37,7 @@ LARGE_FACE = 0.4  # of the picture's height
 
 @dataclass(frozen=True)
 class Settings:
-    """degree: strength of the smoothing, 0..1. blemishes: remove spots before. whitening: strength of the brightening, 0 = off."""
+    """degree: strength of the smoothing, 0..1. blemishes: remove spots first. whitening: strength of the brightening, 0 = off."""
 
     degree: float = 0.7
     blemishes: bool = False
@@ -76,7 +76,7 @@ class SkinRetouch:
     def retouch(self, images: Sequence[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[torch.Tensor | None]:
         """Pictures [H, W, 3] and their face boxes [N, 4] -> pictures of the same sizes.
 
-        None stands for a picture without a box: nothing was done to it, and whether that matters is the caller's decision."""
+        None stands for a picture without a box, which was not retouched; the caller decides whether that matters."""
         squares = [_squares(found, size_of(image)) for image, found in zip(images, boxes)]
         results = {index: images[index].detach().to("cpu", torch.float32).clone() for index, found in enumerate(squares) if found}
         regions = [result[y0:y1, x0:x1] for index, result in results.items() for x0, y0, x1, y1 in squares[index]]
@@ -129,7 +129,7 @@ class BlemishRemoval:
         return (_join(clean, size_of(image[0, 0]))[0].permute(1, 2, 0) + 1) / 2
 
     def keep(self, image: torch.Tensor) -> torch.Tensor:
-        """[1, 3, h, w] -> [1, 1, h, w]: 1 where nothing is wrong, 0 on a spot, between where it is doubtful."""
+        """[1, 3, h, w] -> [1, 1, h, w]: 1 for clean skin, 0 on a spot, between where uncertain."""
         small = F.interpolate(image, (DETECTION_SIZE, DETECTION_SIZE), mode="bilinear", align_corners=True)
         network = self.detection.load()
         spots = torch.sigmoid(network(small.to(self.detection.device)).cpu())
@@ -143,7 +143,7 @@ class BlemishRemoval:
 
 
 def _squares(boxes: np.ndarray, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """Those of `boxes` that lie in a picture of `size`, as squares."""
+    """Those of `boxes` that are inside a picture of `size`, as squares."""
     squares = [square_around(box, size) for box in boxes]
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in squares if x1 > x0 and y1 > y0]
 
@@ -171,7 +171,7 @@ def soft_light(image: torch.Tensor, layer: torch.Tensor) -> torch.Tensor:
 
 
 def mask_input(image: torch.Tensor) -> np.ndarray:
-    """The picture as the skin mask wants it: float32 [h, w, 3] of whole numbers 0..255, the longer side 800 pixels."""
+    """The input of the skin mask network: float32 [h, w, 3] of whole numbers 0..255, the longer side 800 pixels."""
     scale = MASK_SIDE / max(image.shape[:2])
     height, width = (int(side * scale) for side in image.shape[:2])
     return cv2.resize(as_bytes(image), (width, height)).astype(np.float32)

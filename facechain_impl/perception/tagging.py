@@ -1,4 +1,4 @@
-"""Tags of pictures (DeepDanbooru v3): what is shown, in the words of an image board."""
+"""Tags of pictures (DeepDanbooru v3), in the vocabulary of an image board."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 4
 
 
 class Tagger:
-    """managed: DeepDanbooru. names: what its outputs stand for, in their order."""
+    """managed: DeepDanbooru. names: of its outputs, in their order."""
 
     def __init__(self, managed: ManagedModel, names: Sequence[str]):
         self.managed, self.names = managed, list(names)

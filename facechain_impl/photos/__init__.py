@@ -1,1 +1,1 @@
-"""Photographs: read, prepared for training, studied, their faces picked, cut out and put back."""
+"""Photographs: loading, preparation for training, study, and picking, cropping and stitching of faces."""

@@ -1,4 +1,4 @@
-"""All faces of a list of pictures cut out as one batch, and the batch put back."""
+"""All faces of a list of pictures cropped into one batch, and the batch stitched back."""
 
 from __future__ import annotations
 

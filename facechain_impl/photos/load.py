@@ -1,4 +1,4 @@
-"""Photographs from files: upright, in natural order, and those that cannot be read named with the reason."""
+"""Photographs from files: upright, in natural order; unreadable files are listed with the reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def natural(name: str) -> list:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures in `folder`, not in folders below it, in natural order. Hidden files are left out. Raises BadInput for no folder."""
+    """The pictures in `folder`, not in subfolders, in natural order, without hidden files. Raises BadInput without the folder."""
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}. Give the name of a folder with photos.")
     files = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in PICTURES and not file.name.startswith(".")]
@@ -52,7 +52,7 @@ def load_photos(files: list[Path]) -> Photos:
 def read_photo(file: Path) -> torch.Tensor:
     """The picture in `file`, float32 RGB [H, W, 3] in 0..1: EXIF orientation applied, alpha blended onto white, grey repeated.
 
-    Raises BadInput when the file is no picture, is damaged, or is unreasonably large.
+    Raises BadInput when the file is not a picture, is damaged, or is too large.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Some of the faces of a picture: by place, size, or likeness to somebody."""
+"""Selected faces of a picture: by place, size, or likeness to a person."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Choice:
 
 
 def embedded(faces: Faces, images: list[torch.Tensor], recognition: FaceRecognition) -> Faces:
-    """`faces` with the embeddings of all that have five points. Raises BadInput when a picture they need is not there."""
+    """`faces` with the embeddings of all that have five points. Raises BadInput when a picture they need is missing."""
     pixels = {id(picture): image for image in images if (picture := faces.of(image)) is not None}
     return replace(faces, pictures=tuple(_embedded(picture, pixels.get(id(picture)), recognition) for picture in faces.pictures))
 
@@ -60,7 +60,7 @@ def _embedded(picture: Picture, image: torch.Tensor | None, recognition: FaceRec
 
 
 def pick(faces: Faces, choice: Choice, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
-    """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound after `policy`."""
+    """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound according to `policy`."""
     if choice.needs_reference and reference is None:
         raise BadInput("Likeness needs a reference: connect a picture or a person, or choose another order.")
     pictures = tuple(replace(picture, faces=tuple(_picked(picture, choice, reference, report))) for picture in faces.pictures)

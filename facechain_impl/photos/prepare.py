@@ -1,6 +1,6 @@
-"""From photographs of a person to training crops: turned, cut, retouched, on white, the doubtful ones left out.
+"""From photographs of a person to training crops: turned upright, cropped, retouched, on white; doubtful ones are left out.
 
-The steps and their numbers are FaceChain's. Each step but finding, turning upright and cutting runs only when its network was opened.
+The steps and their numbers are FaceChain's. Except detection, rotation and cropping, a step runs only when its network is open.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Networks:
 
 @dataclass
 class Photo:
-    """A photograph on its way. turned: the picture in use, `to_turned` [3, 3] original -> turned; to_crop [3, 3] turned -> crop."""
+    """A photograph being prepared. turned: the picture in use, `to_turned` [3, 3] original -> turned; to_crop [3, 3] turned -> crop."""
 
     name: str
     image: torch.Tensor
@@ -96,7 +96,7 @@ class Prepared:
 
 
 def open_networks(stages: Stages) -> Networks:
-    """What `stages` need. Raises MissingWeights that names every file that is not there, or WeightsError."""
+    """What `stages` need. Raises MissingWeights naming every missing file, or WeightsError."""
     names = [name for stage, files in FILES.items() if getattr(stages, stage) for name in files]
     require(*names)
     networks = Networks()
@@ -112,13 +112,13 @@ def open_networks(stages: Stages) -> Networks:
 
 
 class Preparation:
-    """Runs the steps over all photographs, each network over all of them before the next one is needed."""
+    """Runs the steps over all photographs, one network after the other."""
 
     def __init__(self, detector: Detector, stages: Stages, networks: Networks | None = None):
         self._detector, self._stages, self._networks = detector, stages, networks or Networks()
 
     def run(self, images: list[torch.Tensor], names: list[str], known: Faces | None = None, policy: NoFace = NoFace.STOP) -> Prepared:
-        """Crop the main face of each of `images` [H, W, 3]. Raises FaceNotFound after `policy`, BadInput for unusable pictures."""
+        """Crop the main face of each of `images` [H, W, 3]. Raises FaceNotFound according to `policy`, BadInput for unusable pictures."""
         check_all(images, names)
         images = [image.detach().to("cpu", torch.float32) for image in images]
         photos = [Photo(name, image, image) for name, image in zip(names, images)]
@@ -147,7 +147,7 @@ class Preparation:
             photo.turned, photo.to_turned = rotate(photo.image, count), quarter_matrix(photo.image.shape[:2], count)
 
     def _find(self, photos: list[Photo], known: Faces | None) -> None:
-        """All faces and the main one. Known faces of a photograph that was turned since are turned with it."""
+        """All faces and the main one. Known faces of a photograph that has been turned are turned with it."""
         if not self._detector.redetects_after_rotation:
             known = find_faces([photo.image for photo in photos], self._detector, known)
         pictures = [known.of(photo.image) if known is not None else None for photo in photos]
@@ -246,7 +246,7 @@ class Preparation:
 
 
 def judge(photos: list[Photo], policy: NoFace) -> None:
-    """Raise FaceNotFound when a photograph has no usable face and the policy is to stop."""
+    """Raise FaceNotFound when a photograph has no usable face and the policy is Stop."""
     missing = [photo for photo in photos if photo.reason and not photo.filtered]
     if policy is NoFace.STOP and missing:
         raise FaceNotFound(
@@ -283,7 +283,7 @@ def _reasons(photos: list[Photo]) -> str:
 
 
 def _picture(photo: Photo, detector: str) -> Picture:
-    """What is known about the photograph as it was handed in."""
+    """What is known about the original photograph."""
     back = invert(photo.to_turned)
     to_crop = None if photo.to_crop is None else photo.to_crop @ photo.to_turned
     faces = tuple(
@@ -294,7 +294,7 @@ def _picture(photo: Photo, detector: str) -> Picture:
 
 
 def _crop_picture(photo: Photo) -> Picture:
-    """What is known about the crop: the main face first, and the others that lie in it."""
+    """What is known about the crop: the main face first, and the others inside it."""
     size = tuple(photo.crop.shape[:2])
     if photo.crop_face is None or not photo.is_good:
         return Picture((), size, digest_of(photo.crop), photo.name)
@@ -304,6 +304,6 @@ def _crop_picture(photo: Photo) -> Picture:
 
 
 def _is_inside(face: Face, size: tuple[int, int]) -> bool:
-    """Whether the centre of `face` lies in a (height, width) picture."""
+    """Whether the centre of `face` is in a (height, width) picture."""
     x, y = (face.box[:2] + face.box[2:]) / 2
     return bool(0 <= x < size[1] and 0 <= y < size[0])

@@ -1,4 +1,4 @@
-"""Where photographs come from: the pack's sample, or files below the host's input folder and nowhere else."""
+"""Sources of photographs: the pack's sample, or files below the host's input folder only."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "sample"
 
 
 def folder_choices() -> list[str]:
-    """The input folder itself and every folder below it."""
+    """The input folder and all its subfolders."""
     return [TOP, *sorted(folders.input_subfolders(), key=natural)]
 
 
 def file_choices() -> list[str]:
-    """Pictures that lie directly in the input folder."""
+    """Pictures directly in the input folder."""
     return [file.name for file in picture_files(folders.input_folder())]
 
 
 def chosen_files(source: str, folder: str, files: list[str] | str) -> list[Path]:
     """The files of a source; `files` is a list or has one name per line.
 
-    Raises BadInput for names outside the input folder, and where nothing is there."""
+    Raises BadInput for names outside the input folder, and for an empty source."""
     if source == SAMPLE:
         return _some(picture_files(SAMPLE_FOLDER), f"The pack's sample photo is missing from {SAMPLE_FOLDER}. Install the pack again.")
     if source == FOLDER:
@@ -45,7 +45,7 @@ def chosen_files(source: str, folder: str, files: list[str] | str) -> list[Path]
 
 
 def fingerprint(files: list[Path]) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of `files`: another list whenever a file was added, removed or written."""
+    """Names, sizes and times of `files`: changes whenever a file was added, removed or written."""
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 

@@ -1,4 +1,4 @@
-"""What the photos of a training set are worth: sharpness, size, pose, near duplicates, other people."""
+"""The quality of a training set: sharpness, size, pose, near duplicates, other people."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Study:
 
 
 def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
-    """Look at photos [H, W, 3] in 0..1. Faces are taken from `known` where it holds them, else the built-in detector looks."""
+    """Study photos [H, W, 3] in 0..1. Faces are taken from `known` where it has them, else from the built-in detector."""
     found = find_faces(photos, BUILT_IN, known)
     facts = [_facts(photo, picture.faces) for photo, picture in zip(photos, found.pictures)]
     if known is not None and len(known) == len(photos):
@@ -119,7 +119,7 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
 
 
 def verdicts(found: Study) -> list[str]:
-    """For every photo what speaks against it; empty for a good one."""
+    """The problems of every photo; empty for a good one."""
     return ["; ".join(_problems(one)) for one in found.facts]
 
 

@@ -1,7 +1,7 @@
-"""LoRA files: every common key format in, the widely used one out.
+"""LoRA files: reads every common key format, writes the widely used one.
 
-A layer is a pair of matrices whose product, times alpha / rank, is added to one weight. In kohya's format, which the others are
-brought to here, its tensors are NAME.lora_up.weight [out, rank, ...], NAME.lora_down.weight [rank, in, ...] and NAME.alpha.
+A layer is a pair of matrices whose product, times alpha / rank, is added to one weight. In kohya's format, to which the others are
+converted, its tensors are NAME.lora_up.weight [out, rank, ...], NAME.lora_down.weight [rank, in, ...] and NAME.alpha.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class LoraFile:
 
 
 def read(path: Path) -> LoraFile:
-    """The tensors of a LoRA file. Pickles are read weights-only. Raises WeightsError for anything else than tensors."""
+    """The tensors of a LoRA file. Pickles are read weights-only. Raises WeightsError for anything but tensors."""
     if path.suffix.lower() not in _WEIGHT_FILES:
         raise WeightsError(f"{path.name} is not a LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
     file = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
@@ -107,7 +107,7 @@ def _read_safetensors(path: Path) -> LoraFile:
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a LoRA so that it is there whole or not at all. Raises FaceChainError when the disk is full."""
+    """Write a LoRA completely or not at all. Raises FaceChainError when the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -131,7 +131,7 @@ def is_disk_full(error: BaseException) -> bool:
 def normalise(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> dict[str, torch.Tensor]:
     """The same LoRA with keys the host knows: diffusers' and peft's UNet and text-encoder names become kohya's.
 
-    Keys that are no plain LoRA layer (LoHa, LoKr, differences) and those of `diffusion_model.` and `transformer.` files stay."""
+    Keys that are not a plain LoRA layer (LoHa, LoKr, differences) and those of `diffusion_model.` and `transformer.` files stay."""
     two_encoders = any(key.startswith("text_encoder_2.") for key in tensors)
     result: dict[str, torch.Tensor] = {}
     for key, value in tensors.items():

@@ -1,6 +1,6 @@
 """LoRAs on top of a model, and several LoRAs as one file.
 
-Every LoRA is matched to the model's weights by the host. A LoRA that does not belong to the model, or only in part, is an error."""
+Every LoRA is matched to the model's weights by the host. A LoRA that does not fit the model, or only partly, is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...host import lora
 from ...types import LoraEntry, Report, Status
 from . import formats as lora_files
 
-# A LoRA for another variant of a model shares most keys with it; a few extra ones are common in sound files.
+# A LoRA for another variant of a model shares most keys with it; a few extra ones are common in intact files.
 _UNKNOWN_SHARE = 0.1
 _EXAMPLES = 3
 
@@ -27,7 +27,7 @@ PRESETS = {
 
 
 def tensors_of(entry: LoraEntry) -> dict[str, torch.Tensor]:
-    """The LoRA behind an entry, with keys the host knows."""
+    """The LoRA of an entry, with keys the host knows."""
     if entry.person is not None:
         return lora_files.normalise(entry.person.lora)
     if entry.tensors is not None:
@@ -77,7 +77,7 @@ def _examples(keys: list[str]) -> str:
 
 
 def _require_shapes(model, clip, entry: LoraEntry, found: lora.Match) -> None:
-    """The host only logs a layer of the wrong size and goes on without it."""
+    """The host only logs a layer of the wrong size and continues without it."""
     shapes = {key: value.shape for key, value in model.model.state_dict().items()}
     if clip is not None:
         shapes |= {key: value.shape for key, value in clip.cond_stage_model.state_dict().items()}

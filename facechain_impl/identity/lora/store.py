@@ -1,4 +1,4 @@
-"""LoRAs by what the user has in hand (a listed file, a trained LoRA, a person), and merged LoRAs on disk."""
+"""LoRAs by their source (a listed file, a trained LoRA, a person), and merged LoRAs on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import merge
 
 
 def entry(file: str | None, tensors: dict[str, torch.Tensor] | None, person: Person | None, role: str, weight: float = 1.0) -> LoraEntry:
-    """One LoRA to merge: the person wins over the trained LoRA, and that over the file. Raises BadInput when there is none."""
+    """One LoRA to merge: a person takes precedence over a trained LoRA, and that over a file. Raises BadInput when there is none."""
     if person is not None:
         return LoraEntry(person.name, weight, weight, role, person=person)
     if tensors is not None:
@@ -27,9 +27,9 @@ def entry(file: str | None, tensors: dict[str, torch.Tensor] | None, person: Per
 
 
 def save_merged(model, clip, entries: list[LoraEntry], name: str, rank: int, report: Report) -> None:
-    """Write the weighted sum of all LoRAs as one file and say so in the report.
+    """Write the weighted sum of all LoRAs as one file and report it.
 
-    It goes to the folder of the person it holds, so that deleting the person deletes it, else to the host's LoRA folder."""
+    It is written to the folder of the person in it, so that deleting the person deletes it, else to the host's LoRA folder."""
     name = check_name(name)
     merged = merge.merge(model, clip, entries, rank)
     owner = next((person.folder for person in (one.person for one in entries) if person is not None and person.folder), None)

@@ -1,4 +1,4 @@
-"""LoRA adapters on a loaded model: injection by peft, taking out again, and their weights under the names of a LoRA file."""
+"""LoRA adapters on a loaded model: injection by peft, removal, and their weights under the names of a LoRA file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACE = "default"
 
 
 def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
-    """Names of the linear layers that get an adapter. Raises BadInput when the model has none that can be addressed."""
+    """Names of the linear layers that get an adapter. Raises BadInput when the model has none."""
     linear = [name for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)]
     chosen = [name for name in linear if _wanted(name, targets)]
     if not chosen:

@@ -1,4 +1,4 @@
-"""Gradient checkpointing on any model of the host: the repeated blocks are computed again on the way back."""
+"""Gradient checkpointing on any model of the host: the repeated blocks are recomputed in the backward pass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _members(container: torch.nn.Module) -> list[torch.nn.Module]:
 
 @contextlib.contextmanager
 def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
-    """Trade time for memory while this lasts: every block keeps its input alone."""
+    """Trade time for memory in this context: every block keeps only its input."""
     chosen = blocks(module) if wanted else []
     for block in chosen:
         block.forward = functools.partial(checkpoint, functools.partial(_on_copies, block.forward), use_reentrant=False)
@@ -47,7 +47,7 @@ def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
 
 
 def _on_copies(forward, *positional, **named):
-    """Blocks of the host may change their input in place, which they read a second time on the way back."""
+    """Blocks of the host may change their input in place, which they read again in the backward pass."""
     return forward(*(_copied(value) for value in positional), **{key: _copied(value) for key, value in named.items()})
 
 

@@ -1,4 +1,4 @@
-"""What a training learns from, computed once: latents of every variant and the conditioning of every caption."""
+"""The training data, computed once: latents of every variant and the conditioning of every caption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .settings import TrainSettings
 
 
 def generator_for(*numbers: int) -> torch.Generator:
-    """A random source that depends on nothing but these numbers: any step of a training can be repeated without its past."""
+    """A random generator that depends only on these numbers: any step can be repeated without those before it."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
@@ -36,8 +36,8 @@ class Batch:
 
 
 class TrainingSet:
-    """Latents [photo, variant, C, ...] in the model's scale and what the model is told: one entry for each photo, and a last one
-    for the empty caption. weights: [photo, variant, 1, ...] or None. salt: makes two sets of one training draw differently."""
+    """Latents [photo, variant, C, ...] in the model's scale and its conditioning: one entry for each photo, and a last one
+    for the empty caption. weights: [photo, variant, 1, ...] or None. salt: gives two sets of one training different random numbers."""
 
     def __init__(self, latents: torch.Tensor, conditions: Sequence[Conditions], weights: torch.Tensor | None = None, salt: int = 0):
         self.latents, self.weights = latents, weights
@@ -65,7 +65,7 @@ class TrainingSet:
         return int(torch.randperm(len(self), generator=generator_for(seed, 2 + self._salt, epoch))[position])
 
     def conditioning_for(self, batch: Batch) -> list[Conditions]:
-        """What the model is told about the samples of a batch."""
+        """Conditioning of each sample of a batch."""
         return [self._conditions[-1 if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 
 
@@ -105,7 +105,7 @@ def encode_captions(model: TrainingModel, clip, captions: list[str], latents: to
 
 
 class LiveCaptions(Sequence):
-    """Conditioning of captions that is computed at every look, for a text encoder that is being trained."""
+    """Conditioning of captions, recomputed at every use, for a text encoder that is being trained."""
 
     def __init__(self, model: TrainingModel, clip, captions: list[str], latents: torch.Tensor):
         self._model, self._clip, self._captions, self._latents = model, clip, captions, latents[:1, 0]

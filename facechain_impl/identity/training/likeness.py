@@ -24,7 +24,7 @@ _RISE = 0.005
 
 @dataclass(frozen=True)
 class LikenessPlan:
-    """every: steps between looks, 0 for none. samples: portraits for a look. patience: looks without a rise before it stops."""
+    """every: steps between checks, 0 for none. samples: portraits per check. patience: checks without a rise before it stops."""
 
     every: int
     samples: int = 2
@@ -32,7 +32,7 @@ class LikenessPlan:
 
 
 def held_out(count: int, plan: LikenessPlan, steps: int, found: Study) -> list[int]:
-    """Photos that are compared with and not trained on: none of three or fewer, none when likeness is never measured."""
+    """Photos held out for comparison: none of three or fewer, none when likeness is never measured."""
     if count <= _FEW or not plan.every or steps < plan.every:
         return []
     able = [index for index in range(count) if index in found.embeddings]
@@ -51,7 +51,7 @@ class LikenessWatch:
     best: list[dict[str, Layer]] | None = None
 
     def at(self, step: int, adapters: list[Adapters], model: host_models.TrainingModel, clip, vae) -> None:
-        """Look when a look is due after `step`, and keep the adapters when they are the best so far."""
+        """Check when due after `step`, and keep the adapters when they are the best so far."""
         if step % self.plan.every:
             return
         before = self.best_likeness
@@ -77,7 +77,7 @@ class LikenessWatch:
 
     @property
     def is_done(self) -> bool:
-        """Whether the last `patience` looks brought no rise."""
+        """Whether the last `patience` checks brought no rise."""
         values = [value for _, value in self.curve if value is not None]
         earlier, later = values[: -self.plan.patience], values[-self.plan.patience :]
         return bool(earlier) and max(later) < max(earlier) + _RISE
@@ -91,7 +91,7 @@ class LikenessWatch:
         self.best = state["best"] and [{name: Layer(*one) for name, one in group.items()} for group in state["best"]]
 
     def notes(self) -> list[str]:
-        """What the curve says, for the report."""
+        """The result of the curve, for the report."""
         if self.best_likeness is None:
             return ["No face was found in the sample portraits, so the last step was used."] if self.curve else []
         step = next(step for step, value in self.curve if value == self.best_likeness)

@@ -38,7 +38,7 @@ class Targets(str, Enum):
 
 
 class Start(str, Enum):
-    """What the adapters hold before the first step."""
+    """The adapters' weights before the first step."""
 
     RANDOM = "Random"
     FACE_COMMON = "face_frombase_c4"
@@ -56,11 +56,11 @@ SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_wit
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that decides the weights a training ends with.
+    """Everything that determines the trained weights.
 
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
-    the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what lies outside of the
+    the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what is outside the
     head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states."""
 
     steps: int

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, so that a killed process, an interrupt or a full memory loses nothing."""
+"""The state of an unfinished training on disk, so that a killed process, an interrupt or exhausted memory loses nothing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NOT_IDENTITY = ("state_every",)
 
 
 def run_hash(images: list[torch.Tensor], captions: list[str], settings: TrainSettings, models: list[str]) -> str:
-    """What a training is known by: pictures, captions, settings with the seed, and the digests of the models."""
+    """The identity of a training: pictures, captions, settings with the seed, and the digests of the models."""
     decisive = {key: value for key, value in settings.described().items() if key not in _NOT_IDENTITY}
     facts = [_FORMAT, [digest_of(image) for image in images], captions, decisive, models]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class StateStore:
-    """The saved state of one training, in the user's directory. A state is written beside the old one and then takes its place."""
+    """The saved state of one training, in the user's directory. A state is written beside the old one and then replaces it."""
 
     def __init__(self, run: str):
         self.folder = folders.user_folder() / "trainings" / run

@@ -38,8 +38,8 @@ _STATE_COPIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class TrainInputs:
-    """What is learnt from. photos: [H, W, 3] in 0..1, one caption each. faces: what is known about their faces. class_photos: pictures
-    of other people that the model shall not forget, all with `class_caption`. model, clip, vae: of the host, as its loaders give them."""
+    """The training material. photos: [H, W, 3] in 0..1, one caption each. faces: what is known about their faces. class_photos: pictures
+    of other people that the model must not forget, all with `class_caption`. model, clip, vae: from the host's loaders."""
 
     model: object
     clip: object
@@ -53,9 +53,9 @@ class TrainInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPolicy:
-    """Under which name the result is stored, what happens to what is there already, and what is shown on the way.
+    """The name of the result, what happens to existing files, and what is shown meanwhile.
 
-    trigger: words that call the person; empty for those that all captions begin with."""
+    trigger: the person's words in a prompt; empty for those that all captions begin with."""
 
     name: str
     trigger: str = ""
@@ -77,7 +77,7 @@ class TrainRequest:
 
 @dataclass
 class TrainResult:
-    """What a training ends with. losses: one per optimiser step."""
+    """The result of a training. losses: one per optimiser step."""
 
     person: Person
     losses: list[float]
@@ -94,7 +94,7 @@ class _Base:
 
 
 def train_face_lora(request: TrainRequest) -> TrainResult:
-    """Train, store the person, and report. The same order given again is taken up where it stopped, or found finished.
+    """Train, store the person, and report. The same order given again resumes where it stopped, or is found finished.
 
     Raises BadInput for orders that cannot be trained, FaceChainError when the training itself fails; an interrupt passes through
     after the state was saved."""
@@ -117,7 +117,7 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
 
 @dataclass(frozen=True)
 class _Order:
-    """What was found out about a request before training. held: photos that are compared with and not trained on."""
+    """What was found out about a request before training. held: photos held out for comparison."""
 
     base: _Base
     run: str
@@ -205,7 +205,7 @@ def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: Tr
 
 
 def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
-    """Pictures of other people with the caption of their class, so that the model does not forget what they look like."""
+    """Pictures of other people with the caption of their class, so that the model does not forget how they look."""
     if not inputs.class_photos:
         return None
     settings = replace(settings, augmentation=Augmentation.RANDOM, variants=1)
@@ -227,7 +227,7 @@ def _conditions(model: models.TrainingModel, clip, captions: list[str], latents:
 
 
 def _head_masks(order: _Order) -> list[torch.Tensor]:
-    """Head masks [H, W] of the photos to train on, from what FaceAlign found."""
+    """Head masks [H, W] of the photos to train on, from what Face Align found."""
     masks = []
     for index, one in enumerate(order.study.facts):
         mask = one.face.masks.get("head") if one.face is not None else None
@@ -262,7 +262,7 @@ def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> lis
 
 
 def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -> None:
-    """Set the first weights as the settings say."""
+    """Set the starting weights as the settings say."""
     if settings.start is Start.FACE_COMMON:
         adapters.load(face_common(names, lora.MODEL_PREFIX))
 
@@ -274,7 +274,7 @@ def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
 
 
 def _run(trainer: Trainer, store: StateStore, request: TrainRequest, model: models.TrainingModel, watch: LikenessWatch | None) -> list[str]:
-    """All steps that are left; returns what there is to say about them. Whatever stops them, the state is saved first."""
+    """Run the remaining steps; returns notes about them. Whatever stops them, the state is saved first."""
     notes = [trainer.note] if trainer.note else []
     if (state := store.load()) is not None:
         trainer.restore(state)
@@ -300,7 +300,7 @@ def _run(trainer: Trainer, store: StateStore, request: TrainRequest, model: mode
 
 
 def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
-    """Why the training ends here: empty when all steps are done, None when it goes on."""
+    """Why the training ends here: empty when all steps are done, None when it continues."""
     if trainer.steps_done >= trainer.settings.steps:
         return ""
     if live.finish_requested():
@@ -322,7 +322,7 @@ def _step(trainer, store, request, model, watch, progress, clock, notes) -> None
 
 
 def _save_state(trainer: Trainer, watch: LikenessWatch | None, store: StateStore, notes: list[str]) -> None:
-    """A state that cannot be saved does not end a training that otherwise goes well."""
+    """A state that cannot be saved does not end the training."""
     try:
         store.save(trainer.state() | {"likeness": watch.state() if watch else None})
     except FaceChainError as error:
@@ -359,7 +359,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict
 
 
 def _remarks(inputs: TrainInputs) -> list[str]:
-    """What a person should know about an order that was carried out nevertheless."""
+    """Notes for the user about an order that was carried out."""
     remarks = []
     if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")

@@ -1,4 +1,4 @@
-"""The training step: forward, loss, backward, optimiser; and its state, to go on from elsewhere to the same result."""
+"""The training step: forward, loss, backward, optimiser; and its state, to resume elsewhere with the same result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Trainer:
         return self._schedule.get_last_lr()[0]
 
     def step(self) -> float:
-        """One optimiser step; returns its loss. Raises FaceChainError when the loss is no number, before anything changes."""
+        """One optimiser step; returns its loss. Raises FaceChainError when the loss is not finite, before anything changes."""
         count = self.settings.gradient_accumulation
         self._optimiser.zero_grad(set_to_none=True)
         total = 0.0
@@ -82,7 +82,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _own_randomness(self):
-        """Dropout draws from torch's global source; each step seeds it for itself and leaves everybody else's as it was."""
+        """Dropout draws from torch's global generator; each step seeds it and restores it afterwards."""
         device = self._model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(generator_for(self.settings.seed, 0, self.steps_done).initial_seed())
@@ -117,7 +117,7 @@ class Trainer:
 
     @torch.no_grad()
     def restore(self, state: dict) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         for group, saved in zip(self.adapters, state["adapters"], strict=True):
             for name, parameter in group.named_parameters().items():
                 parameter.copy_(saved[name])
