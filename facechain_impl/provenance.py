@@ -1,6 +1,6 @@
 """What a result was made with: every network, file and model that a node opened or was handed, recorded where it happens.
 
-A node runs inside `recording()`. Whatever opens a published file registers it there, and so does the node for everything that
+A node runs inside `recording()`. Whatever opens a published file registers it there, as does the node for everything that
 arrives on its sockets. Reports, stored persons and saved files read the record; nobody passes it along.
 """
 
@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Origin(str, Enum):
-    """Where weights came from. Only files that match the catalogue are ever called published."""
+    """Where weights came from. Only files that match the catalogue count as published."""
 
     PUBLISHED = "published"
     STAND_IN = "stand-in"
@@ -44,7 +44,7 @@ class Used:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, str]) -> Used:
-        """The reverse of `plain`. What another version wrote and this one does not know is left out."""
+        """The reverse of `plain`. Fields of other versions are ignored."""
         known = {key: str(values[key]) for key in ("kind", "name", "file", "sha256", "digest") if key in values}
         return cls(**{"kind": "unknown", "name": "unknown", **known}, origin=_origin(values.get("origin", "")))
 
@@ -59,7 +59,7 @@ def _origin(text: str) -> Origin:
 
 
 class Record:
-    """Everything that was used so far, in order, each thing once."""
+    """Everything used so far, in order, without repeats."""
 
     def __init__(self, used: Iterable[Used] = ()):
         self._used: dict[Used, None] = dict.fromkeys(used)
@@ -75,7 +75,7 @@ class Record:
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
-        """Names of what holds random numbers instead of published weights."""
+        """Names of files with random numbers instead of published weights."""
         return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.STAND_IN))
 
     def plain(self) -> list[dict[str, str]]:
@@ -88,7 +88,7 @@ _record: ContextVar[Record | None] = ContextVar("facechain_record", default=None
 
 @contextmanager
 def recording() -> Iterator[Record]:
-    """A record of its own while this lasts; the one before comes back afterwards."""
+    """A new record in this context; the previous one is restored afterwards."""
     record = Record()
     token = _record.set(record)
     try:
@@ -98,11 +98,11 @@ def recording() -> Iterator[Record]:
 
 
 def current() -> Record:
-    """The record of the running node; outside of one a record that nobody else sees."""
+    """The record of the running node; outside of one a private record."""
     record = _record.get()
     return Record() if record is None else record
 
 
 def register(*used: Used) -> None:
-    """Note what is about to be used by the running node."""
+    """Record what the running node is about to use."""
     current().add(*used)

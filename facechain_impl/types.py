@@ -3,9 +3,9 @@
 Pictures are float32 RGB arrays or tensors [H, W, 3] in 0..1; boxes, points and masks are in pixels of the picture that was
 handed to the node, x before y, with "left" meaning left in the picture.
 
-Wire types are frozen: arrays are read-only, lists are tuples, tables cannot be written to. A node that knows more makes a new value
+Wire types are frozen: arrays are read-only, lists are tuples, tables are read-only. A node that knows more makes a new value
 with `replace`. `plain` turns them into dicts, lists and tensors and `from_plain` back, for hosts that run packs in processes of
-their own; pickling and copying go that way too. Tensors cannot be locked: nobody writes to one that came in on a wire.
+their own; pickling and copying go that way too. Tensors cannot be locked: never write to one from a wire.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class NoFace(str, Enum):
-    """What to do with a picture in which no usable face is found."""
+    """What to do with a picture without a usable face."""
 
     STOP = "Stop"
     SKIP = "Skip"
@@ -42,7 +42,7 @@ class NoFace(str, Enum):
 
 
 def frozen(value: Any) -> Any:
-    """`value` so that nobody can change it: arrays read-only (copied unless they are already), lists as tuples, dicts as read-only."""
+    """`value`, immutable: arrays read-only (copied unless they are already), lists as tuples, dicts as read-only."""
     if isinstance(value, np.ndarray):
         return value if not value.flags.writeable else _locked(value)
     if isinstance(value, (list, tuple)):
@@ -60,14 +60,14 @@ def _locked(array: np.ndarray) -> np.ndarray:
 
 
 def thawed(value: Any) -> Any:
-    """Read-only tables and tuples as dicts and lists of their own, fit for JSON."""
+    """Read-only tables and tuples as new dicts and lists, fit for JSON."""
     if isinstance(value, Mapping):
         return {key: thawed(entry) for key, entry in value.items()}
     return [thawed(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 class Wire:
-    """Base of the frozen types that travel on wires of our own."""
+    """Base of the frozen types on the pack's wires."""
 
     def __post_init__(self) -> None:
         for part in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
@@ -84,7 +84,7 @@ class Face(Wire):
     box: float32 [4], x0 y0 x1 y1. score: detector's, 0..1. points: float32 [5, 2], left eye, right eye, nose, left and right
     mouth corner. landmarks: float32 [N, 2] where a denser set is known. embedding: float32 [512] of length 1 (RTS), uncertainty
     its log variance. quality: FQA score. attributes: {"gender": [2], "age": [9]} probabilities. crop_transform: float64 [3, 3],
-    picture -> crop. masks: name -> bool or float [H, W] of the whole picture. person: an id given by whoever matched the face.
+    picture -> crop. masks: name -> bool or float [H, W] of the whole picture. person: an id given by the node that matched the face.
     """
 
     box: np.ndarray
@@ -142,7 +142,7 @@ class Picture(Wire):
 class Faces(Wire):
     """FACECHAIN_FACES: what is known about the faces of a list of pictures, in the order of the pictures.
 
-    crops: the same for pictures that were cut from them, in their own pixels, so that a node that gets crops knows them too. used:
+    crops: the same for pictures that were cut from them, in their own pixels, so that a node that gets crops has them too. used:
     what they were found with; set by the node that puts them out.
     """
 
@@ -198,8 +198,8 @@ class Person(Wire):
     """FACECHAIN_PERSON: a trained identity.
 
     lora: flat table of contiguous CPU tensors in the key format of its file. photo: the best photograph's crop, float32
-    [512, 512, 3]. embedding: float32 [512], unit length, or None when the recognition network was not there. report: what the
-    training wrote down, plain JSON values. folder: where it is stored, None before it was saved. used: what it was made with.
+    [512, 512, 3]. embedding: float32 [512], unit length, or None without the recognition network. report: of the
+    training, plain JSON values. folder: where it is stored, None before it is saved. used: what it was made with.
     """
 
     name: str
@@ -271,7 +271,7 @@ class Severity(str, Enum):
 
 
 class Status(str, Enum):
-    """What became of one picture, person or file. The value is what reports show."""
+    """The result for one picture, person or file. Reports show the value."""
 
     severity: Severity
 
@@ -319,7 +319,7 @@ class Status(str, Enum):
 
 @dataclass
 class ReportRow:
-    """What happened to one picture (or file): reason is a sentence for the user, empty when there is nothing to say."""
+    """What happened to one picture (or file): reason is a sentence for the user, or empty."""
 
     name: str
     status: Status
@@ -338,9 +338,9 @@ class ReportRow:
 
 @dataclass
 class Report:
-    """What a node says about its work, on the node as a table and in the history as JSON.
+    """A node's report, shown on the node as a table and kept in the history as JSON.
 
-    record: what the work was done with, so far; that of the running node unless another one is given."""
+    record: what the work was done with so far; by default that of the running node."""
 
     title: str
     rows: list[ReportRow] = field(default_factory=list)

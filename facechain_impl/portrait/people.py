@@ -1,4 +1,4 @@
-"""Which person goes onto which face of a picture."""
+"""Matching persons to the faces of a picture."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chosen(faces: Sequence[Face], choice: str, anybody: bool) -> list[int]:
     """Indices of the faces (from left to right) that may be edited.
 
     `choice` is "all", "none", numbers counted from 1, or "auto": all faces where there are persons to match (`anybody`), else the
-    largest one. Raises BadInput for a number that no face has.
+    largest one. Raises BadInput for a number without a face.
     """
     choice = choice.strip().lower()
     if choice == NO_FACES:
@@ -62,10 +62,10 @@ def chosen(faces: Sequence[Face], choice: str, anybody: bool) -> list[int]:
 
 
 def assign(faces: Sequence[Face], persons: Sequence[Person], how: Assign, entries: str = "") -> Assignment:
-    """Persons for `faces`, which go from left to right. Every person goes onto one face at most, unless a list says otherwise.
+    """Persons for `faces`, from left to right. A person is assigned to at most one face, unless a list says otherwise.
 
-    A face that somebody already gave a person's name keeps that person. Raises BadInput where likeness is asked for and cannot be
-    had, or the list does not fit.
+    A face that already has a person's name keeps that person. Raises BadInput where likeness is required and cannot be
+    computed, or the list does not fit.
     """
     if how is Assign.LIST:
         return Assignment(_listed(faces, persons, entries))

@@ -1,6 +1,6 @@
-"""Prompts of portraits: who it is, what is to be seen, and what is not.
+"""Prompts of portraits: person, scene, and negative prompt.
 
-FaceChain's prompts are read without weights: brackets mean nothing here. Words for an ethnicity are the user's alone.
+FaceChain's prompts have no weights: brackets have no meaning here. Words for an ethnicity come only from the user.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Prompt(NamedTuple):
 
 
 def join(*parts: str) -> str:
-    """The parts that say anything, one after the other with commas."""
+    """The non-empty parts, joined with commas."""
     return ", ".join(part for part in (text.strip(" ,\n") for text in parts) if part)
 
 
 def identity(trigger: str) -> str:
-    """The words a face LoRA was trained with, as they stand in its captions, and `children` behind a boy or a girl."""
+    """The words a face LoRA was trained with, as in its captions, and `children` after a boy or a girl."""
     subject = _subject(trigger)
     child = CHILDREN if subject in CHILD_TRIGGERS and not _says(trigger, CHILDREN) else ""
     return join(trigger, child)
@@ -59,7 +59,7 @@ def portrait(trigger: str, style: str, with_style_lora: bool, negative: str = NE
 
 
 def _subject(trigger: str) -> str:
-    """The part of a trigger that says boy, girl, man or woman, without the token in front."""
+    """The part of a trigger that names a boy, girl, man or woman, without the token."""
     parts = [part.strip() for part in trigger.split(",")]
     return next((part for part in parts if part and not part.startswith("<")), "")
 

@@ -1,6 +1,6 @@
-"""Speech as the talking head hears it: mel windows, one per video frame, computed where they are asked for.
+"""Speech features of the talking head: mel windows, one per video frame, computed on request.
 
-Nothing here grows with the clip except the AUDIO tensor it was given.
+Only the given AUDIO tensor grows with the clip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ZERO_CROSSINGS, ROLLOFF, BETA = 64, 0.9475937167399596, 14.769656459379492
 class Speech:
     """The sound of a clip and its frames at 25 per second.
 
-    waveform: float [C, N] or [1, C, N] (the host's AUDIO) at sample_rate. Raises BadInput when there is nothing to hear.
+    waveform: float [C, N] or [1, C, N] (the host's AUDIO) at sample_rate. Raises BadInput for empty audio.
     """
 
     def __init__(self, waveform: torch.Tensor, sample_rate: int):
@@ -63,7 +63,7 @@ class Speech:
         return (2 * LIMIT * (decibels - FLOOR_DB) / -FLOOR_DB - LIMIT).clamp(-LIMIT, LIMIT).numpy()
 
     def windows(self, start: int, stop: int) -> torch.Tensor:
-        """What frames start..stop hear: float32 [stop - start, 1, 80, 16]."""
+        """The mel windows of frames start..stop: float32 [stop - start, 1, 80, 16]."""
         count = self.frames * SAMPLES // HOP + 1
         columns = np.add.outer([window_start(frame) for frame in range(start, stop)], np.arange(COLUMNS)).clip(0, count - 1)
         low, high = columns.min(), columns.max() + 1
@@ -104,7 +104,7 @@ def _channels(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def window_start(frame: int) -> int:
-    """The first mel column that `frame` hears, rounded towards zero."""
+    """The first mel column of the window of `frame`, rounded towards zero."""
     return int(BANDS * (frame - 2) / FPS)
 
 

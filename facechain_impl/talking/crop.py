@@ -1,4 +1,4 @@
-"""Where the face is cut out of the picture, and where it is put back."""
+"""The crop of the face, and its place in the picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]
 
 
 class Mode(str, Enum):
-    """What of the picture is animated, and whether it is put back into the whole picture."""
+    """Which part of the picture is animated, and whether it is pasted into the whole picture."""
 
     CROP = "crop"
     EXTCROP = "extcrop"
@@ -52,7 +52,7 @@ class Cut:
 
     @property
     def shrunk_box(self) -> Box:
-        """What is animated, in the shrunk picture."""
+        """The animated part, in the shrunk picture."""
         if self.mode is Mode.RESIZE:
             return (0, 0, *self.size)
         if self.mode.extended:
@@ -62,7 +62,7 @@ class Cut:
 
     @property
     def box(self) -> Box:
-        """What is animated, x0 y0 x1 y1 in the picture."""
+        """The animated part, x0 y0 x1 y1 in the picture."""
         if self.upstream_exact:
             return self.shrunk_box
         scale = np.array(self.picture) / self.size
@@ -95,7 +95,7 @@ class Cut:
         return pixels[top : min(bottom, self.outer[3]), left : min(right, self.outer[2])]
 
     def square(self, pixels: np.ndarray, size: int) -> np.ndarray:
-        """`pixels` of the whole picture -> what the networks see, uint8 [size, size, 3]. The aspect is not kept."""
+        """`pixels` of the whole picture -> the networks' input, uint8 [size, size, 3]. The aspect is not kept."""
         return cv2.resize(self.framed(pixels), (size, size))
 
     def to_square(self, points: np.ndarray, size: int) -> np.ndarray:

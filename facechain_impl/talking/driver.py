@@ -1,4 +1,4 @@
-"""What a renderer of talking faces has to offer, so that another one can be added without touching a node."""
+"""The interface of a renderer of talking faces, so that another one can be added without changing a node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Step = Callable[[], None]
 
 @dataclass
 class Subject:
-    """A face that is ready to be animated. cut: where in the picture it is. state: what the driver keeps about it."""
+    """A face ready to be animated. cut: its place in the picture. state: private to the driver."""
 
     portrait: Portrait
     cut: Cut
@@ -27,9 +27,9 @@ class Subject:
 
 
 class Driver(ABC):
-    """prepare once, plan the whole clip, then draw it piece by piece.
+    """Prepare once, plan the whole clip, then render it piece by piece.
 
-    name: shown to the user. sizes: sides of the squares that it can draw, size: of those that this one draws.
+    name: shown to the user. sizes: sides of the squares that it can render, size: of those that this one renders.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Driver(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where it draws."""
+        """Where it renders."""
 
     @abstractmethod
     def prepare(self, portrait: Portrait) -> Subject:
-        """Cut the face out and keep what does not change over the clip."""
+        """Crop the face and keep what does not change over the clip."""
 
     @abstractmethod
     def steps(self, speech: Speech) -> int:
@@ -51,7 +51,7 @@ class Driver(ABC):
 
     @abstractmethod
     def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step) -> MotionPlan:
-        """The motion of the whole clip, in memory that is small per frame."""
+        """The motion of the whole clip, small in memory per frame."""
 
     @abstractmethod
     def automatic_batch(self) -> int:
@@ -63,4 +63,4 @@ class Driver(ABC):
 
     @abstractmethod
     def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
-        """The animated square, RGB uint8 [up to batch, S, S, 3], in order. Raises BadInput for a plan of another space."""
+        """The animated square, RGB uint8 [up to batch, S, S, 3], in order. Raises BadInput for a plan of another driver."""

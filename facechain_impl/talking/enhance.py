@@ -16,7 +16,7 @@ SIDE = 512
 # eyes, nose tip and mouth corners in an aligned face (FFHQ at 512 px)
 FFHQ_512 = np.array([[192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043], [313.08905, 371.15118]])
 BORDER = (132, 133, 135)
-SMALLEST_EYES = 5.0  # pixels between the eyes below which a face is left alone
+SMALLEST_EYES = 5.0  # pixels between the eyes below which a face is not enhanced
 BLUR, SIGMA, CLEAR = (101, 101), 11, 10
 # ParseNet's classes that are not face: background, hat, ear ring, necklace, neck, cloth
 OUTSIDE = (0, 14, 16, 17, 18)
@@ -25,7 +25,7 @@ FindPoints = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def affine(points: np.ndarray) -> np.ndarray | None:
-    """Picture -> aligned face [2, 3], robust against one wrong point, or None where the points allow none."""
+    """Picture -> aligned face [2, 3], robust against one wrong point, or None where the points are degenerate."""
     return cv2.estimateAffinePartial2D(points, FFHQ_512, method=cv2.LMEDS)[0]
 
 
@@ -40,7 +40,7 @@ def inverse(matrix: np.ndarray) -> np.ndarray:
 
 
 def soft_mask(labels: np.ndarray) -> np.ndarray:
-    """How much of every pixel of an aligned face is taken, float64 [512, 512] in 0..1, from the class of each pixel."""
+    """The weight of every pixel of an aligned face, float64 [512, 512] in 0..1, from the class of each pixel."""
     mask = np.where(np.isin(labels, OUTSIDE), 0.0, 255.0)
     mask = cv2.GaussianBlur(cv2.GaussianBlur(mask, BLUR, SIGMA), BLUR, SIGMA)
     mask[:CLEAR] = mask[-CLEAR:] = mask[:, :CLEAR] = mask[:, -CLEAR:] = 0
@@ -62,8 +62,8 @@ def pasted(large: np.ndarray, face: np.ndarray, mask: np.ndarray, back: np.ndarr
 
 
 class FaceRestorer:
-    """GFPGAN with the noise that is stored in its file, so that a still face does not flicker. find: the five points of every face
-    in a frame; where it finds none, those of the frame before are taken. parser: ParseNet in a ManagedModel."""
+    """GFPGAN with the noise stored in its file, so that a still face does not flicker. find: the five points of every face
+    in a frame; where it finds none, those of the previous frame are used. parser: ParseNet in a ManagedModel."""
 
     def __init__(self, model: UpscaleModel, parser, find: FindPoints):
         self.model, self.parser, self.find = model, parser, find

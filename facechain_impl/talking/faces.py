@@ -1,4 +1,4 @@
-"""Which face of a picture is meant, and its 68 landmarks."""
+"""The chosen face of a picture and its 68 landmarks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEYS = {Order.LARGEST: lambda face: -face.area, Order.SCORE: lambda face: -face.
 
 @dataclass
 class Portrait:
-    """A picture, RGB uint8 [H, W, 3], and 68 landmarks float32 [68, 2] of the face in it. source: where they come from."""
+    """A picture, RGB uint8 [H, W, 3], and 68 landmarks float32 [68, 2] of its face. source: where they come from."""
 
     pixels: np.ndarray
     landmarks: np.ndarray
@@ -49,9 +49,9 @@ class Portrait:
 
 
 class FaceFinder:
-    """Finds the face to animate. Networks are opened when a picture needs them.
+    """Finds the face to animate. Networks are opened on first use.
 
-    detector, landmarks: one of DETECTORS and of LANDMARKS; with FIVE_POINTS the detector's points are spread over a schematic face.
+    detector, landmarks: one of DETECTORS and of LANDMARKS; with FIVE_POINTS a schematic face is fitted to the detector's points.
     known: faces that replace both for the pictures in which they were found.
     """
 
@@ -70,7 +70,7 @@ class FaceFinder:
         return Landmarks98(open_network("sadtalker_fan"))
 
     def portrait(self, image: torch.Tensor) -> Portrait | None:
-        """The face of `image`, float RGB [H, W, 3] in 0..1, or None where it has not as many faces. Raises BadInput, WeightsError."""
+        """The face of `image`, float RGB [H, W, 3] in 0..1, or None where it has fewer faces. Raises BadInput, WeightsError."""
         known = self.known.of(image) if self.known else None
         faces = known.faces if known else self.detector.detect([image])[0]
         if len(faces) < self.number:
@@ -88,12 +88,12 @@ class FaceFinder:
         return [np.asarray(face.points, np.float64) for face in faces]
 
     def of_other_pictures(self) -> FaceFinder:
-        """The same for pictures about which nothing is known; the largest face is meant."""
+        """The same for other pictures, without known faces; the largest face is used."""
         return FaceFinder(self.choice, self.landmarks)
 
 
 def from_face_landmarks(face_landmarks, image: torch.Tensor) -> Faces:
-    """What the host's MediaPipe node found in `image`. Raises BadInput when it looked at another picture."""
+    """The faces of the host's MediaPipe node in `image`. Raises BadInput when they belong to another picture."""
     detector = detection.from_landmarks(face_landmarks, [image])
     faces = detector.detect([image])[0]
     return Faces((Picture(tuple(faces), tuple(image.shape[:2]), digest_of(image), detector=detector.name),))

@@ -1,4 +1,4 @@
-"""From coefficients to the key points that the renderer moves: 45 numbers per frame."""
+"""From coefficients to the renderer's key points: 45 numbers per frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HALF_TURN = 3.14  # as the networks were trained
 
 
 def windows(coefficients: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-    """What frames start..stop depend on: [T, C] -> [stop - start, C, 27], the first and last rows repeated outside the clip."""
+    """The input of frames start..stop: [T, C] -> [stop - start, C, 27], the first and last rows repeated outside the clip."""
     rows = torch.arange(start, stop)[:, None] + torch.arange(-RADIUS, RADIUS + 1)
     return coefficients[rows.clamp(0, len(coefficients) - 1)].movedim(1, 2)
 
@@ -39,7 +39,7 @@ def rotation(yaw: torch.Tensor, pitch: torch.Tensor, roll: torch.Tensor) -> torc
 def moved(canonical: torch.Tensor, motion: HeadMotion, angles: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
     """Key points [N, 15, 3] of `motion` from canonical ones [1 or N, 15, 3]. angles: axis -> degrees [N] that replace the network's.
 
-    Of the shift only the vertical part survives, as the renderer was trained."""
+    Only the vertical part of the shift is kept, as the renderer was trained."""
     found = {axis: degrees(getattr(motion, axis)) for axis in AXES} | (angles or {})
     turned = canonical @ rotation(**found).mT
     shift = motion.shift * torch.tensor([0.0, 1.0, 0.0], device=motion.shift.device)

@@ -1,4 +1,4 @@
-"""What the face does over the clip: expression, head pose and blinking, planned for the whole clip before anything is drawn."""
+"""The motion of the face: expression, head pose and blinking, planned for the whole clip before rendering."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MotionPlan(Wire):
     """FACECHAIN_MOTION: one row of coefficients per frame, small enough to edit.
 
     coefficients: float32 [T, 70], expression 0:64, angles 64:67, translation 67:70. angles: axis -> degrees float32 [T], which
-    replace the angle of that axis in the picture. space names what the numbers mean, so that a renderer refuses foreign ones.
+    replace the angle of that axis in the picture. space names the meaning of the numbers, so that a renderer refuses foreign plans.
     """
 
     coefficients: torch.Tensor
@@ -43,7 +43,7 @@ class MotionPlan(Wire):
         return len(self.coefficients)
 
     def edited(self, expression_scale: float, pose_scale: float, curves: dict[str, tuple[float, ...]]) -> MotionPlan:
-        """A plan with the expression scaled, the pose scaled around that of its first frame, and `curves` of angles laid over it."""
+        """A plan with the expression scaled, the pose scaled around that of its first frame, and `curves` of angles replacing it."""
         pose = self.pose[:1] + (self.pose - self.pose[:1]) * pose_scale
         laid = {axis: angle_curve(degrees, len(self)) for axis, degrees in curves.items() if degrees}
         return replace(self, coefficients=torch.cat([self.expression * expression_scale, pose], 1), angles={**self.angles, **laid})
@@ -59,7 +59,7 @@ class MotionPlan(Wire):
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """What the user asks of the motion. reference: float32 [F, 70] of another video at 25 frames a second."""
+    """The user's settings of the motion. reference: float32 [F, 70] of another video at 25 frames a second."""
 
     style: int = 0
     seed: int = 0
@@ -81,7 +81,7 @@ class Motion:
 
 
 class Planner:
-    """Plans a clip with the networks of SadTalker; `expression` and `pose` are ManagedModels, `step` is told of every batch."""
+    """Plans a clip with the networks of SadTalker; `expression` and `pose` are ManagedModels, `step` is called for every batch."""
 
     def __init__(self, expression, pose, step: Callable[[], None] = lambda: None):
         self.expression, self.pose, self.step = expression, pose, step
@@ -121,8 +121,8 @@ class Planner:
         return pose
 
     def pose_changes(self, speech: Speech, source: torch.Tensor, latents: torch.Tensor, style: int) -> torch.Tensor:
-        """What PoseVAE adds to the pose `source`, [T, 6]; frame 0 is the picture itself. latents: one row per chunk of 32 frames,
-        whole chunks first; what is left over is the end of a chunk that ends with the clip."""
+        """The changes by PoseVAE to the pose `source`, [T, 6]; frame 0 is the picture itself. latents: one row per chunk of 32 frames,
+        whole chunks first; the remainder is the end of a chunk that ends with the clip."""
         parts, moving = [torch.zeros(1, POSE)], speech.frames - 1
         for index, latent in enumerate(latents):
             rest = moving - index * SEQUENCE
@@ -145,7 +145,7 @@ class Planner:
 
 
 def chunks(frames: int) -> int:
-    """How many latents a clip needs."""
+    """The number of latents of a clip."""
     return -(-(frames - 1) // SEQUENCE)
 
 
@@ -168,7 +168,7 @@ def blink_curve(frames: int, seed: int, rate: float = 1.0, strength: float = 1.0
 
 
 def gap_range(frames: int) -> range:
-    """The gaps between blinks that a clip chooses from."""
+    """The possible gaps between blinks of a clip."""
     return range(SHORTEST_GAP, max(min(frames // 2, LONGEST_GAP), SHORTEST_GAP + 1))
 
 
@@ -186,9 +186,9 @@ def looped(rows: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def angle_curve(degrees: tuple[float, ...], frames: int, upstream_exact: bool = False) -> torch.Tensor:
-    """The angle in every frame, float32 [T], on the way through all `degrees` at constant speed; one value is held.
+    """The angle in every frame, float32 [T], moving through all `degrees` at constant speed; a single value is held.
 
-    upstream_exact: upstream's way, which begins anew at every one of `degrees`, never quite reaches the last, and divides by zero
+    upstream_exact: upstream's way, which restarts at each of `degrees`, never quite reaches the last, and divides by zero
     where two neighbours are equal."""
     if upstream_exact and len(degrees) > 1:
         return _upstream_curve(degrees, frames)

@@ -1,4 +1,4 @@
-"""Puts the animated face back into the whole picture without a seam: Poisson blending (Perez et al., 2003)."""
+"""Seamless pasting of the animated face into the whole picture: Poisson blending (Perez et al., 2003)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALLEST = 2 * BAND + 6
 class PoissonPaste:
     """Blends faces into `box` (x0 y0 x1 y1) of the picture `plate`, RGB uint8 [H, W, 3], as cv2.seamlessClone does.
 
-    All that does not change over the clip is computed once. Raises BadInput when the box is too small to blend.
+    What does not change over the clip is computed once. Raises BadInput when the box is too small to blend.
     """
 
     def __init__(self, plate: np.ndarray, box: Box, device: torch.device | str = "cpu"):

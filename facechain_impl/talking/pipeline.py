@@ -1,4 +1,4 @@
-"""A talking clip from beginning to end: nothing in it grows with the length of the clip, except frames that are asked for."""
+"""The pipeline of a talking clip: memory does not grow with its length, except for requested frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Finish = Callable[[np.ndarray], np.ndarray]
 
 @dataclass
 class Clip:
-    """A finished file. frames: RGB float32 [T, H, W, 3] where they were asked for. size: (width, height)."""
+    """A finished file. frames: RGB float32 [T, H, W, 3] where requested. size: (width, height)."""
 
     path: Path
     size: tuple[int, int]
@@ -35,7 +35,7 @@ class Clip:
 
 @dataclass
 class Stage:
-    """What happens to the animated square before it is written. size: (width, height) of what comes out."""
+    """The processing of the animated square before it is written. size: (width, height) of the result."""
 
     finish: Finish
     size: tuple[int, int]
@@ -48,7 +48,7 @@ class Stage:
 
 
 def stage(subject: Subject, driver: Driver, enhancer: Finish | None) -> Stage:
-    """Puts the square back into the whole picture, or brings it to the shape of what was cut, then enhances it."""
+    """Paste the square into the whole picture, or restore the crop's aspect ratio, then enhance it."""
     if subject.cut.mode.pastes:
         work = Stage(PoissonPaste(subject.portrait.pixels, subject.cut.box, driver.device), subject.portrait.size)
     else:
@@ -60,20 +60,20 @@ def stage(subject: Subject, driver: Driver, enhancer: Finish | None) -> Stage:
 def render(
     driver: Driver, subject: Subject, plan: MotionPlan, speech: Speech, enhancer: Finish | None, batch: int, keep: bool, progress: Progress
 ) -> Clip:
-    """The clip of a plan. batch: frames at a time, 0 for as many as fit. keep: also return the frames, in memory."""
+    """Render a plan. batch: frames at a time, 0 for as many as fit. keep: also return the frames, in memory."""
     work = stage(subject, driver, enhancer)
     frames = driver.frames(subject, plan, batch or driver.automatic_batch())
     return write(map(work.finish, frames), work.size, len(plan), speech, keep, progress)
 
 
 def unchanged(pixels: np.ndarray, speech: Speech, keep: bool, progress: Progress) -> Clip:
-    """The picture itself, uint8 [H, W, 3], for as long as the sound lasts."""
+    """The picture, uint8 [H, W, 3], for the length of the sound."""
     pictures = (pixels[None] for _ in range(speech.frames))
     return write(pictures, pixels.shape[1::-1], speech.frames, speech, keep, progress)
 
 
 def write(batches: Iterable[np.ndarray], size: tuple[int, int], count: int, speech: Speech, keep: bool, progress: Progress) -> Clip:
-    """One encode, while the frames are drawn. An interruption or an error leaves no file behind."""
+    """Encode once, while the frames are rendered. An interruption or an error leaves no file behind."""
     writer = VideoWriter(folders.temp_folder(), size, speech.channels, speech.rate, count)
     kept = []
     with writer:

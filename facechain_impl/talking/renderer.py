@@ -1,4 +1,4 @@
-"""Draws the frames, a few at a time: the memory needed does not depend on the length of the clip."""
+"""Renders the frames, a few at a time: memory does not depend on the length of the clip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FaceRenderer:
         return self.generator.load().encode(picture(square).to(device), points.to(device))
 
     def frames(self, source: Source, points: torch.Tensor, batch: int) -> Iterator[np.ndarray]:
-        """RGB uint8 [up to batch, S, S, 3] for key points [T, 15, 3]. Out of memory halves the batch and goes on."""
+        """RGB uint8 [up to batch, S, S, 3] for key points [T, 15, 3]. Out of memory halves the batch and continues."""
         start = 0
         while start < len(points):
             part = points[start : start + batch].to(self.generator.device)
@@ -75,13 +75,13 @@ def resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def finished_size(aspect: tuple[int, int], side: int) -> tuple[int, int]:
-    """(width, height) of a clip that shows only the crop: as wide as the square, as high as the aspect asks."""
+    """(width, height) of a clip that shows only the crop: as wide as the square, with the aspect's height."""
     width, height = aspect
     return side, max(2, int(side * height / width))
 
 
 def automatic_batch(device: torch.device, side: int) -> int:
-    """Frames at a time that fit into what is free on `device`; on a CPU more than one gains nothing."""
+    """Frames at a time that fit into free memory on `device`; on a CPU more than one gains nothing."""
     if device.type == "cpu":
         return 1
     scale = (side / 256) ** 2

@@ -1,4 +1,4 @@
-"""SadTalker as a driver: its networks, opened when they are needed, and what they know about one face."""
+"""SadTalker as a driver: its networks, opened on first use, and their state for one face."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class SadTalker(Driver):
 
     def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:
         """Coefficients [up to count, 70] of the first frames of another video, taken at 25 frames a second. The face is cut where
-        it is in the first frame; a frame without a face repeats the one before. Raises BadInput when the first frame has none."""
+        it is in the first frame; a frame without a face repeats the previous one. Raises BadInput when the first frame has none."""
         place, rows = None, []
         for index, pixels in enumerate(frames_at(source)):
             if index == count:

@@ -22,7 +22,7 @@ def is_installed() -> bool:
 
 
 async def speak(text: str, voice: str, speed: int, pitch: int) -> dict:
-    """AUDIO of `text` as spoken by `voice`. speed: per cent faster, pitch: hertz higher. Raises BadInput, FaceChainError."""
+    """AUDIO of `text` as spoken by `voice`. speed: speaking rate, percent faster; pitch: shift in Hz. Raises BadInput, FaceChainError."""
     if not text.strip():
         raise BadInput("There is no text to speak. Write what the portrait should say.")
     import edge_tts  # an extra: this module is reached only where it is installed

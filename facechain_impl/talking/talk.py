@@ -1,4 +1,4 @@
-"""One picture and one sound: what the nodes ask for, and the report about it."""
+"""A talking clip for the nodes, from one picture and one sound, with its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIVE_NOTE = "The 68 landmarks are a schematic face fitted to the five points. A 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Another video whose motion is taken over: a path or a stream, and what of it."""
+    """Another video whose motion is used: a path or a stream, and which part of the motion."""
 
     source: object
     pose: bool
@@ -82,7 +82,7 @@ class Scene:
         return clip
 
     def without_face(self, policy: NoFace, output: Output) -> Clip | None:
-        """The picture itself for as long as the sound lasts, or nothing, as the policy says."""
+        """The picture for the length of the sound, or nothing, according to the policy."""
         if policy is NoFace.SKIP:
             self.skipped()
             return None
@@ -125,7 +125,7 @@ class Scene:
 
 
 def open_driver(name: str, size: int, mode: str) -> Driver:
-    """The driver called `name`. Raises BadInput when it does not draw that size."""
+    """The driver called `name`. Raises BadInput when it does not render that size."""
     return DRIVERS[name](size, Mode(mode))
 
 

@@ -1,4 +1,4 @@
-"""Clips on disk: written once while they are drawn, and read frame by frame."""
+"""Clips on disk: written once during rendering, and read frame by frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUALITY = {"crf": "18"}
 
 
 class VideoWriter:
-    """An H.264/AAC file that grows with the frames. Used in a `with` block: if the block fails, no file is left behind.
+    """An H.264/AAC file that grows with the frames. A context manager: if the block fails, no file is left behind.
 
     size: (width, height) of the frames; odd sizes are padded by one pixel. channels: float [C, N] at `rate`, cut or filled with
     silence to the length of the picture. After the block, `path` is the finished file.
@@ -112,7 +112,7 @@ class _Sound:
 def frames_at(source, fps: int = FPS) -> Iterator[np.ndarray]:
     """The pictures that `source` (a path or a binary stream) shows at 0, 1/fps, 2/fps... seconds, RGB uint8 [H, W, 3].
 
-    Only one frame is held at a time. Raises BadInput for a file that holds no readable video."""
+    Only one frame is held at a time. Raises BadInput for a file without a readable video."""
     try:
         with av.open(source, "r") as container:
             yield from _shown(container, fps)
@@ -130,7 +130,7 @@ def _shown(container, fps: int) -> Iterator[np.ndarray]:
 
 
 def _timed(container):
-    """Every frame and the second at which it goes, counted from the first one."""
+    """Every frame and its end in seconds, counted from the first one."""
     if not container.streams.video:
         raise BadInput("The reference video has no picture track. Connect a video that shows a face.")
     stream = container.streams.video[0]

@@ -1,1 +1,1 @@
-"""Published files: where they come from, whether they are whole, and how they are opened."""
+"""Published files: source, integrity, and loading."""

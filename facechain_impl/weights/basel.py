@@ -1,4 +1,4 @@
-"""The few vertices of the Basel Face Model that the face fusion needs, read from the user's own copy of the model."""
+"""The few vertices of the Basel Face Model that the face fusion needs, read from the user's copy of the model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read(path, count: int) -> dict[str, torch.Tensor]:
 
 
 def _problem(arrays: dict[str, np.ndarray], count: int) -> str:
-    """What does not fit; empty when all of it does."""
+    """What does not fit; empty when everything fits."""
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         return f"it has no {', '.join(missing)}"

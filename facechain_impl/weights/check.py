@@ -1,4 +1,4 @@
-"""The state of every published file on this machine, from names, sizes and headers alone: quick, offline, and it never raises."""
+"""The state of every published file on this machine, from names, sizes and headers only: quick, offline, never raises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES = (Status.PRESENT, Status.MISSING, Status.DAMAGED, Status.STAND_IN)
 
 @dataclass(frozen=True)
 class FileStatus:
-    """path: what would be opened, None where nothing is there. reason: what is wrong, or what is known about its origin."""
+    """path: of the file to open, None if missing. reason: what is wrong, or the known origin."""
 
     entry: Entry
     status: Status

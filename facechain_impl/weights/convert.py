@@ -1,4 +1,4 @@
-"""Pickles as published, read without running any of their code, and stored once as safetensors."""
+"""Published pickles, read without running their code, and stored once as safetensors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ NUMBERS = [
 
 
 def convert(entry: Entry, source: Path) -> Path:
-    """The safetensors beside `source`, written now. Raises WeightsError or KeyMismatch and then leaves everything as it was."""
+    """Write the safetensors beside `source`. Raises WeightsError or KeyMismatch and then changes nothing."""
     content = unpickle(source)
     tensors = state_dict(content, entry, source)
     digest = files.sha256(source)
@@ -81,7 +81,7 @@ def write(target: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
 
 
 def _separate(tensors: Tensors) -> Tensors:
-    """Contiguous tensors, each with memory of its own, as safetensors asks."""
+    """Contiguous tensors that share no memory, as safetensors requires."""
     seen, result = set(), {}
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
@@ -92,7 +92,7 @@ def _separate(tensors: Tensors) -> Tensors:
 
 @contextmanager
 def _nothing_but_numbers() -> Iterator[None]:
-    """Inside, pickles may call for NUMBERS alone. The host allows things of its own, a numpy scalar that reads as None among them."""
+    """In this context pickles may use only NUMBERS. The host allows more, such as a numpy scalar that reads as None."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(NUMBERS)
@@ -136,7 +136,7 @@ def state_dict(content, entry: Entry, source: Path) -> Tensors:
 
 
 def _unwrapped(tensors: Tensors) -> Tensors:
-    """Without the prefixes that parallel training puts before every name."""
+    """Without the prefixes that parallel training adds to every name."""
     for prefix in WRAPPERS:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
@@ -144,7 +144,7 @@ def _unwrapped(tensors: Tensors) -> Tensors:
 
 
 def _called_for(error: pickle.UnpicklingError) -> str:
-    """What a pickle wanted to run, as far as the error tells."""
+    """What a pickle wanted to run, as far as the error shows."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     return f" (it calls for {found[1]})" if found else ""
 

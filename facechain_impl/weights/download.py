@@ -1,4 +1,4 @@
-"""Getting published files from ModelScope: licence first, pinned revision, resumable, and only whole files are moved into place."""
+"""Getting published files from ModelScope: licence first, pinned revision, resumable; only complete files are moved into place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 def get(name: str, say: Say) -> Path:
-    """Download the file that the manifest calls `name` and put it where `load.find` looks. Raises WeightsError."""
+    """Download the manifest's `name` to where `load.find` looks. Raises WeightsError."""
     entry = catalogue.get(name)
     for line in announcement(entry):
         say(line)
@@ -37,7 +37,7 @@ def get(name: str, say: Say) -> Path:
 
 
 def announcement(entry: Entry) -> list[str]:
-    """What the user should know before anything is downloaded."""
+    """What the user should know before the download."""
     return [
         f"{entry.name}: {entry.title}",
         f"Licence: {entry.licence.text()}",
@@ -46,7 +46,7 @@ def announcement(entry: Entry) -> list[str]:
 
 
 def fetch(entry: Entry, companions: bool = False) -> Path:
-    """The file in a folder of its own, where an interrupted download goes on. Raises WeightsError."""
+    """Download into a separate folder, where an interrupted download resumes. Raises WeightsError."""
     patterns = [f"{entry.path}*" if entry.is_folder else entry.path, *(COMPANIONS if companions else [])]
     work = work_folder(entry)
     snapshot(entry.repo, entry.revision, None if entry.path == "./" else patterns, work)
@@ -77,12 +77,12 @@ def listing(repo: str, revision: str) -> dict[str, int]:
 
 
 def work_folder(entry: Entry) -> Path:
-    """Beside the host's category of models, so that moving into place is one rename and no list shows unfinished files."""
+    """Beside the host's category of models, so that a move is one rename and no list shows unfinished files."""
     return folders.category_folders(entry.folder)[0].parent / WORK / entry.repo.replace("/", "--") / entry.revision
 
 
 def install(entry: Entry, found: Path) -> Path:
-    """Check a downloaded file, convert a pickle, and move it into place. A file that is not right is deleted. Raises WeightsError."""
+    """Check a downloaded file, convert a pickle, and move it into place. A wrong file is deleted. Raises WeightsError."""
     target = files.target(entry)
     if found.is_dir():
         _move(found, target)
@@ -102,7 +102,7 @@ def install(entry: Entry, found: Path) -> Path:
 
 
 def checked(entry: Entry, found: Path) -> str:
-    """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind are not what the manifest says."""
+    """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind differ from the manifest."""
     size = found.stat().st_size
     if entry.bytes and size != entry.bytes:
         raise WeightsError(f"{entry.file_name} arrived with {size} bytes instead of {entry.bytes}. Run the command again.")
@@ -116,7 +116,7 @@ def checked(entry: Entry, found: Path) -> str:
 
 
 def _install_converted(entry: Entry, found: Path) -> Path:
-    """Only the safetensors go into place, one for each entry that the pickle holds; the pickle goes away."""
+    """Install only the safetensors, one for each entry in the pickle, and delete the pickle."""
     made = {sibling.name: convert.convert(sibling, found) for sibling in siblings(entry)}
     for path in made.values():
         _move(path, files.target(entry).parent / path.name)
@@ -125,7 +125,7 @@ def _install_converted(entry: Entry, found: Path) -> Path:
 
 
 def siblings(entry: Entry) -> list[Entry]:
-    """The entries that lie in the same published file, `entry` among them."""
+    """The entries in the same published file, including `entry`."""
     return [other for other in catalogue.ENTRIES if (other.repo, other.revision, other.path) == (entry.repo, entry.revision, entry.path)]
 
 

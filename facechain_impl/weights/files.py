@@ -1,4 +1,4 @@
-"""Where the files of the manifest lie on this machine, and where they came from."""
+"""The manifest's files on this machine, and their origin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAND_IN = "stand-in"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file, or its stand-in, on this machine. key identifies its present content, for caches. sha256: of the file as it
+    """A published file, or its stand-in, on this machine. key identifies its content, for caches. sha256: of the file as it
     was published, empty where it is not known."""
 
     name: str
@@ -33,7 +33,7 @@ class WeightFile:
 
 
 def places(entry: Entry) -> list[tuple[Path, Path]]:
-    """Every (published file, safetensors made from it) that is looked for, first match wins."""
+    """Every place of a (published file, its safetensors), first match wins."""
     return [(folder / entry.place, folder / entry.converted_place) for folder in folders.category_folders(entry.folder)]
 
 
@@ -51,7 +51,7 @@ def published(entry: Entry) -> Path | None:
 
 
 def is_stale(converted: Path, source: Path) -> bool:
-    """Whether `source` is no longer the pickle that `converted` was made from."""
+    """Whether `source` has changed since `converted` was made from it."""
     metadata = headers.read(converted).metadata
     return (metadata.get("size"), metadata.get("time")) != _fingerprint(source)
 
@@ -69,7 +69,7 @@ def stand_in_name(entry: Entry) -> str:
 
 
 def target(entry: Entry) -> Path:
-    """Where a new copy of the file belongs."""
+    """The path of a new copy of the file."""
     return folders.category_folders(entry.folder)[0] / entry.place
 
 
@@ -78,7 +78,7 @@ def weight_file(entry: Entry, name: str, path: Path) -> WeightFile:
 
 
 def known_hash(path: Path) -> str:
-    """The sha256 that a download or a conversion wrote down about `path`, empty where none did."""
+    """The sha256 recorded for `path` by a download or a conversion, empty without one."""
     return headers.read(path).metadata.get("sha256") or record(path).get("sha256", "")
 
 
@@ -100,13 +100,13 @@ def origin_of_hash(entry: Entry, path: Path, digest: str) -> Origin:
 
 
 def hash_agrees(entry: Entry, digest: str) -> bool:
-    """Whether `digest` is the documented one, or ends and begins like it where only that much is documented."""
+    """Whether `digest` is the documented one, or begins and ends like it where only that much is documented."""
     head, _, tail = entry.sha256.partition("…")
     return digest.startswith(head) and digest.endswith(tail)
 
 
 def record(path: Path) -> dict[str, str]:
-    """What the download wrote down about `path`; empty when it came another way or was changed since."""
+    """The download's record of `path`; empty when it came another way or was changed since."""
     found = _records(path.parent).get(path.name, {})
     return found if (found.get("size"), found.get("time")) == _fingerprint(path) else {}
 
@@ -118,7 +118,7 @@ def write_record(path: Path, digest: str, revision: str) -> None:
 
 
 def _records(folder: Path) -> dict[str, dict]:
-    """Empty where the record is damaged: the files are then of unknown origin, which is the truth."""
+    """Empty where the record is damaged: the files are then of unknown origin."""
     path = folder / RECORD
     try:
         found = json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""What arrives on a node's sockets, as entries of its record: host models by their file or digest, wires of the pack by what they carry."""
+"""What arrives on a node's sockets, as entries of its record: host models by their file or digest, wires of the pack by their record."""
 
 from __future__ import annotations
 

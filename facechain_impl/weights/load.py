@@ -1,4 +1,4 @@
-"""Opening published files: the real one where it is there, else a stand-in, else the error that says how to get it."""
+"""Opening published files: the real one if present, else a stand-in, else an error that says how to get it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def network(file: WeightFile) -> nn.Module:
 
 
 def tags(file: WeightFile) -> list[str]:
-    """The list of names that a tagger's file carries beside its weights. Raises WeightsError."""
+    """The list of tags in a tagger's file. Raises WeightsError."""
     text = headers.read(file.path).metadata.get("tags")
     if text is None:
         raise WeightsError(f"{file.path} contains no list of tags. Replace it by the published {catalogue.get(file.name).path}.")

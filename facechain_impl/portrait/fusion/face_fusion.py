@@ -1,6 +1,6 @@
-"""Face fusion: gives a face in a picture the identity of another face, in the picture's own pose, expression and light.
+"""Face fusion: gives a face in a picture the identity of another face, keeping pose, expression and light.
 
-The published networks come with a wrapper that is not public. Around them stands what is documented of its predecessor in
+The wrapper of the published networks is not public. It is replaced by what is documented of its predecessor in
 the modelscope library, with DamoFD's five points (or those of any other detector) in place of points derived from 68.
 """
 
@@ -31,7 +31,7 @@ USUAL_BOX = 82  # shorter side of a detector's box around a face aligned to 112 
 
 
 class SourceFace(NamedTuple):
-    """Whose face it becomes. identity: [1, 512]. coefficients: [1, 257], see `networks.bfm`."""
+    """The new face. identity: [1, 512]. coefficients: [1, 257], see `networks.bfm`."""
 
     identity: torch.Tensor
     coefficients: torch.Tensor
@@ -52,7 +52,7 @@ def target(picture: int, face: Face) -> TargetFace:
 
 
 def open_fusion(enhance: bool = True) -> FaceFusion:
-    """The fusion with its published networks. Raises MissingWeights that names every missing file, or WeightsError."""
+    """The fusion with its published networks. Raises MissingWeights naming every missing file, or WeightsError."""
     models.require(*_files(enhance))
     jaw = bfm.FaceShape.from_state_dict(basel.jaw(load.find("fusion_bfm")))
     alpha = paste.read_alpha(load.find("fusion_alpha").path)
@@ -93,7 +93,7 @@ class FaceFusion:
     ) -> torch.Tensor:
         """`picture` [H, W, 3] with the face at `points` [5, 2] replaced by the one in `source`.
 
-        mask [H, W] in 0..1 limits the change; pixels outside keep their bits. side: shorter side of the replaced face's box in
+        mask [H, W] in 0..1 limits the change; pixels outside are bit-identical. side: shorter side of the replaced face's box in
         pixels, guessed from the points where it is not known; enhanced faces below 100 pixels are softened."""
         side = side or USUAL_BOX * downscale_factor(similarity_transform(points, ARCFACE_112))
         targets = [TargetFace(0, points, side)]
@@ -101,7 +101,7 @@ class FaceFusion:
         return fused if mask is None else paste.within(mask, fused, picture)
 
     def read_source(self, source: torch.Tensor, points: np.ndarray) -> SourceFace:
-        """What is taken over from the face at `points` [5, 2] of `source` [H, W, 3]."""
+        """The identity and coefficients of the face at `points` [5, 2] of `source` [H, W, 3]."""
         crop = _crops([source], [TargetFace(0, points, 0.0)])
         small = F.interpolate(crop, (112, 112), mode="bilinear", align_corners=True)
         network = self.identity.load()
@@ -115,7 +115,7 @@ class FaceFusion:
         enhance: bool = True,
         step: Callable[[], None] = check_interrupt,
     ) -> list[torch.Tensor]:
-        """Copies of `pictures` [H, W, 3] in which every target looks like `source`. `step` is called after every face, twice with
+        """Copies of `pictures` [H, W, 3] with the face of `source` on every target. `step` is called after every face, twice with
         `enhance`."""
         results = [picture.detach().to("cpu", torch.float32).clone() for picture in pictures]
         for target, face in self._new_faces(pictures, targets, source):
@@ -147,7 +147,7 @@ class FaceFusion:
         return self.reconstruction.load()(faces.to(self.reconstruction.device)).cpu()
 
     def _enhance(self, picture: torch.Tensor, target: TargetFace) -> None:
-        """Redraw the target's face sharply, in place."""
+        """Enhance the target's face, in place."""
         matrix = similarity_transform(target.points, ENHANCE_1024)
         size = (paste.ENHANCE_SIZE, paste.ENHANCE_SIZE)
         face = warp(picture, matrix, size).permute(2, 0, 1)[None] * 2 - 1

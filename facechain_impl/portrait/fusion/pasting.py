@@ -18,7 +18,7 @@ INSET, FEATHER, SIGMA = 26, 101, 11  # of the enhancement's mask, at 512 pixels
 def paste(picture: torch.Tensor, crop: torch.Tensor, mask: torch.Tensor, matrix: np.ndarray) -> None:
     """Blend `crop` [S, S, 3] into `picture` [H, W, 3], in place, by `mask` [S, S] in 0..1. matrix: picture -> crop.
 
-    Pixels that the mask does not reach keep their bits."""
+    Pixels outside the mask are bit-identical."""
     x0, y0, x1, y1 = _reach(matrix, crop.shape[:2], picture.shape[:2])
     if x1 <= x0 or y1 <= y0:
         return
@@ -66,7 +66,7 @@ def enhancement_mask(size: int = ENHANCE_SIZE) -> torch.Tensor:
 
 
 def soften(face: torch.Tensor, side: float) -> torch.Tensor:
-    """An enhanced face [1024, 1024, 3] no sharper than suits one that is `side` pixels wide or high in its picture."""
+    """An enhanced face [1024, 1024, 3] softened to suit its size in the picture, `side` pixels."""
     pixels = face.numpy()
     if side < 40:
         pixels = cv2.pyrUp(cv2.pyrUp(cv2.pyrDown(cv2.pyrDown(pixels))))

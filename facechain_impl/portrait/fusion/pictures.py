@@ -1,4 +1,4 @@
-"""Face fusion on a batch of pictures: which faces are replaced by whose, and what happens to pictures without one."""
+"""Face fusion on a batch of pictures: which faces are replaced by which, and what happens to pictures without a face."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Choice:
 @dataclass(frozen=True, kw_only=True)
 class FusionInputs:
     """pictures: [H, W, 3] each, the pictures to fill. sources: the pictures of the faces to put in, one for all or one per picture.
-    mask: None, one [H, W] for all or one per picture. faces, source_faces: what is already known about either."""
+    mask: None, one [H, W] for all or one per picture. faces, source_faces: known faces of both."""
 
     pictures: list[torch.Tensor]
     sources: list[torch.Tensor]
@@ -72,7 +72,7 @@ class FusionSettings:
 
 @dataclass
 class _Plan:
-    """The faces to replace, per source; the pictures that nothing is done to, with the reason."""
+    """The faces to replace, per source; the unchanged pictures, with the reason."""
 
     targets: dict[int, list[fusion.TargetFace]] = field(default_factory=dict)
     faces: dict[int, int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
     """The pictures with their faces replaced, in their order; skipped ones are left out. Fills `report`.
 
     Raises BadInput for inputs that do not belong together, FaceNotFound where a face is missing and the policy is to stop, or
-    when every picture was skipped, MissingWeights when there is something to replace and a file is not there."""
+    when every picture was skipped, MissingWeights when there is something to replace and a file is missing."""
     names = _names("picture", inputs.pictures)
     masks = _checked_masks(inputs)
     found = find_faces(inputs.pictures, settings.detector, inputs.faces, names)

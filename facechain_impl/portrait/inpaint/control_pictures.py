@@ -1,4 +1,4 @@
-"""The control pictures that pose ControlNets are steered by: a face's 70 landmarks as dots, or OpenPose joints of head, body and hands."""
+"""Control pictures for pose ControlNets: a face's 70 landmarks as dots, or OpenPose joints of head, body and hands."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...types import Face
 
 CANVAS = 512
 
-# OpenPose body joints: nose, and the eyes of the person, whose right one is left in the picture
+# OpenPose body joints: nose, and the eyes of the person, whose right eye is left in the picture
 _NOSE, _RIGHT_EYE_JOINT, _LEFT_EYE_JOINT = 0, 14, 15
 
 
 def face_control(landmarks: np.ndarray | None, five: np.ndarray, size: int, body: Body | None = None) -> torch.Tensor:
     """The control picture [size, size, 3] of a face: its dots, or head joints from `five` points where there are no landmarks.
 
-    Points are in pixels of the crop of `size`. `body` adds the person's joints and hands. Raises BadInput when nothing of it
-    lies in the picture, because an empty control picture steers nothing.
+    Points are in pixels of the crop of `size`. `body` adds the person's joints and hands. Raises BadInput when none of it
+    is in the picture, because an empty control picture has no effect.
     """
     scale = CANVAS / size
     joints, hands = (body.joints, body.hands) if body else (None, None)
@@ -43,9 +43,9 @@ class Body:
 
 
 def body_of(frame: dict, face: Face, matrix: np.ndarray) -> Body:
-    """The person of `frame` whose nose or eyes lie nearest to `face`. `matrix` moves the picture to the crop at `CANVAS` pixels.
+    """The person of `frame` whose nose or eyes are nearest to `face`. `matrix` moves the picture to the crop at `CANVAS` pixels.
 
-    Raises BadInput when nobody's head is on the face."""
+    Raises BadInput when no head is on the face."""
     centre = (face.box[:2] + face.box[2:]) / 2
     reach = max(face.width, face.height)
     best, nearest = None, np.inf

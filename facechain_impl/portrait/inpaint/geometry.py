@@ -1,6 +1,6 @@
-"""Where a face of the picture lies in its crop, and how a generated face is brought onto it (FaceChain's inpainting).
+"""The place of a face in its crop, and the alignment of a generated face to it (FaceChain's inpainting).
 
-Boxes and points are in pixels, x before y. Crops are squares around the whole-number box; what of a square lies outside the
+Boxes and points are in pixels, x before y. Crops are squares around the whole-number box; what of a square is outside the
 picture is black.
 """
 
@@ -31,7 +31,7 @@ class Square:
         return self.x - self.half, self.y - self.half, self.x + self.half, self.y + self.half
 
     def inside(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The part x0 y0 x1 y1 of the square that the picture has."""
+        """The part x0 y0 x1 y1 of the square inside the picture."""
         x0, y0, x1, y1 = self.box
         return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
 
@@ -50,7 +50,7 @@ def whole(box: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def face_square(box: np.ndarray, ratio: float = FACE_RATIO) -> Square:
-    """The crop in which the longer side of the face takes `ratio` of the side."""
+    """The crop whose side is the longer side of the face divided by `ratio`."""
     x0, y0, x1, y1 = whole(box)
     return Square(int((x0 + x1) / 2), int((y0 + y1) / 2), max(int(max(y1 - y0, x1 - x0) / ratio / 2), 1))
 
@@ -106,7 +106,7 @@ def warp_mask(mask: torch.Tensor, matrix: np.ndarray, size: int) -> torch.Tensor
 def territory(own: np.ndarray, others: list[np.ndarray], window: tuple[int, int, int, int]) -> torch.Tensor:
     """Which pixels of `window` (x0 y0 x1 y1) belong to the face `own`: 1, and 0 on the boxes of the other faces.
 
-    Where two boxes overlap, a pixel belongs to the face whose centre is nearer, to the left one where both are as near.
+    Where two boxes overlap, a pixel belongs to the face whose centre is nearer, to the left one on a tie.
     """
     left, top, right, bottom = window
     mine = torch.ones(bottom - top, right - left)
@@ -121,7 +121,7 @@ def territory(own: np.ndarray, others: list[np.ndarray], window: tuple[int, int,
 
 
 def _nearer(own: np.ndarray, other: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where a pixel lies in the box of `own` and closer to its centre than to that of `other`."""
+    """Which pixels are in the box of `own` and closer to its centre than to that of `other`."""
     x0, y0, x1, y1 = whole(own)
     inside = (columns >= x0) & (columns < x1) & (rows >= y0) & (rows < y1)
     distance, rival = (_square_distance(box, columns, rows) for box in (own, other))

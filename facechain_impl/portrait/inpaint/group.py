@@ -1,4 +1,4 @@
-"""Persons put into a picture: which face becomes whom, one model per person, everything pasted back, and what is said about it."""
+"""Persons put into a picture: matching faces to persons, one model per person, pasting, and the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PromptText:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Who goes where. which: see `people.chosen`; entries: the explicit list."""
+    """Which person on which face. which: see `people.chosen`; entries: the explicit list."""
 
     how: people.Assign = people.Assign.AUTO
     entries: str = ""
@@ -47,7 +47,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class TargetPicture:
-    """One picture to put persons into. generated: stage-1 pictures of the user's, one for all faces or one for each."""
+    """One picture to put persons into. generated: the user's stage-1 pictures, one for all faces or one for each."""
 
     name: str
     image: torch.Tensor
@@ -71,7 +71,7 @@ class Subjects:
 
 
 class GroupInpaint:
-    """The two-stage inpainting of any number of persons. `report` says what happened to every face."""
+    """The two-stage inpainting of any number of persons. `report` has a row for every face."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class GroupInpaint:
         return TwoStage(sampler, text, self._nets, self._analyzer, self._likeness(person), self._settings)
 
     def _likeness(self, person: Person | None) -> FusionSource | None:
-        """The photograph for the fusion, or None with a note that says why there is none."""
+        """The photograph for the fusion, or None with a note that gives the reason."""
         if self._subjects.fusion is None:
             return None
         photo = self._subjects.photo if person is None else person.photo
@@ -195,7 +195,7 @@ class GroupInpaint:
             self.report.notes.append(note)
 
     def _told(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
-        """The policy decides about a picture with a face that could not be edited; else every face goes into the report."""
+        """Apply the policy to a picture with a face that could not be edited; else add every face to the report."""
         summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
         if reasons and no_face is not NoFace.PASS:
             return self._missing(name, summary, no_face, plain)
@@ -206,7 +206,7 @@ class GroupInpaint:
         return self._missing(name, summary, no_face, canvases) if reasons else canvases
 
     def _missing(self, name: str, reason: str, no_face: NoFace, otherwise: list[torch.Tensor]) -> list[torch.Tensor]:
-        """What the policy makes of a picture with missing faces: an error, nothing, or `otherwise`."""
+        """Apply the policy to a picture with missing faces: an error, nothing, or `otherwise`."""
         if no_face is NoFace.STOP:
             raise FaceNotFound(
                 f"{name}: {reason}. Set 'no_face' to '{NoFace.SKIP.value}' or '{NoFace.PASS.value}', or use a picture with a larger, "
@@ -225,7 +225,7 @@ def with_person(base: Diffusion, person: Person, strength: float) -> Diffusion:
 
 
 def paste(canvas: torch.Tensor, job: FaceJob) -> None:
-    """Put a finished crop back into `canvas` [H, W, 3], in place. Pixels where its mask is 0 keep their very values."""
+    """Put a finished crop back into `canvas` [H, W, 3], in place. Pixels where its mask is 0 are bit-identical."""
     target = job.target
     window, mask = paste_mask(target.square, target.face.box, target.others, *canvas.shape[:2])
     x0, y0, x1, y1 = window
@@ -237,7 +237,7 @@ def paste(canvas: torch.Tensor, job: FaceJob) -> None:
 
 
 def _full_size(original: torch.Tensor, job: FaceJob) -> torch.Tensor:
-    """The result in the resolution of the picture. What resizing alone would lose is put right where nothing was painted."""
+    """The result in the resolution of the picture. The loss of resizing is cancelled where nothing was painted."""
     side, size = len(original), len(job.result)
     lost = original - geometry.resize(geometry.resize(original, size, size), side, side)
     kept = 1 - geometry.resize(job.painted, side, side)

@@ -1,4 +1,4 @@
-"""What the inpainting node was given, made ready: the networks that look, the templates, and who is known in them."""
+"""The inputs of the inpainting node, prepared: the analysing networks, the pictures, and the known faces in them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InpaintInputs:
     generated: Sequence[torch.Tensor] = ()
 
     def check(self) -> None:
-        """Raises BadInput for pictures that cannot be used, and for lists that belong to another number of them."""
+        """Raises BadInput for unusable pictures, and for lists of another length."""
         pixels.check_all(list(self.images), list(self.names))
         for number, image in enumerate(self.generated, 1):
             pixels.check(image, f"stage-1 picture {number}")
@@ -67,13 +67,13 @@ class InpaintInputs:
         return TargetPicture(self.names[index], self.images[index].to("cpu", torch.float32), faces, given, pose, generated)
 
     def all_masks(self, neck: bool) -> bool:
-        """Whether every mask that is needed is connected, so that nothing has to be parsed."""
+        """Whether every needed mask is connected, so that no parsing is needed."""
         return bool(self.face_masks and self.human_masks and (self.neck_masks or not neck))
 
 
 @dataclass
 class OpenedModels:
-    """The opened networks. idle: nothing is going to be painted."""
+    """The opened networks. idle: nothing will be painted."""
 
     analyzer: FaceAnalyzer
     fusion: fusion.FaceFusion | None
@@ -82,14 +82,14 @@ class OpenedModels:
 
 
 def open_detector_only(choice: str, face_model, inputs: InpaintInputs) -> OpenedModels:
-    """Check the pictures and open what finds faces, where nothing is going to be painted. Raises BadInput, WeightsError."""
+    """Check the pictures and open the detector only, where nothing will be painted. Raises BadInput, WeightsError."""
     inputs.check()
     detector = _detector(choice, face_model)
     return OpenedModels(FaceAnalyzer(detector), None, idle=True)
 
 
 def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool) -> OpenedModels:
-    """Check the pictures and open what is needed to look at them. `face_model` is the host's FACE_DETECTION_MODEL or None.
+    """Check the pictures and open the networks that analyse them. `face_model` is the host's FACE_DETECTION_MODEL or None.
 
     Raises BadInput, WeightsError.
     """
@@ -104,7 +104,7 @@ def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse
 
 
 def find_known(inputs: InpaintInputs, persons: Sequence[Person], how: Assign, opened: OpenedModels) -> list[list[Face]]:
-    """The faces of every picture from left to right, with embeddings where they decide who is who."""
+    """The faces of every picture from left to right, with embeddings where persons are matched by likeness."""
     found = find_faces(list(inputs.images), opened.analyzer.detector, inputs.faces, list(inputs.names))
     faces = [left_to_right(picture.faces) for picture in found.pictures]
     compared = how in (Assign.AUTO, Assign.LIKENESS) and not opened.idle
@@ -141,7 +141,7 @@ def _detector(choice: str, face_model) -> Detector:
 
 
 def _landmarker(face_model) -> Landmarker | None:
-    """The best source of landmarks there is."""
+    """The best available source of landmarks."""
     if face_model is not None:
         return MediaPipe(face_model)
     try:

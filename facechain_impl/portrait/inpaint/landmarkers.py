@@ -1,4 +1,4 @@
-"""Where the 70 landmarks of faces in crops come from: the host's face mesh, or the 98-point network of the talking head."""
+"""Sources of the 70 landmarks of faces in crops: the host's face mesh, or the 98-point network of the talking head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...types import Face
 
 
 class Landmarker(Protocol):
-    """Something that finds the 70 points [70, 2] of given faces, or None where it sees no face. `name` goes into the report."""
+    """Something that finds the 70 points [70, 2] of given faces, or None where it finds no face. `name` is shown in the report."""
 
     name: str
 
@@ -35,7 +35,7 @@ class MediaPipe:
         return [self._of(face, meshes) for face, meshes in zip(faces, found)]
 
     def _of(self, face: Face, meshes: list[dict]) -> np.ndarray | None:
-        """The mesh that lies on `face`: the one with the largest overlap, none where the boxes do not meet."""
+        """The mesh of `face`: the one with the largest overlap, None without any."""
         overlaps = [_overlap(face.box, mesh["bbox_xyxy"]) for mesh in meshes]
         if not overlaps or max(overlaps) <= 0:
             return None

@@ -1,4 +1,4 @@
-"""The masks of FaceChain's inpainting: what is painted anew, what keeps its edges, and how a crop melts into the picture.
+"""The masks of FaceChain's inpainting: what is repainted, what keeps its edges, and how a crop blends into the picture.
 
 Masks are float32 [H, W] in 0..1 on the CPU, of the square crop unless said otherwise.
 """
@@ -58,7 +58,7 @@ def fusion_region(face: torch.Tensor) -> torch.Tensor:
 
 
 def soft_human(human: torch.Tensor) -> torch.Tensor:
-    """People, fading towards their own outline and never beyond it."""
+    """People, fading towards their outline and never beyond it."""
     size = int(HUMAN_BLUR * human.shape[0] / HUMAN_BLUR_SIZE) | 1
     human = human.clamp(0, 1).contiguous()
     return torch.from_numpy(cv2.GaussianBlur(human.numpy(), (size, size), 0)) * human
@@ -67,7 +67,7 @@ def soft_human(human: torch.Tensor) -> torch.Tensor:
 def edges(image: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
     """Canny edges of `image` [H, W, 3] as a control picture [H, W, 3]; none where `hidden` is 1.
 
-    All three channels are looked at, the strongest gradient counts.
+    Of the three channels the strongest gradient counts.
     """
     levels = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous().numpy()
     lines = torch.from_numpy(cv2.Canny(levels, CANNY_LOW, CANNY_HIGH)).float() / 255
@@ -77,12 +77,12 @@ def edges(image: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tens
 
 
 def add_back(painted: torch.Tensor, original: torch.Tensor, reconstruction: torch.Tensor, human: torch.Tensor) -> torch.Tensor:
-    """`painted` [H, W, 3] with what the VAE alone changed put right outside people. `human` is soft, see `soft_human`."""
+    """Cancel the VAE's round-trip error outside people: painted + (original - reconstruction). `human` is soft, see `soft_human`."""
     return (painted + (original - reconstruction) * (1 - human)[..., None]).clamp(0, 1)
 
 
 def feather(half: int) -> int:
-    """How far the crop of that half side fades at its rim; 0 for the smallest, which end sharply."""
+    """How far a crop of that half side fades at its border; 0 for the smallest, which end sharply."""
     return int(10 * half / FEATHER_SIZE)
 
 
@@ -91,7 +91,7 @@ def paste_mask(
 ) -> tuple[tuple[int, int, int, int], torch.Tensor]:
     """The window x0 y0 x1 y1 of the picture that a crop is pasted to, and the soft mask of that window.
 
-    1 in the middle and on the own face, 0 on the others, fading at the rim of the crop; 0 everywhere outside the window.
+    1 in the middle and on the crop's face, 0 on the others, fading at the crop's border; 0 outside the window.
     """
     window = square.inside(height, width)
     reach = feather(square.half)

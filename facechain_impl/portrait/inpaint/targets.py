@@ -1,4 +1,4 @@
-"""The faces of a picture that are to become somebody, each in its square crop, with everything that is known before painting."""
+"""The faces of a picture to be replaced, each in its square crop, with everything known before painting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SAME_SHAPE = 0.02
 
 @dataclass(frozen=True)
 class Regions:
-    """Where face, people and the skin below the face are: 0 or 1, [H, W]."""
+    """Masks of face, people and the skin below the face: 0 or 1, [H, W]."""
 
     face: torch.Tensor
     human: torch.Tensor
@@ -42,7 +42,7 @@ class GivenMasks:
 
 @dataclass(frozen=True)
 class Pose:
-    """The body pose of the whole picture: one POSE_KEYPOINT frame or a drawn picture [H, W, 3]; the frame goes first."""
+    """The body pose of the whole picture: one POSE_KEYPOINT frame or a drawn picture [H, W, 3]; the frame takes precedence."""
 
     frame: dict | None = None
     drawing: torch.Tensor | None = None
@@ -50,7 +50,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Target:
-    """One face to edit. number counts from the left, from 1; face is in pixels of the picture, all else in those of the crop.
+    """One face to edit. number: from the left, from 1. face is in pixels of the picture, all else in pixels of the crop.
 
     others: boxes [4] of the faces that must stay. points [5, 2] from the detector, landmarks [70, 2] or None.
     """
@@ -66,7 +66,7 @@ class Target:
     drawing: torch.Tensor | None = None
 
     def pixels(self, image: torch.Tensor) -> torch.Tensor:
-        """The square of `image` [H, W, ...] in its own resolution, with the other faces black."""
+        """The square of `image` [H, W, ...] at full resolution, with the other faces black."""
         pixels = geometry.cut(image, self.square).to("cpu", torch.float32)
         mine = geometry.territory(self.face.box, self.others, self.square.box)
         return pixels * mine.reshape(*mine.shape, *(1,) * (pixels.ndim - 2))
@@ -80,14 +80,14 @@ class Target:
         return self.points if self.landmarks is None else five_points(self.landmarks)
 
     def pose_control(self, size: int) -> torch.Tensor:
-        """What stage 1 is steered by: the body, or the face where no pose is known."""
+        """The control picture of stage 1: the body, or the face where no pose is known."""
         if self.drawing is not None:
             return self.drawing
         return face_control(None if self.body else self.landmarks, self.five, size, self.body)
 
 
 class FaceAnalyzer:
-    """The networks that look at crops. Without a parser the shapes of generated faces are taken from the picture's own."""
+    """The networks that analyse crops. Without a parser, generated faces take the shapes of the picture's faces."""
 
     def __init__(self, detector: Detector, landmarker: Landmarker | None = None, parser: HumanParser | None = None):
         self.detector = detector
@@ -103,7 +103,7 @@ class FaceAnalyzer:
         return self.landmarker.find(images, faces) if self.landmarker else [None] * len(faces)
 
     def regions(self, images: Sequence[torch.Tensor]) -> list[Regions]:
-        """What the parser sees. Only with a parser."""
+        """The parser's result. Only with a parser."""
         parsed = self.parser.parse(list(images))
         return [Regions(*(_floats(parsing.total([label])) for label in (FACE, HUMAN, NECK))) for parsing in parsed]
 
@@ -111,7 +111,7 @@ class FaceAnalyzer:
 def prepare(
     image: torch.Tensor, faces: list[Face], indices: list[int], given: GivenMasks, pose: Pose, analyzer: FaceAnalyzer, size: int
 ) -> tuple[list[Target], dict[int, str]]:
-    """Targets for the faces (from left to right) at `indices`, and for those that cannot be edited the reason.
+    """Targets for the faces (from left to right) at `indices`, and the reason for those that cannot be edited.
 
     Raises BadInput when a connected mask or pose does not belong to this picture.
     """
@@ -188,7 +188,7 @@ def _fitted(given: GivenMasks, image: torch.Tensor) -> GivenMasks:
 
 
 def _fitted_pose(pose: Pose, image: torch.Tensor) -> Pose:
-    """`pose` in pixels of `image`: drawings and frames of another resolution are scaled, those of another shape refused."""
+    """`pose` in pixels of `image`: another resolution is scaled, another aspect ratio refused."""
     height, width = image.shape[:2]
     if pose.frame is not None:
         given = int(pose.frame["canvas_width"]), int(pose.frame["canvas_height"])

@@ -1,6 +1,6 @@
-"""FaceChain's inpainting of one person onto faces: pose-steered generation, warping, repainting, refinement, fusion.
+"""FaceChain's inpainting of one person onto faces: pose-guided generation, warping, repainting, refinement, fusion.
 
-Everything happens on square crops of one size. All crops of a person go through a stage together, since they share a model.
+Everything happens on square crops of one size. All crops of a person run through a stage together, since they share a model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAGE_STRIDE = 1_000_003
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Numbers of the published code. size: side of the crops in pixels. batch: crops that are sampled at once."""
+    """Numbers of the published code. size: side of the crops in pixels. batch: crops sampled at once."""
 
     size: int = 512
     strength: float = 0.65
@@ -50,7 +50,7 @@ class Nets:
 
 @dataclass(frozen=True)
 class FusionSource:
-    """The face of the person, as the face fusion reads it from a photograph."""
+    """The person's face, read from a photograph for the face fusion."""
 
     fusion: FaceFusion
     source: SourceFace
@@ -58,9 +58,9 @@ class FusionSource:
 
 @dataclass
 class FaceJob:
-    """One face in one variant of the picture, and what has become of it.
+    """One face in one variant of the picture, and its state.
 
-    crop: of the picture [S, S, 3]. generated: the picture of stage 1, of any size; given: it came from the user and is not fused.
+    crop: of the picture [S, S, 3]. generated: the picture of stage 1, of any size; given: it is the user's and is not fused.
     five [5, 2], landmarks [70, 2] and warped [S, S]: that face brought onto the picture's, in pixels of the crop. result
     [S, S, 3], new where painted [S, S] is 1. problem: why it cannot be edited.
     """
@@ -89,7 +89,7 @@ class TwoStage:
         self._analyzer, self._likeness, self._settings = analyzer, likeness, settings
 
     def run(self, jobs: Sequence[FaceJob]) -> None:
-        """Fill `result` of all works, or their `problem`."""
+        """Fill `result` of all jobs, or their `problem`."""
         self._generate([job for job in jobs if not job.given])
         ready = self._place(jobs)
         if not ready:
@@ -115,7 +115,7 @@ class TwoStage:
                 job.generated = image
 
     def _place(self, jobs: Sequence[FaceJob]) -> list[FaceJob]:
-        """Bring the generated faces onto those of the picture; returns the works for which that was possible."""
+        """Align the generated faces to those of the picture; returns the jobs for which that was possible."""
         faces = self._analyzer.largest([job.generated for job in jobs])
         for job, face in zip(jobs, faces):
             if face is None:
@@ -130,7 +130,7 @@ class TwoStage:
         return [job for job, _ in found]
 
     def _generated_masks(self, found: list[tuple[FaceJob, Face]]) -> list[torch.Tensor]:
-        """The face masks of the generated pictures; from the picture's own face where there is no parser or it sees nothing."""
+        """The face masks of the generated pictures; from the picture's face where there is no parser or it finds nothing."""
         if self._analyzer.parser and found:
             seen = [region.face for region in self._analyzer.regions([job.generated for job, _ in found])]
         else:
@@ -144,7 +144,7 @@ class TwoStage:
             job.generated = image
 
     def _inpaint(self, jobs: list[FaceJob]) -> None:
-        """Stage 2: the face painted anew, steered by the landmarks of the generated one and by the edges around it."""
+        """Stage 2: repaint the face, guided by the landmarks of the generated one and by the edges around it."""
         settings = self._settings
         paint, hidden = zip(*(self._paint_masks(job) for job in jobs))
         crops = [job.crop for job in jobs]
@@ -157,14 +157,14 @@ class TwoStage:
         _remember(jobs, paint)
 
     def _paint_masks(self, job: FaceJob) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where the crop is painted anew, and where its edges do not steer."""
+        """Where the crop is repainted, and where its edges are ignored."""
         regions, eyes = job.target.regions, geometry.eye_line(job.target.five)
         neck = regions.neck if self._settings.neck else None
         paint = masks.repaint(regions.face, masks.PAINT_GROWTH, masks.PAINT_FIRST_GROWTH, eyes, job.warped, neck)
         return paint, masks.repaint(regions.face, masks.EDGE_GROWTH, eyes=eyes, neck=neck)
 
     def _refine(self, jobs: list[FaceJob], seen: list[Regions]) -> None:
-        """Stage 3: a light second painting, steered by body, face and all edges."""
+        """Stage 3: a light second repainting, guided by body, face and all edges."""
         settings = self._settings
         images = [job.result for job in jobs]
         paint = [masks.repaint(region.face, masks.REFINE_GROWTH) for region in seen]
@@ -180,7 +180,7 @@ class TwoStage:
         return face if job.target.drawing is None else torch.maximum(face, job.target.drawing)
 
     def _repaint(self, jobs, images, paint, controls, scales, strength: float, humans, stage: int) -> list[torch.Tensor]:
-        """One repainting of all crops, with what the VAE alone would change put right outside people."""
+        """One repainting of all crops; outside people the VAE's round-trip error is cancelled."""
         stacked = torch.stack(list(images))
         encoded = self._sampler.encode(stacked)
         small = torch.stack([masks.latent_mask(mask, self._sampler.base.factor) for mask in paint])
@@ -195,7 +195,7 @@ class TwoStage:
         return [masks.add_back(*three, masks.soft_human(human)) for *three, human in zip(painted, stacked, plain, humans)]
 
     def _regions(self, jobs: list[FaceJob]) -> list[Regions]:
-        """Face and people in the results; the picture's own where there is no parser or it sees no face."""
+        """Face and people in the results; those of the picture where there is no parser or it finds no face."""
         if not self._analyzer.parser:
             return [job.target.regions for job in jobs]
         seen = self._analyzer.regions([job.result for job in jobs])
@@ -210,21 +210,21 @@ class TwoStage:
         _remember(jobs, [masks.fusion_region(region.face) for region in seen])
 
     def _fused(self, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The person's own face fused into `images`, inside the grown face masks."""
+        """The person's face fused into `images`, inside the grown face masks."""
         targets = [TargetFace(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
         fused = self._likeness.fusion.replace(images, targets, self._likeness.source, self._settings.enhance)
         return [pasting.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
 def steps_of(count: int, given: bool, settings: Settings, schedule: SamplingSettings) -> int:
-    """How many sampling steps `count` crops of one person take in all."""
+    """The total number of sampling steps for `count` crops of one person."""
     chunks = -(-count // settings.batch)
     steps = (0 if given else schedule.steps) + schedule.kept(settings.strength)
     return chunks * (steps + (schedule.kept(settings.refine_strength) if settings.refine else 0))
 
 
 def _bring(job: FaceJob, face: Face, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> None:
-    """The similarity that lays the generated face on the picture's, applied to its points, landmarks and mask."""
+    """Align the generated face to the picture's by a similarity: its points, landmarks and mask."""
     both = landmarks is not None and job.target.landmarks is not None
     points = five_points(landmarks) if both else face.points
     matrix = affine.similarity_transform(points, job.target.five if both or job.target.points is None else job.target.points)
@@ -239,13 +239,13 @@ def _remember(jobs: Sequence[FaceJob], paint: Sequence[torch.Tensor]) -> None:
 
 
 def _box_of(job: FaceJob) -> np.ndarray:
-    """The box of the picture's own face, in pixels of the crop."""
+    """The box of the picture's face, in pixels of the crop."""
     target = job.target
     return affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(len(job.crop))).reshape(4)
 
 
 def _mask_from_target(job: FaceJob, face: Face) -> torch.Tensor:
-    """The shape of the picture's face, laid on the generated one."""
+    """The shape of the picture's face, placed on the generated one."""
     matrix = affine.similarity_transform(job.target.five, face.points)
     return affine.warp(job.target.regions.face, matrix, tuple(job.generated.shape[:2]))
 

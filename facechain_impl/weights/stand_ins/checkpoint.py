@@ -1,4 +1,4 @@
-"""A checkpoint of random numbers in the single-file format of SD 1.5, for tests and for a demonstration without a download.
+"""A checkpoint of random numbers in the single-file format of SD 1.5, for tests and a demonstration without a download.
 
 It loads, trains, samples and decodes like a real one; its pictures are noise.
 """

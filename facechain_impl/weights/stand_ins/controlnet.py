@@ -1,7 +1,7 @@
 """A ControlNet of random numbers in the single-file format of control_v11p_sd15, sized to the small stand-in checkpoint.
 
-The host recognises the folder format of diffusers at full size only, so a small one can only be had under these names. Unlike a
-fresh ControlNet its last convolutions are not zero: what it is shown does change the picture.
+The host recognises the folder format of diffusers at full size only, so a small one needs these names. Unlike a
+fresh ControlNet its last convolutions are not zero: it does change the picture.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files of random numbers in the published layouts, for tests and demonstrations. They are marked as such in their metadata.
 
 A value depends only on the seed, its name and its shape. The scales keep activations of these untrained networks in range, so that
-every stage downstream works on ordinary numbers; nothing else about them means anything.
+every stage downstream works on ordinary numbers; they have no other meaning.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def probe(run: Probe, network: nn.Module, picture: torch.Tensor) -> list[str]:
 
 
 def probe_session(session, picture: torch.Tensor) -> list[str]:
-    """The same for an onnxruntime session, at the size it asks for."""
+    """The same for an onnxruntime session, at its input size."""
     wanted = session.get_inputs()[0]
     if len(wanted.shape) == 3:
         pixels = (fitted(picture, 400)[0].permute(1, 2, 0) * 255).numpy()

@@ -1,4 +1,4 @@
-"""What nobody could find out without the published files, and where in them the answer lies."""
+"""What cannot be known without the published files, and where in them the answer is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Question:
     words: tuple[str, ...] = ()
 
     def answer(self, folder: Path) -> list[str]:
-        """Lines of evidence; what cannot be read says so. Files are downloaded below `folder` and never run."""
+        """Lines of evidence; unreadable sources are named. Files are downloaded below `folder` and never run."""
         lines = []
         for repo, revision in self.sources:
             try:

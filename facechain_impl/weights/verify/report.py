@@ -1,6 +1,6 @@
-"""First contact with the published files: what they hold, whether it fits the manifest, and whether every network runs.
+"""First contact with the published files: their content, whether it fits the manifest, and whether every network runs.
 
-The report is one text file for a bug report. It holds names, sizes, hashes and statistics, no weights.
+The report is one text file for a bug report. It contains names, sizes, hashes and statistics, no weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALSO = ("style_id_photo", "style_inpaint")
 
 @dataclass
 class Finding:
-    """What one file turned out to be. problems: sentences about what is not as expected. lines: everything that was seen."""
+    """The result for one file. problems: sentences about what is not as expected. lines: all evidence."""
 
     entry: Entry
     problems: list[str] = field(default_factory=list)
