@@ -2,12 +2,12 @@ import { app } from "../../scripts/app.js";
 
 export const PREFIX = "FaceChain_";
 
-/** The graph that the user has open, from its top. */
+/** The root graph that the user has open. */
 export function rootGraph() {
   return app.rootGraph ?? app.graph;
 }
 
-/** Every node of a graph and of its subgraphs, with the id under which the host runs it. */
+/** Every node of a graph and of its subgraphs, with its execution id. */
 export function* nodesOf(graph, prefix = "") {
   for (const node of graph.nodes) {
     const id = `${prefix}${node.id}`;

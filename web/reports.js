@@ -57,7 +57,7 @@ function tableOf(rows) {
   return table;
 }
 
-/** What the node opened and was handed, folded away: a name, where its weights come from, and its file. */
+/** What the node opened and received, collapsed: name, origin of the weights, and file. */
 function madeWith(used) {
   const details = element("details");
   details.append(element("summary", `Made with ${used.length} ${used.length === 1 ? "file or model" : "files and models"}`));
@@ -99,7 +99,7 @@ function show(node, output, past = false) {
   node.graph?.setDirtyCanvas(true, true);
 }
 
-/** The outputs of this graph's newest runs, from the host's history: a reload forgets them, the server does not. */
+/** The outputs of this graph's latest runs, from the server's history, which survives a reload of the page. */
 async function pastOutputs(graphId) {
   const response = await api.fetchApi(`/history?max_items=${HISTORY_ENTRIES}`);
   const entries = Object.values(await response.json());
