@@ -25,7 +25,7 @@ def report_ui(report: Report) -> dict:
 
 
 def single(values: list):
-    """The one value of a widget of a node that takes lists."""
+    """The value of a widget on a node that takes lists."""
     return values[0] if values else None
 
 

@@ -20,7 +20,7 @@ class FaceAlign(FaceChainNode):
             node_id="FaceChain_FaceAlign",
             display_name="Face Align",
             category="FaceChain/photos",
-            description="Crops the main face of each photo, upright and framed as FaceChain trains on it.",
+            description="Crops the main face of each photo, upright and framed as in FaceChain's training.",
             search_aliases=["face crop", "align", "training crops", "prepare photos", "DamoFD", "head mask"],
             is_input_list=True,
             inputs=[
@@ -30,7 +30,7 @@ class FaceAlign(FaceChainNode):
                     tooltip="Face detector. Built-in needs no download; DamoFD is FaceChain's and finds more faces; "
                     "MediaPipe landmarks uses ComfyUI's node Detect Face Landmarks.",
                 ),
-                io.Boolean.Input("rotate_photo", default=False, tooltip="First turn photos that are sideways or upside down (rot_bgr)."),
+                io.Boolean.Input("rotate_photo", default=False, tooltip="Turn sideways or upside-down photos first (needs rot_bgr)."),
                 io.Boolean.Input("retouch", default=False, tooltip="Smooth the skin in the crops (needs the ABPN and RetinaFace files)."),
                 io.Boolean.Input("white_background", default=False, tooltip="Keep only the head, on a white background (needs M2FP)."),
                 io.Boolean.Input(

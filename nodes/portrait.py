@@ -23,7 +23,7 @@ class PortraitPrompt(FaceChainNode):
             search_aliases=["prompt", "trigger", "style", "text"],
             inputs=[
                 io.String.Input("style", default="wearing a dark suit", multiline=True, tooltip="Clothes, or what the style LoRA shows."),
-                io.Boolean.Input("style_lora", default=False, tooltip="The style comes from a LoRA and leads the prompt."),
+                io.Boolean.Input("style_lora", default=False, tooltip="The style comes from a LoRA and follows the trigger directly."),
                 io.String.Input("ethnicity", default="", tooltip="Words for the person's ethnicity, if you want any."),
                 io.String.Input("negative", default=prompts.NEGATIVE_PORTRAIT, multiline=True, tooltip="What to avoid."),
                 io.String.Input("trigger", default="", tooltip="The person's trigger, as in the training captions."),

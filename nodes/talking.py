@@ -33,7 +33,7 @@ def _subject_inputs() -> list:
         io.Combo.Input(
             "landmarks",
             options=list(LANDMARKS),
-            tooltip="98-point network: accurate, needs its weights. five points: the detector's points, fitted with a schematic face.",
+            tooltip="98-point network: accurate, needs its weights. five points: a schematic face fitted to the detector's points.",
         ),
         io.Combo.Input("face_order", options=[order.value for order in Order], tooltip="How several faces are numbered.", advanced=True),
         io.Int.Input("face_number", default=1, min=1, max=99, tooltip="Which of several faces talks.", advanced=True),
