@@ -166,7 +166,7 @@ class CropFaces(FaceChainNode):
     def execute(cls, images, faces, size, face_share, upright) -> io.NodeOutput:
         pictures = flatten_images(images)
         crops, cut = cutting.cut_faces(pictures, single(faces), single(size), single(face_share), single(upright))
-        report = Report(f"{len(crops)} faces cut out of {len(pictures)} pictures")
+        report = Report(f"{len(crops)} faces cropped from {len(pictures)} pictures")
         for picture in cut.pictures:
             report.add(picture.name, Status.CUT, faces=len(picture.faces))
         return io.NodeOutput(torch.stack(crops), cut, cutting.boxes_of(cut), ui=report_ui(report))
