@@ -55,6 +55,7 @@ from facechain_impl.portrait.fusion import face_fusion as fusion  # noqa: E402
 from facechain_impl.types import Face, NoFace, Origin  # noqa: E402
 from facechain_impl.weights import catalogue, load  # noqa: E402
 from facechain_impl.weights.stand_ins import networks as stand_ins  # noqa: E402
+from facechain_impl.weights.uses import ENHANCEMENT, FUSION  # noqa: E402
 
 on_cpu = comfy.cli_args.args.cpu
 GOALS = {"load each time": 1.0 if on_cpu else 2.0, "one at a time": 1.0}
@@ -189,7 +190,7 @@ TASKS = (
     Task("FQA", ("fqa",), lambda: quality.FaceQuality(models.open_session("fqa")).score, aligned),
     Task("RTS", ("rts",), lambda: recognition.FaceRecognition(models.open_network("rts")).embed, aligned),
     Task("DeepDanbooru", ("deepdanbooru",), open_tagger, crops),
-    Task("face fusion", (*fusion.NETWORKS, fusion.ENHANCER), open_fusion, crops),
+    Task("face fusion", (*FUSION.files, *ENHANCEMENT.files), open_fusion, crops),
     Task("Face Align", ("damofd", "rot_bgr", "retinaface", "skin_unet", "skin_mask", "m2fp", "flcm"), open_face_align),
 )
 

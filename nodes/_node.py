@@ -5,18 +5,28 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..facechain_impl import provenance
 from ..facechain_impl.host import handed as host_handed
 from ..facechain_impl.provenance import Record
 from ..facechain_impl.types import Wire, replace
-from ..facechain_impl.weights import handed
+from ..facechain_impl.weights import check, handed
+from ..facechain_impl.weights.uses import NOTHING, Uses
 from ._api import io
 
 
 class FaceChainNode(io.ComfyNode):
-    """A node of the pack. Each run of `execute` has its own record, which the report shows and the outputs carry."""
+    """A node of the pack. Each run of `execute` has its own record, which the report shows and the outputs carry.
+
+    uses: its row of `weights.uses`, where it may open published files: its id, its name, and what it opens."""
+
+    uses: ClassVar[Uses] = NOTHING
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        """Changes when one of those files appears, disappears or changes. A node with more to watch adds that."""
+        return check.fingerprint(*cls.uses.files) if cls.uses.files else ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -7,18 +7,20 @@ import torch
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
 from ..facechain_impl.photos.prepare import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
 from ..facechain_impl.types import NoFace, Report
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import FACE_ALIGN
 from ._api import FaceChainFaces, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 from ._node import FaceChainNode
 
 
 class FaceAlign(FaceChainNode):
+    uses = FACE_ALIGN
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_FaceAlign",
-            display_name="Face Align",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/photos",
             description="Crops the main face of each photo, upright and framed as in FaceChain's training.",
             search_aliases=["face crop", "align", "training crops", "prepare photos", "DamoFD", "head mask"],
@@ -55,10 +57,6 @@ class FaceAlign(FaceChainNode):
                 io.String.Output("report", tooltip="What was done with each photo."),
             ],
         )  # fmt: skip
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("rot_bgr", "damofd", "retinaface", "skin_unet", "skin_mask", "m2fp", "flcm")
 
     @classmethod
     def execute(

@@ -12,7 +12,7 @@ from ..facechain_impl.perception.faces import find_faces
 from ..facechain_impl.photos import crop_and_stitch as cutting
 from ..facechain_impl.photos import pick as picking
 from ..facechain_impl.types import NoFace, Report, Status
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import FIND_FACES, PICK_FACES
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 from ._node import FaceChainNode
@@ -21,11 +21,13 @@ FACES_TIP = "Faces from Find Faces, Pick Faces or Face Align."
 
 
 class FindFaces(FaceChainNode):
+    uses = FIND_FACES
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_FindFaces",
-            display_name="Find Faces",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/faces",
             description="Finds every face in every picture, once for all nodes that follow.",
             search_aliases=["face detection", "detect faces", "bounding box", "DamoFD", "people"],
@@ -49,10 +51,6 @@ class FindFaces(FaceChainNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("damofd")
-
-    @classmethod
     def execute(cls, images, detector, no_face, names=(), faces=(), landmarks=()) -> io.NodeOutput:
         pictures = flatten_images(images)
         names = picture_names(names, pictures)
@@ -69,11 +67,13 @@ class FindFaces(FaceChainNode):
 
 
 class PickFaces(FaceChainNode):
+    uses = PICK_FACES
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_PickFaces",
-            display_name="Pick Faces",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/faces",
             description="Keeps some of the faces of each picture, by position, size or likeness to a person.",
             search_aliases=["select face", "choose person", "filter faces", "face index", "similarity"],
@@ -104,10 +104,6 @@ class PickFaces(FaceChainNode):
                 io.Int.Output("count", tooltip="Total number of faces kept."),
             ],
         )  # fmt: skip
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("rts", "damofd")
 
     @classmethod
     def execute(

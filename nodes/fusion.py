@@ -7,21 +7,22 @@ import torch
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
-from ..facechain_impl.portrait.fusion import face_fusion as fusion
 from ..facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
 from ..facechain_impl.types import NoFace, Report
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import FUSE_FACE
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui
 from ._node import FaceChainNode
 
 
 class FaceFusion(FaceChainNode):
+    uses = FUSE_FACE
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_FaceFusion",
-            display_name="Fuse Face",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/portrait",
             description="Gives faces in a picture another identity and keeps their pose, expression and lighting.",
             search_aliases=["face swap", "swap face", "replace face", "likeness"],
@@ -51,10 +52,6 @@ class FaceFusion(FaceChainNode):
             ],
             outputs=[io.Image.Output("image", tooltip="The pictures with their new faces.")],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("damofd", *fusion.NETWORKS, fusion.ENHANCER)
 
     @classmethod
     def execute(

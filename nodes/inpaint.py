@@ -5,13 +5,12 @@ from __future__ import annotations
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, SamplingSettings
 from ..facechain_impl.portrait import prompts
-from ..facechain_impl.portrait.fusion import face_fusion as fusion
 from ..facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects
 from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, InpaintInputs, OpenedModels, find_known, open_detector_only, open_models
 from ..facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.types import NoFace
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import INPAINT
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
 from ._common import flatten_images, no_face_input, picture_names, report_ui, single
 from ._node import FaceChainNode
@@ -22,11 +21,13 @@ MAX_PERSONS = 100
 class TwoStageInpaint(FaceChainNode):
     """FaceChain's inpainting for any number of persons."""
 
+    uses = INPAINT
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_TwoStageInpaint",
-            display_name="Put Faces Into a Picture (Two-Stage Inpaint)",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/portrait",
             description="Paints trained persons over the faces of a picture. Everything outside the faces' surroundings stays as it is.",
             search_aliases=["inpaint", "face swap", "group portrait", "template portrait", "facechain"],
@@ -37,10 +38,6 @@ class TwoStageInpaint(FaceChainNode):
                 io.String.Output("report", tooltip="What happened to every face, as text."),
             ],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("damofd", "m2fp", "rts", "sadtalker_fan", *fusion.NETWORKS, fusion.ENHANCER)
 
     @classmethod
     def execute(cls, persons=None, **lists) -> io.NodeOutput:

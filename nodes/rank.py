@@ -6,18 +6,20 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity.ranking import SIZE_RANGE, Filters, open_ranker
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
 from ..facechain_impl.types import NoFace, Report
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import RANK
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui, single
 from ._node import FaceChainNode
 
 
 class RTSRank(FaceChainNode):
+    uses = RANK
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_RTSRank",
-            display_name="Rank by Likeness (RTS)",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/identity",
             description="Sorts pictures by likeness to a reference face, best first.",
             search_aliases=["similarity", "face recognition", "sort", "likeness", "best of"],
@@ -59,10 +61,6 @@ class RTSRank(FaceChainNode):
                 FaceChainFaces.Output("reference_faces", tooltip="Faces of the reference, with quality and embedding."),
             ],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("rts", "fqa", "damofd")
 
     @classmethod
     def execute(

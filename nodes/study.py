@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.photos import study as photo_study
 from ..facechain_impl.types import Report
+from ..facechain_impl.weights.uses import CHECK_PHOTOS
 from ._api import FaceChainFaces, io, ui
 from ._common import flatten_images, report_ui, single
 from ._node import FaceChainNode
@@ -16,11 +17,13 @@ from ._node import FaceChainNode
 class CheckPhotos(FaceChainNode):
     """Whether a set of photos is good enough to train on."""
 
+    uses = CHECK_PHOTOS
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_CheckPhotos",
-            display_name="Check Training Photos",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/identity",
             description="Checks each photo for sharpness, face size, other people and identity, and whether the set is good enough.",
             search_aliases=["data set", "quality", "blur", "duplicates"],

@@ -6,18 +6,20 @@ from ..facechain_impl.identity.captions import AGE_TABLES, ALL_TRIGGERS, TOKEN
 from ..facechain_impl.identity.tagger import AUTOMATIC, OWN_WORDS, CaptionSettings, caption_pictures
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
 from ..facechain_impl.types import NoFace
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import TAGGER
 from ._api import FaceChainFaces, io
 from ._common import flatten_images, no_face_input, report_ui, single
 from ._node import FaceChainNode
 
 
 class Tagger(FaceChainNode):
+    uses = TAGGER
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_Tagger",
-            display_name="Caption Crops (Tagger)",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/identity",
             description="Writes a caption for each training picture: the token, the trigger of the person, and tags.",
             search_aliases=["caption", "trigger", "tags", "FairFace", "DeepDanbooru", "age", "gender"],
@@ -53,10 +55,6 @@ class Tagger(FaceChainNode):
                 FaceChainFaces.Output("faces", tooltip="The faces, with age and gender where automatic estimated them."),
             ],
         )  # fmt: skip
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint("fairface", "deepdanbooru", "damofd")
 
     @classmethod
     def execute(

@@ -9,7 +9,7 @@ from ..facechain_impl.talking.crop import Mode
 from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Order
 from ..facechain_impl.talking.motion import STYLES, Motion
 from ..facechain_impl.types import NoFace, Report, Status
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights.uses import MOTION, RENDER, TALKING_PORTRAIT
 from ._api import ExecutionBlocker, FaceChainFaces, FaceLandmarks, InputImpl, io
 from ._common import flatten_images, no_face_input, report_ui
 from ._node import FaceChainNode
@@ -139,11 +139,13 @@ def _video(clip: talk.Clip | None) -> tuple:
 
 
 class SadTalkerNode(FaceChainNode):
+    uses = TALKING_PORTRAIT
+
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="FaceChain_SadTalker",
-            display_name="Talking Portrait (SadTalker)",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/talking",
             description="Turns a picture of a face and a recording into a video of the face saying it.",
             search_aliases=["talking head", "lip sync", "sadtalker"],
@@ -165,10 +167,6 @@ class SadTalkerNode(FaceChainNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint(*talk.FILES)
-
-    @classmethod
     def execute(cls, image, audio, **options) -> io.NodeOutput:
         motion, output, reference = _motion(options), _output(options), _reference(options)
         scene = _scene(image, audio, options)
@@ -183,11 +181,13 @@ class SadTalkerNode(FaceChainNode):
 
 
 class MotionFromAudio(FaceChainNode):
+    uses = MOTION
+
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="FaceChain_MotionFromAudio",
-            display_name="Motion From Audio",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/talking",
             description="Plans the motion of a face that says a recording, without rendering it.",
             inputs=[
@@ -201,10 +201,6 @@ class MotionFromAudio(FaceChainNode):
             ],
             outputs=[FaceChainMotion.Output(display_name="motion", tooltip="The motion: one row of 70 numbers per frame.")],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint(*talk.FILES)
 
     @classmethod
     def execute(cls, image, audio, **options) -> io.NodeOutput:
@@ -247,11 +243,13 @@ class EditMotion(FaceChainNode):
 
 
 class RenderMotion(FaceChainNode):
+    uses = RENDER
+
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="FaceChain_RenderMotion",
-            display_name="Render Motion",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/talking",
             description="Renders a planned motion as a video, with the recording it was planned from.",
             inputs=[
@@ -269,10 +267,6 @@ class RenderMotion(FaceChainNode):
                 io.Image.Output(display_name="frames", tooltip="Only when 'frames' is on."),
             ],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        return check.fingerprint(*talk.FILES)
 
     @classmethod
     def execute(cls, image, audio, motion, **options) -> io.NodeOutput:

@@ -9,6 +9,7 @@ from ..facechain_impl.identity.training import train
 from ..facechain_impl.identity.training.likeness import LikenessPlan
 from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
+from ..facechain_impl.weights.uses import TRAIN
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, report_ui
 from ._node import FaceChainNode
@@ -28,11 +29,13 @@ _files = FileWatch()
 class TrainFaceLoRA(FaceChainNode):
     """Trains a LoRA of the person in the photos."""
 
+    uses = TRAIN
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FaceChain_TrainFaceLoRA",
-            display_name="Train Face LoRA",
+            node_id=cls.uses.node_id,
+            display_name=cls.uses.display_name,
             category="FaceChain/identity",
             description="Trains a LoRA on photos of one person and stores it under a name. Resumes where it stopped.",
             search_aliases=["lora training", "dreambooth", "identity"],
@@ -50,7 +53,7 @@ class TrainFaceLoRA(FaceChainNode):
     @classmethod
     def fingerprint_inputs(cls, name, **kwargs):
         asked = name[0] if isinstance(name, list) else name
-        return _files.missing_count(asked or "")
+        return f"{super().fingerprint_inputs()} {_files.missing_count(asked or '')}"
 
     @classmethod
     def execute(cls, model, clip, vae, images, captions, faces=None, class_images=None, **widgets) -> io.NodeOutput:

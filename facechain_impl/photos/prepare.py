@@ -28,16 +28,12 @@ from ..perception.retinaface import RetinaFace
 from ..perception.retouch import SkinRetouch, open_retouch
 from ..perception.rotation import PhotoRotation, rotate
 from ..types import Face, Faces, NoFace, Picture, Report, Status, digest_of
+from ..weights import uses
 
 LOOK_AGAIN_SIDE = 1024
 CHUNK = 8
 MIN_CONFIDENCE = 0.855
-FILES = {
-    "rotation": ("rot_bgr",),
-    "retouch": ("skin_unet", "skin_mask", "retinaface"),
-    "white": ("m2fp",),
-    "confidence": ("flcm",),
-}
+NEEDS = {"rotation": uses.ROTATION, "retouch": uses.RETOUCH, "white": uses.HEAD_MASK, "confidence": uses.CONFIDENCE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +93,7 @@ class Prepared:
 
 def open_networks(stages: Stages) -> Networks:
     """What `stages` need. Raises MissingWeights naming every missing file, or WeightsError."""
-    names = [name for stage, files in FILES.items() if getattr(stages, stage) for name in files]
-    require(*names)
+    require(*(name for stage, need in NEEDS.items() if getattr(stages, stage) for name in need.files))
     networks = Networks()
     if stages.rotation:
         networks.rotation = PhotoRotation(open_session("rot_bgr"))

@@ -23,10 +23,6 @@ from .pipeline import Clip
 from .sadtalker import SadTalker
 
 DRIVERS: dict[str, type[Driver]] = {SadTalker.name: SadTalker}
-FILES = (
-    "sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full", "sadtalker_retinaface", "sadtalker_fan",
-    "parsenet", "damofd",
-)  # fmt: skip
 FIVE_NOTE = "The 68 landmarks are a schematic face fitted to the five points. A 98-point network is more accurate."
 
 

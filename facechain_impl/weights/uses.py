@@ -35,6 +35,8 @@ class Uses:
         return tuple(name for need in self.needs for name in need.files)
 
 
+NOTHING = Uses("", "", ())
+
 DAMOFD = Need(("damofd",), "detector DamoFD")
 RECOGNITION = Need(("rts",))
 LIKENESS = Need(("rts",), "likeness")

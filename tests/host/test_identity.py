@@ -98,6 +98,20 @@ def test_check_models_runs_again_when_a_file_changes(client: Client, server: Ser
     place.unlink()
 
 
+def test_check_training_photos_runs_again_when_the_recognition_network_arrives(client: Client, folder, weights):
+    """Once it kept its old answer."""
+    graph = {"1": photos(FOLDER), "2": node("FaceChain_CheckPhotos", images=["1", 0])}
+    hidden = (weights / "rts.safetensors").rename(weights / "rts.hidden")
+    try:
+        before = client.run(graph)
+    finally:
+        hidden.rename(weights / "rts.safetensors")
+    after = client.run(graph)
+    assert "2" not in cached(after) and "2" in cached(client.run(graph))
+    likeness = [[row["values"]["like the others"] for row in rows(entry, "2")] for entry in (before, after)]
+    assert not any(likeness[0]) and any(likeness[1])
+
+
 def cached(entry: dict) -> list[str]:
     return [name for kind, message in entry["status"]["messages"] if kind == "execution_cached" for name in message["nodes"]]
 
@@ -164,7 +178,9 @@ def test_missing_weights_name_the_file_and_the_server_goes_on(client: Client, fo
     graph = {"1": photos(FOLDER), "2": rank(["1", 0], reference=["1", 0], no_face="Skip")}
     hidden = (weights / "rts.safetensors").rename(weights / "rts.hidden")
     try:
-        with pytest.raises(PromptFailed, match=r"\(Face recognition RTS\) is not on this machine\..*RTSRank.*run\.py models get rts"):
+        with pytest.raises(
+            PromptFailed, match=r"\(Face recognition RTS\) is not on this machine\..*Rank by Likeness \(RTS\).*run\.py models get rts"
+        ):
             client.run(graph)
     finally:
         hidden.rename(weights / "rts.safetensors")

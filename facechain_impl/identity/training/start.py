@@ -22,7 +22,7 @@ def face_common(file_names: dict[str, str], prefix: str) -> dict[str, Layer]:
 
     Raises MissingWeights without the file, BadInput when the model is no SD1.5."""
     name = Start.FACE_COMMON.value
-    file = weights.find(name)
+    file = weights.find(Start.FACE_COMMON.value)
     by_file_name = {theirs: ours.removeprefix(prefix) for ours, theirs in file_names.items()}
     layers = lora_files.layers(lora_files.normalise(named(weights.tensors(file), list(by_file_name))))
     unknown = [layer for layer in layers if layer not in by_file_name]

@@ -21,12 +21,11 @@ from ...networks import bfm
 from ...perception import models
 from ...types import Face
 from ...weights import basel, load
+from ...weights.uses import ENHANCEMENT, FUSION
 from . import pasting as paste
 
 CROP = 256
 BATCH = 4
-NETWORKS = ("fusion_aei", "fusion_arcface", "fusion_recon", "fusion_bfm", "fusion_alpha")
-ENHANCER = "fusion_gpen1024"
 USUAL_BOX = 82  # shorter side of a detector's box around a face aligned to 112 pixels
 
 
@@ -53,16 +52,13 @@ def target(picture: int, face: Face) -> TargetFace:
 
 def open_fusion(enhance: bool = True) -> FaceFusion:
     """The fusion with its published networks. Raises MissingWeights naming every missing file, or WeightsError."""
-    models.require(*_files(enhance))
+    models.require(*FUSION.files, *(ENHANCEMENT.files if enhance else ()))
     jaw = bfm.FaceShape.from_state_dict(basel.jaw(load.find("fusion_bfm")))
     alpha = paste.read_alpha(load.find("fusion_alpha").path)
-    generator, identity, reconstruction = (models.open_network(name) for name in NETWORKS[:3])
-    enhancer = models.open_network(ENHANCER) if enhance else None
+    generator = models.open_network("fusion_aei")
+    identity, reconstruction = models.open_network("fusion_arcface"), models.open_network("fusion_recon")
+    enhancer = models.open_network("fusion_gpen1024") if enhance else None
     return FaceFusion(identity, reconstruction, jaw, generator, alpha, enhancer)
-
-
-def _files(enhance: bool) -> tuple[str, ...]:
-    return (*NETWORKS, ENHANCER) if enhance else NETWORKS
 
 
 class FaceFusion:

@@ -23,7 +23,6 @@ from .targets import FaceAnalyzer, GivenMasks, Pose
 
 MESH = "MediaPipe"
 DETECTORS = (BUILT_IN, DAMOFD, MESH)
-PARSER, RECOGNITION, LANDMARKS = "m2fp", "rts", "sadtalker_fan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse
     Raises BadInput, WeightsError.
     """
     opened = open_detector_only(choice, face_model, inputs)
-    parser = None if inputs.all_masks(neck) else HumanParser(models.open_network(PARSER))
+    parser = None if inputs.all_masks(neck) else HumanParser(models.open_network("m2fp"))
     landmarker = _landmarker(face_model)
     fuser = fusion.open_fusion(enhance) if fuse else None
     notes = [f"Landmarks: {landmarker.name}."] if landmarker else []
@@ -117,7 +116,7 @@ def _embedded(images: Sequence[torch.Tensor], faces: list[list[Face]], how: Assi
     if all(face.embedding is not None for some in faces for face in some):
         return faces
     try:
-        recognition = FaceRecognition(models.open_network(RECOGNITION))
+        recognition = FaceRecognition(models.open_network("rts"))
     except MissingWeights as missing:
         if how is Assign.LIKENESS:
             raise
@@ -145,6 +144,6 @@ def _landmarker(face_model) -> Landmarker | None:
     if face_model is not None:
         return MediaPipe(face_model)
     try:
-        return Landmarks98(landmarks98.Landmarks98(models.open_network(LANDMARKS)))
+        return Landmarks98(landmarks98.Landmarks98(models.open_network("sadtalker_fan")))
     except MissingWeights:
         return None

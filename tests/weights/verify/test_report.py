@@ -94,7 +94,7 @@ def test_every_open_question_of_the_specification_is_asked():
     asked = " ".join(question.text for question in QUESTIONS)
     for subject in (
         "Skin retouch", "Face fusion", "M2FP", "num_parsing", "DamoFD", "FACT", "ln.*", "alphas", "Common face LoRA", "contronet-canny",
-        "rank and alpha", "scheduler", "Where do the base models lie",
+        "rank and alpha", "scheduler", "Where are the base models",
     ):  # fmt: skip
         assert subject in asked
 
