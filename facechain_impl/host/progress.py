@@ -7,6 +7,8 @@ import comfy.utils
 import torch
 from PIL import Image
 
+from ..geometry.pixels import to_bytes
+
 PREVIEW_SIZE = 512
 
 
@@ -30,5 +32,5 @@ class Progress:
 
 
 def _jpeg(picture: torch.Tensor) -> tuple[str, Image.Image, int]:
-    pixels = (picture.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    pixels = to_bytes(picture)
     return "JPEG", Image.fromarray(pixels), PREVIEW_SIZE

@@ -15,6 +15,7 @@ from PIL import Image
 
 from .. import provenance
 from ..errors import BadInput
+from ..geometry.pixels import to_bytes
 from ..host import folders
 from ..provenance import Record, Used
 from ..types import Person, thawed
@@ -125,7 +126,7 @@ def _work_folder() -> Path:
 
 def _write_picture(path: Path, picture: torch.Tensor | None) -> None:
     if picture is not None:
-        pixels = (picture.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        pixels = to_bytes(picture)
         Image.fromarray(pixels).save(path)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
-from .batching import as_bytes
 
 SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,7 +35,7 @@ class FaceAttributes:
 
 def prepared(face: torch.Tensor) -> torch.Tensor:
     """Aligned face [112, 112, 3] in 0..1 -> network input [3, 224, 224]."""
-    enlarged = Image.fromarray(as_bytes(face)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    enlarged = Image.fromarray(to_bytes(face)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(enlarged)).permute(2, 0, 1) / 255
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
     return (pixels - mean) / deviation

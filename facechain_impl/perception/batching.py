@@ -32,12 +32,6 @@ def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]
             yield indices[start : start + count]
 
 
-def as_bytes(image: torch.Tensor) -> np.ndarray:
-    """Picture [H, W, 3] in 0..1 -> uint8 [H, W, 3]."""
-    scaled = image.detach().cpu().float() * 255
-    return scaled.round_().clamp_(0, 255).to(torch.uint8).numpy()
-
-
 def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs: int | None = None) -> np.ndarray:
     """The first output of `session` for `batch` [N, ...] as [N, M], in as many runs as the batch size stored in the file asks for.
 

@@ -12,6 +12,7 @@ import torch
 from ..errors import BadInput
 from ..geometry.affine import ARCFACE_112, similarity_transform, transform_points
 from ..geometry.faces import box_around
+from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
@@ -77,7 +78,7 @@ class BuiltInDetector(Detector):
 
     def _faces(self, image: torch.Tensor) -> list[Face]:
         check_interrupt()
-        pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        pixels = to_bytes(image)
         seen = self._cascades.find(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
         return [_face_from_eyes(face.eyes, face.side, face.score) for face in seen]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
+from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
 from ..networks.flcm import SIDE
-from .batching import as_bytes
 
 BATCH = 32
 
@@ -70,7 +70,7 @@ def crop_face(image: torch.Tensor, box: np.ndarray) -> Crop:
     right, bottom = min(int(box[2]), width), min(int(box[3]), height)
     if right <= left or bottom <= top:
         raise BadInput(f"The face box {np.round(box, 1).tolist()} is outside the {width}x{height} picture. Find the faces again.")
-    pixels = as_bytes(image[top:bottom, left:right])[:, :, ::-1].astype(np.float32)  # RGB -> BGR
+    pixels = to_bytes(image[top:bottom, left:right])[:, :, ::-1].astype(np.float32)  # RGB -> BGR
     side = max(pixels.shape[:2])
     rows, columns = side - pixels.shape[0], side - pixels.shape[1]
     above, before = rows // 2, columns // 2

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..geometry.pixels import size_of
+from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
 from ..types import Face, Origin
 
@@ -26,7 +26,7 @@ class Landmarks98:
     def find(self, image: torch.Tensor, face: Face, upstream_exact: bool = False) -> np.ndarray:
         """Landmarks float64 [98, 2] of `face` in pixels of `image`, float RGB [H, W, 3] in 0..1."""
         left, top, right, bottom = cut_box(face.box, size_of(image))
-        pixels = (image[top:bottom, left:right] * 255).round().to(torch.uint8).cpu().numpy()
+        pixels = to_bytes(image[top:bottom, left:right])
         maps = self.maps(pixels)
         cells = points_of(maps, upstream_exact)[0]
         return cells * [(right - left) / maps.shape[-1], (bottom - top) / maps.shape[-2]] + [left, top]

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..geometry.pixels import size_of
+from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.m2fp.parser import STRIDE
-from .batching import as_bytes, batches, max_batch
+from .batching import batches, max_batch
 
 CLASSES = (
     "Background", "Hat", "Hair", "Gloves", "Sunglasses", "UpperClothes", "Dress", "Coat", "Socks", "Pants", "Torso-skin",
@@ -156,7 +156,7 @@ def best_guesses(logits: torch.Tensor) -> list[Guess]:
 
 def resized(image: torch.Tensor) -> torch.Tensor:
     """Picture [H, W, 3] in 0..1 -> [3, h, w] in 0..255 with a short side of 640, or a long one of 1333, smoothed when it shrinks."""
-    pixels = as_bytes(image)
+    pixels = to_bytes(image)
     height, width = resized_size(*pixels.shape[:2])
     small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float()

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 
-from ..geometry.pixels import size_of
+from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.retinaface import anchors, decode_boxes, decode_points
 from ..types import Face
-from .batching import as_bytes, batches
+from .batching import batches
 from .detection import Detector, nms
 
 MEAN = np.array([104, 117, 123], np.float32)
@@ -66,7 +66,7 @@ class RetinaFace(Detector):
 
     def prepare(self, image: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Picture [H, W, 3] in 0..1 -> (network input [3, h, w], its scale). Longer sides than the rules allow are reduced."""
-        pixels: np.ndarray = as_bytes(image).astype(np.float32)
+        pixels: np.ndarray = to_bytes(image).astype(np.float32)
         longest = max(pixels.shape[:2])
         scale = REDUCED / longest if longest > self._rules.limit else 1.0
         if scale != 1:

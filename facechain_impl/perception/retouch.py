@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import WeightsError
-from ..geometry.pixels import size_of
+from ..geometry.pixels import size_of, to_bytes
 from . import models
-from .batching import as_bytes, max_batch, require_input
+from .batching import max_batch, require_input
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -174,7 +174,7 @@ def mask_input(image: torch.Tensor) -> np.ndarray:
     """The input of the skin mask network: float32 [h, w, 3] of whole numbers 0..255, the longer side 800 pixels."""
     scale = MASK_SIDE / max(image.shape[:2])
     height, width = (int(side * scale) for side in image.shape[:2])
-    return cv2.resize(as_bytes(image), (width, height)).astype(np.float32)
+    return cv2.resize(to_bytes(image), (width, height)).astype(np.float32)
 
 
 def whiten(image: torch.Tensor, mask: np.ndarray, degree: float, large: bool) -> torch.Tensor:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from .batching import as_bytes, run_session
+from ..geometry.pixels import to_bytes
+from .batching import run_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -35,7 +36,7 @@ class PhotoRotation:
 
 def prepared(image: torch.Tensor) -> np.ndarray:
     """Picture [H, W, 3] in 0..1 -> network input [3, 224, 224], BGR; the sides are not kept in proportion."""
-    pixels = cv2.resize(as_bytes(image)[:, :, ::-1], (SIDE, SIDE)).astype(np.float32)
+    pixels = cv2.resize(to_bytes(image)[:, :, ::-1], (SIDE, SIDE)).astype(np.float32)
     return np.ascontiguousarray(((pixels - MEAN) * FACTOR).transpose(2, 0, 1))  # [H, W, C] -> [C, H, W]
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from ..errors import WeightsError
+from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
-from .batching import as_bytes
 
 SIZE = 512
 BATCH = 4
@@ -48,7 +48,7 @@ def letterbox(image: torch.Tensor) -> torch.Tensor:
     height, width = image.shape[:2]
     lies = width > height
     size = (SIZE, max(height * SIZE // width, 1)) if lies else (max(width * SIZE // height, 1), SIZE)
-    small = Image.fromarray(as_bytes(image)).resize(size, Image.Resampling.LANCZOS)
+    small = Image.fromarray(to_bytes(image)).resize(size, Image.Resampling.LANCZOS)
     filled = Image.new("RGB", (SIZE, SIZE))
     first = SIZE // 2 - min(size) // 2
     filled.paste(small, (0, first) if lies else (first, 0))

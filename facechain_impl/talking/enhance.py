@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..host.upscaling import UpscaleModel
-from .renderer import levels
+from .renderer import video_frames
 
 SCALE = 2
 SIDE = 512
@@ -87,7 +87,7 @@ class FaceRestorer:
         """An aligned face, RGB uint8 [512, 512, 3], restored."""
         network = self.model.load()
         restored = network(signed(face).to(self.model.device), return_rgb=False, randomize_noise=False)[0]
-        return levels((restored.float().clamp(-1, 1) + 1) / 2)[0]
+        return video_frames((restored.float().clamp(-1, 1) + 1) / 2)[0]
 
     def labels(self, face: np.ndarray) -> np.ndarray:
         """The class of every pixel of an aligned face, [512, 512]."""
@@ -107,7 +107,7 @@ class FrameUpscaler:
 
     def _upscaled(self, pixels: np.ndarray) -> np.ndarray:
         picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
-        large = levels(self.model.upscale(picture))[0]
+        large = video_frames(self.model.upscale(picture))[0]
         height, width = pixels.shape[:2]
         size = (width * SCALE, height * SCALE)
         return large if large.shape[1::-1] == size else cv2.resize(large, size, interpolation=cv2.INTER_AREA)

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ..geometry.pixels import to_bytes
 from ..perception import detection
 from ..perception.detection import Detector, open_detector
 from ..perception.landmarks import FIVE_POINTS, five_to_68, landmarks_68, wflw_to_68
@@ -77,10 +78,10 @@ class FaceFinder:
             return None
         face = sorted(faces, key=KEYS[self.order])[self.number - 1]
         if known:
-            return Portrait(levels(image), *landmarks_68(face))
+            return Portrait(to_bytes(image), *landmarks_68(face))
         if self.landmarks == NETWORK:
-            return Portrait(levels(image), wflw_to_68(self.network.find(image, face)), NETWORK)
-        return Portrait(levels(image), five_to_68(face.points), FIVE_POINTS)
+            return Portrait(to_bytes(image), wflw_to_68(self.network.find(image, face)), NETWORK)
+        return Portrait(to_bytes(image), five_to_68(face.points), FIVE_POINTS)
 
     def points(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Five points [5, 2] of every face in RGB uint8 [H, W, 3]."""
@@ -97,8 +98,3 @@ def from_face_landmarks(face_landmarks, image: torch.Tensor) -> Faces:
     detector = detection.from_landmarks(face_landmarks, [image])
     faces = detector.detect([image])[0]
     return Faces((Picture(tuple(faces), tuple(image.shape[:2]), digest_of(image), detector=detector.name),))
-
-
-def levels(image: torch.Tensor) -> np.ndarray:
-    """float [H, W, 3] in 0..1 -> uint8."""
-    return (image.detach().float() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..geometry.pixels import to_bytes
 from ..host import memory
 from ..networks.sadtalker.generator import Source
 
@@ -50,7 +51,7 @@ class FaceRenderer:
 
     def _drawn(self, source: Source, points: torch.Tensor, may_fail: bool) -> np.ndarray | None:
         try:
-            return levels(self.generator.load()(source, points))
+            return video_frames(self.generator.load()(source, points))
         except RuntimeError as error:
             if not (may_fail and memory.is_out_of_memory(error)):
                 raise
@@ -62,9 +63,9 @@ def picture(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
 
 
-def levels(pictures: torch.Tensor) -> np.ndarray:
-    """float [N, 3, H, W] in 0..1 -> RGB uint8 [N, H, W, 3], halves rounded to even."""
-    return (pictures.float() * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
+def video_frames(pictures: torch.Tensor) -> np.ndarray:
+    """float [N, 3, H, W] in 0..1 -> RGB uint8 [N, H, W, 3], see `to_bytes`."""
+    return to_bytes(pictures.movedim(1, -1))
 
 
 def resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import BadInput, FaceNotFound
+from ..geometry.pixels import to_bytes
 from ..host.progress import Progress
 from ..host.upscaling import UpscaleModel
 from ..perception.landmarks import FIVE_POINTS
@@ -17,7 +18,7 @@ from .audio import FPS, Speech
 from .crop import Mode
 from .driver import Driver, Subject
 from .enhance import FaceRestorer, FrameUpscaler
-from .faces import FaceFinder, Portrait, from_face_landmarks, levels
+from .faces import FaceFinder, Portrait, from_face_landmarks
 from .motion import Motion, MotionPlan
 from .pipeline import Clip
 from .sadtalker import SadTalker
@@ -83,7 +84,7 @@ class Scene:
             self.skipped()
             return None
         self.report.add("picture", Status.PASSED_THROUGH, self._missing())
-        return pipeline.unchanged(levels(self.image), self.speech, output.keep, Progress(self.speech.frames))
+        return pipeline.unchanged(to_bytes(self.image), self.speech, output.keep, Progress(self.speech.frames))
 
     def skipped(self) -> Report:
         self.report.add("picture", Status.SKIPPED, self._missing())

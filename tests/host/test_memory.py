@@ -57,7 +57,7 @@ def test_the_next_prompt_opens_its_own_and_the_old_ones_go(opened):
     with prompt("c"):
         new, _ = open_all()
     assert opened == ["flcm", "rot_bgr"] * 2 and new is not old
-    assert old not in memory._networks._residents.values()
+    assert old not in memory._networks._models.values()
 
 
 def test_a_file_that_changes_is_opened_again(opened, models):  # noqa: F811 (the fixture)

@@ -120,8 +120,8 @@ def test_every_stage_at_128(parity, seeds):
         compare(case, stages, f"_f{index}")
     compare(case, motion_stages(watched, source, driving[:1]))
     compare(case, {"prediction": torch.cat(predictions)})
-    case.compare("out_uint8", renderer.levels(torch.cat(predictions)), max=1, share=0.99)
-    case.compare("out_uint8", renderer.levels(torch.cat(predictions)), share=0.99)
+    case.compare("out_uint8", renderer.video_frames(torch.cat(predictions)), max=1, share=0.99)
+    case.compare("out_uint8", renderer.video_frames(torch.cat(predictions)), share=0.99)
 
 
 def motion_stages(watched, source, points) -> dict[str, torch.Tensor]:
@@ -170,7 +170,7 @@ def clip(case, watched, mapping, angles: dict) -> None:
         predictions[rows] = stages.pop("prediction")
         compare(case, stages, f"_step{step}")
     compare(case, {"prediction": predictions})
-    frames = renderer.levels(predictions)
+    frames = renderer.video_frames(predictions)
     case.compare("out_uint8", frames, max=1, share=0.99)
     size = renderer.finished_size(tuple(case.input("in_crop_info_wh").tolist()), picture.shape[1])
     case.compare("out_resized_uint8", renderer.resized(frames, size), max=1, share=0.99)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ...geometry.pixels import to_bytes
 from ...perception import landmarks98
 from ...perception.detection import Detector, from_landmarks
 from ...perception.landmarks import mesh_to_70, wflw_to_70
@@ -31,7 +32,7 @@ class MediaPipe:
         self._model = model
 
     def find(self, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[np.ndarray | None]:
-        found = self._model.detect_batch([_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
+        found = self._model.detect_batch([to_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
         return [self._of(face, meshes) for face, meshes in zip(faces, found)]
 
     def _of(self, face: Face, meshes: list[dict]) -> np.ndarray | None:
@@ -64,14 +65,10 @@ class MeshDetector(Detector):
         self._model = model
 
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
-        meshes = self._model.detect_batch([_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
+        meshes = self._model.detect_batch([to_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
         sizes = [tuple(image.shape[:2]) for image in images]
         frames = [{"frames": [faces], "image_size": size} for faces, size in zip(meshes, sizes)]
         return from_landmarks(frames, images).detect(images)
-
-
-def _bytes(image: torch.Tensor) -> np.ndarray:
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _overlap(box: np.ndarray, other: np.ndarray) -> float:

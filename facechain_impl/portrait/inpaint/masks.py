@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from ...geometry.pixels import to_bytes
 from .geometry import Square, territory, whole
 
 EDGE_GROWTH = 0.05
@@ -69,8 +70,8 @@ def edges(image: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tens
 
     Of the three channels the strongest gradient counts.
     """
-    levels = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-    lines = torch.from_numpy(cv2.Canny(levels, CANNY_LOW, CANNY_HIGH)).float() / 255
+    pixels = np.ascontiguousarray(to_bytes(image))
+    lines = torch.from_numpy(cv2.Canny(pixels, CANNY_LOW, CANNY_HIGH)).float() / 255
     if hidden is not None:
         lines = lines * (1 - hidden)
     return lines[..., None].expand(-1, -1, 3)
