@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .. import provenance
+from .. import atomic, provenance
 from ..errors import BadInput
 from ..geometry.pixels import to_bytes
 from ..host import folders
@@ -86,24 +86,32 @@ def _read_picture(path: Path) -> torch.Tensor | None:
 def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExists.KEEP_BOTH) -> Person:
     """Store a person completely or not at all: the returned person has the final name, folder and file.
 
-    The card and the header of the LoRA file record what the person was made with."""
+    The card and the header of the LoRA file record what the person was made with. Raises BadInput for a name that cannot be used,
+    FaceChainError when the disk is full."""
     used = Record((*person.used, *provenance.current())).plain()
-    made_with = {"used": used} if used else {}
-    header = {lora_files.USED: json.dumps(used)} if used else {}
     name = free_name(person.name, if_exists)
     target = folder_of(name)
     work = _work_folder() / uuid.uuid4().hex
     try:
-        lora_files.write(work / f"{name}.safetensors", person.lora, metadata | header)
-        _write_picture(work / _PHOTO, person.photo)
-        embedding = None if person.embedding is None else [float(value) for value in person.embedding]
-        about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": thawed(person.report) | made_with}
-        (work / _CARD).write_text(json.dumps(about, indent=1), "utf-8")
-        _move_in(work, target)
+        with atomic.explained(target):
+            _write(work, name, person, metadata, used)
+            _move_in(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     with provenance.recording():  # what is read back was not used for the work
         return load(name)
+
+
+def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], used: list) -> None:
+    header = {lora_files.USED: json.dumps(used)} if used else {}
+    lora_files.write(folder / f"{name}.safetensors", person.lora, metadata | header)
+    if person.photo is not None:
+        with atomic.replacing(folder / _PHOTO) as partial:
+            Image.fromarray(to_bytes(person.photo)).save(partial, format="png")
+    embedding = None if person.embedding is None else [float(value) for value in person.embedding]
+    report = thawed(person.report) | ({"used": used} if used else {})
+    about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": report}
+    atomic.write(folder / _CARD, json.dumps(about, indent=1))
 
 
 def free_name(name: str, if_exists: IfExists) -> str:
@@ -124,12 +132,6 @@ def _work_folder() -> Path:
     return folders.persons_folder().parent / ".persons-unfinished"
 
 
-def _write_picture(path: Path, picture: torch.Tensor | None) -> None:
-    if picture is not None:
-        pixels = to_bytes(picture)
-        Image.fromarray(pixels).save(path)
-
-
 def _move_in(work: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
@@ -148,7 +150,7 @@ def rename(name: str, new_name: str) -> None:
     target = folder_of(new_name)
     os.replace(source, target)
     os.replace(target / f"{source.name}.safetensors", target / f"{new_name}.safetensors")
-    (target / _CARD).write_text(json.dumps(about | {"name": new_name}, indent=1), "utf-8")
+    atomic.write(target / _CARD, json.dumps(about | {"name": new_name}, indent=1))
 
 
 def delete(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import torch
 
+from .. import atomic
 from ..errors import BadInput
 from .audio import FPS
 
@@ -26,9 +28,7 @@ class VideoWriter:
     """
 
     def __init__(self, folder: Path, size: tuple[int, int], channels: torch.Tensor, rate: int, frames: int, fps: int = FPS):
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"facechain_talking_{uuid.uuid4().hex}.mp4"
-        self._part = self.path.with_suffix(".part")
         self._sound = _Sound(channels, rate, frames, fps)
         self._fps, self._frames = fps, 0
         self._padding = ((0, 0), (0, size[1] % 2), (0, size[0] % 2), (0, 0))
@@ -39,11 +39,15 @@ class VideoWriter:
         return self._sound.notes
 
     def __enter__(self) -> VideoWriter:
-        self._container = av.open(str(self._part), "w", format="mp4")
-        self._video = self._container.add_stream("h264", rate=self._fps, options=QUALITY)
-        self._video.width, self._video.height = self._size
-        self._video.pix_fmt = "yuv420p"
-        self._sound.open(self._container)
+        with ExitStack() as stack:
+            part = stack.enter_context(atomic.replacing(self.path))
+            self._container = stack.enter_context(av.open(str(part), "w", format="mp4"))
+            self._video = self._container.add_stream("h264", rate=self._fps, options=QUALITY)
+            self._video.width, self._video.height = self._size
+            self._video.pix_fmt = "yuv420p"
+            self._sound.open(self._container)
+            stack.push(self._finish)
+            self._opened = stack.pop_all()
         return self
 
     def write(self, frames: np.ndarray) -> None:
@@ -56,15 +60,12 @@ class VideoWriter:
         self._sound.write_until(self._container, self._frames)
 
     def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._video.encode())
-                self._sound.close(self._container)
-            self._container.close()
-            if kind is None:
-                self._part.replace(self.path)
-        finally:
-            self._part.unlink(missing_ok=True)
+        self._opened.__exit__(kind, error, trace)
+
+    def _finish(self, kind, error, trace) -> None:
+        if kind is None:
+            self._container.mux(self._video.encode())
+            self._sound.close(self._container)
 
 
 class _Sound:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -14,9 +13,9 @@ from types import FunctionType
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from .. import atomic
 from ..errors import KeyMismatch, WeightsError
 from ..networks.base import describe, layout_of
 from ..networks.published import COUNTER, Entry
@@ -70,14 +69,9 @@ def convert(entry: Entry, source: Path) -> Path:
 
 
 def write(target: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
-    """A safetensors file, complete or not there at all."""
-    part = target.with_name(target.name + ".part")
-    try:
-        save_file(_separate(tensors), part, metadata)
-        os.replace(part, target)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise WeightsError(f"{target} could not be written: {error}. Free space or make the folder writable.") from error
+    """A safetensors file, complete or not there at all. Raises WeightsError."""
+    with atomic.replacing(target, WeightsError) as partial:
+        save_file(_separate(tensors), partial, metadata)
 
 
 def _separate(tensors: Tensors) -> Tensors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from modelscope import HubApi, snapshot_download
 from modelscope.hub.errors import HubError
 
+from .. import atomic
 from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry
@@ -85,7 +85,7 @@ def install(entry: Entry, found: Path) -> Path:
     """Check a downloaded file, convert a pickle, and move it into place. A wrong file is deleted. Raises WeightsError."""
     target = files.target(entry)
     if found.is_dir():
-        _move(found, target)
+        atomic.move(found, target, WeightsError)
         return target
     try:
         digest = checked(entry, found)
@@ -95,7 +95,7 @@ def install(entry: Entry, found: Path) -> Path:
     except WeightsError:
         found.unlink(missing_ok=True)
         raise
-    _move(found, target)
+    atomic.move(found, target, WeightsError)
     if entry.is_ours:
         files.write_record(target, digest, entry.revision)
     return target
@@ -119,7 +119,7 @@ def _install_converted(entry: Entry, found: Path) -> Path:
     """Install only the safetensors, one for each entry in the pickle, and delete the pickle."""
     made = {sibling.name: convert.convert(sibling, found) for sibling in siblings(entry)}
     for path in made.values():
-        _move(path, files.target(entry).parent / path.name)
+        atomic.move(path, files.target(entry).parent / path.name, WeightsError)
     found.unlink()
     return files.target(entry).parent / made[entry.name].name
 
@@ -127,18 +127,6 @@ def _install_converted(entry: Entry, found: Path) -> Path:
 def siblings(entry: Entry) -> list[Entry]:
     """The entries in the same published file, including `entry`."""
     return [other for other in catalogue.ENTRIES if (other.repo, other.revision, other.path) == (entry.repo, entry.revision, entry.path)]
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            shutil.rmtree(target)
-        part = target.with_name(f"{target.name}.part")
-        shutil.move(source, part)  # copies where the folder lies on another disk
-        os.replace(part, target)
-    except OSError as error:
-        raise WeightsError(f"{target} could not be written ({error.strerror}). Free space or make the folder writable.") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import atomic
+from ..errors import WeightsError
 from ..host import folders
 from ..networks.published import Entry
 from ..types import Origin
@@ -114,7 +115,7 @@ def record(path: Path) -> dict[str, str]:
 def write_record(path: Path, digest: str, revision: str) -> None:
     size, time = _fingerprint(path)
     records = _records(path.parent) | {path.name: {"sha256": digest, "size": size, "time": time, "revision": revision}}
-    write_atomically(path.parent / RECORD, json.dumps(records, indent=1).encode())
+    atomic.write(path.parent / RECORD, json.dumps(records, indent=1), WeightsError)
 
 
 def _records(folder: Path) -> dict[str, dict]:
@@ -135,13 +136,6 @@ def _fingerprint(path: Path) -> tuple[str, str]:
 def fingerprint_metadata(path: Path) -> dict[str, str]:
     size, time = _fingerprint(path)
     return {"size": size, "time": time}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def sha256(path: Path) -> str:

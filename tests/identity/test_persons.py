@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from facechain_impl.errors import BadInput
+from facechain_impl.errors import BadInput, FaceChainError
 from facechain_impl.types import Person, replace
 
 persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COMFYUI_PATH")
@@ -52,7 +52,7 @@ def test_a_failed_save_changes_nothing(home, monkeypatch):
     persons.save(ann(), {})
     monkeypatch.setattr(persons.json, "dumps", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     changed = replace(ann(), trigger="another")
-    with pytest.raises(OSError):
+    with pytest.raises(FaceChainError, match="The disk is full.*Free some space"):
         persons.save(changed, {}, IfExists.REPLACE)
     assert persons.load("Ann").trigger == "a woman"
     assert [path.name for path in (home / "models/facechain/persons").iterdir()] == ["Ann"]

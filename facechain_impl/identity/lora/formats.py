@@ -6,12 +6,9 @@ converted, its tensors are NAME.lora_up.weight [out, rank, ...], NAME.lora_down.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import pickle
 import re
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ... import provenance
-from ...errors import BadInput, FaceChainError, WeightsError
+from ... import atomic, provenance
+from ...errors import BadInput, WeightsError
 from ...weights import handed
 
 # suffix -> kohya's suffix; the longer ones come first
@@ -107,25 +104,10 @@ def _read_safetensors(path: Path) -> LoraFile:
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a LoRA completely or not at all. Raises FaceChainError when the disk is full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    """Write a LoRA completely or not at all. Raises FaceChainError when it cannot be written."""
+    size = sum(value.nbytes for value in tensors.values())
+    with atomic.replacing(path, size=size) as partial:
         safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
-        os.replace(partial, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        if not is_disk_full(error):
-            raise
-        size = sum(value.nbytes for value in tensors.values())
-        raise FaceChainError(f"The disk is full: {path} needs {size / 2**20:.1f} MB. Free some space and queue again.") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` says that no space is left. safetensors and torch report it as text."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in full or "No space left" in str(error) or "os error 28" in str(error)
 
 
 def normalise(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> dict[str, torch.Tensor]:

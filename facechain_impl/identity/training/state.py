@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import shutil
-import uuid
 import zipfile
 from pathlib import Path
 
 import torch
 
+from ... import atomic
 from ...errors import FaceChainError
 from ...host import folders
 from ...types import digest_of
-from ..lora.formats import is_disk_full
 from .settings import TrainSettings
 
 _FORMAT = 1
@@ -39,21 +37,9 @@ class StateStore:
         self.file = self.folder / "state.pt"
 
     def save(self, state: dict) -> None:
-        """Raises FaceChainError when the disk is full; the older state stays."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{uuid.uuid4().hex}.part"
-        try:
-            with partial.open("wb") as stream:
-                torch.save(state | {"format": _FORMAT}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial, self.file)
-        except (OSError, RuntimeError) as error:
-            if not is_disk_full(error):
-                raise
-            raise FaceChainError(f"The disk is full: the state of the training could not be saved to {self.file}.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        """Raises FaceChainError when the state cannot be written; the older one stays."""
+        with atomic.replacing(self.file) as partial, partial.open("wb") as stream:
+            torch.save(state | {"format": _FORMAT}, stream)
 
     def load(self) -> dict | None:
         """The saved state, or None. Raises FaceChainError when the file is damaged."""

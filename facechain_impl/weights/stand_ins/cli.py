@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from ... import atomic
 from ...errors import FaceChainError
 from .. import catalogue, files
 from . import checkpoint as stand_in_checkpoint
@@ -35,8 +35,8 @@ def _make(arguments: argparse.Namespace) -> int:
     making = arguments.folder / "making"
     for name in arguments.names:
         target = arguments.folder / files.stand_in_name(catalogue.get(name))
-        os.replace(networks.write_stand_in(name, making), target)
+        atomic.move(networks.write_stand_in(name, making), target)
     if arguments.checkpoint:
         name = stand_in_checkpoint.FILE_NAME
-        os.replace(stand_in_checkpoint.write_checkpoint(making / name), arguments.folder / name)
+        atomic.move(stand_in_checkpoint.write_checkpoint(making / name), arguments.folder / name)
     return 0

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ... import __version__
+from ... import __version__, atomic
 from ...errors import BadInput, FaceChainError, WeightsError
 from ...host import folders
 from ...networks.base import layout_of
@@ -59,7 +59,7 @@ def run(names: list[str], report: str, picture: str | None, say: Callable[[str],
         for question in QUESTIONS
         if any(repo in repositories for repo, _ in question.sources)
     ]
-    files.write_atomically(Path(report), "\n".join(document(findings, answers)).encode())
+    atomic.write(Path(report), "\n".join(document(findings, answers)), WeightsError)
     say(f"The report is {Path(report).resolve()}. Attach it to a bug report if something is not as the manifest says.")
     return int(any(finding.problems for finding in findings))
 
