@@ -44,18 +44,3 @@ def _rgb(picture: torch.Tensor) -> torch.Tensor:
         colour, alpha = picture[..., :3], picture[..., 3:]
         return colour * alpha + (1 - alpha)
     raise BadInput(f"A picture has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGB and alpha).")
-
-
-def require_equal(first: str, first_count: int, second: str, second_count: int) -> None:
-    if first_count != second_count:
-        raise BadInput(
-            f"{first} has {first_count} and {second} has {second_count} entries; expected one for each. Connect lists of the same length."
-        )
-
-
-def picture_names(names: list[str], pictures: list[torch.Tensor]) -> list[str]:
-    """`names` of the pictures, or their numbers where none are connected. Raises BadInput for another number of names."""
-    if not names:
-        return [f"picture {number}" for number in range(1, len(pictures) + 1)]
-    require_equal("names", len(names), "images", len(pictures))
-    return list(names)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from ..facechain_impl import picture_names
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
 from ..facechain_impl.photos.prepare import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
 from ..facechain_impl.types import NoFace, Report
 from ..facechain_impl.weights.uses import FACE_ALIGN
 from ._api import FaceChainFaces, FaceLandmarks, io
-from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._common import flatten_images, no_face_input, report_ui, single
 from ._node import FaceChainNode
 
 
@@ -71,7 +72,7 @@ class FaceAlign(FaceChainNode):
         pictures = flatten_images(images)
         chosen = choose_detector(single(detector), list(landmarks), pictures)
         preparation = Preparation(chosen, stages, open_networks(stages))
-        prepared = preparation.run(pictures, picture_names(names, pictures), single(faces), policy)
+        prepared = preparation.run(pictures, picture_names.given(names, pictures), single(faces), policy)
         report = Report(f"{len(prepared.crops)} of {len(pictures)} photos aligned")
         fill(report, prepared, policy)
         if landmarks and single(detector) != MEDIAPIPE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..facechain_impl import picture_names
 from ..facechain_impl.errors import BadInput, FaceNotFound
 from ..facechain_impl.geometry.pixels import check_all
 from ..facechain_impl.identity.ranking import open_ranker
@@ -14,7 +15,7 @@ from ..facechain_impl.photos import pick as picking
 from ..facechain_impl.types import NoFace, Report, Status
 from ..facechain_impl.weights.uses import FIND_FACES, PICK_FACES
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
-from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._common import flatten_images, no_face_input, report_ui, single
 from ._node import FaceChainNode
 
 FACES_TIP = "Faces from Find Faces, Pick Faces or Face Align."
@@ -53,7 +54,7 @@ class FindFaces(FaceChainNode):
     @classmethod
     def execute(cls, images, detector, no_face, names=(), faces=(), landmarks=()) -> io.NodeOutput:
         pictures = flatten_images(images)
-        names = picture_names(names, pictures)
+        names = picture_names.given(names, pictures)
         check_all(pictures, names)
         found = find_faces(pictures, choose_detector(single(detector), list(landmarks), pictures), single(faces), names)
         report = Report("Faces found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..facechain_impl import picture_names
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, SamplingSettings
 from ..facechain_impl.portrait import prompts
@@ -12,7 +13,7 @@ from ..facechain_impl.portrait.people import AUTO_FACES, Assign
 from ..facechain_impl.types import NoFace
 from ..facechain_impl.weights.uses import INPAINT
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
-from ._common import flatten_images, no_face_input, picture_names, report_ui, single
+from ._common import flatten_images, no_face_input, report_ui, single
 from ._node import FaceChainNode
 
 MAX_PERSONS = 100
@@ -209,7 +210,7 @@ def _inputs(lists: dict, values: dict) -> InpaintInputs:
     images = pictures("image")
     return InpaintInputs(
         images=images,
-        names=picture_names(lists.get("names") or [], images),
+        names=picture_names.given(lists.get("names") or [], images),
         faces=values.get("faces"),
         face_masks=masks("face_mask"),
         human_masks=masks("human_mask"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..facechain_impl import picture_names
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.photos import study as photo_study
 from ..facechain_impl.types import Report
@@ -42,7 +43,7 @@ class CheckPhotos(FaceChainNode):
         photos = flatten_images(images)
         if not photos:
             raise BadInput("No photo arrived. Connect the crops of Face Align.")
-        names = names if names and len(names) == len(photos) else [f"photo {number}" for number in range(1, len(photos) + 1)]
+        names = picture_names.given(names, photos, "photo")
         report = Report("Training photos")
         photo_study.fill(report, photo_study.study(photos, single(faces or [])), names)
         return io.NodeOutput(report.text(), ui=report_ui(report) | ui.PreviewImage(_thumbnails(photos), cls=cls).as_dict())

@@ -17,6 +17,7 @@ from ..perception.detection import Detector
 from ..perception.faces import enriched, find_faces, main_face, with_face
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..picture_names import nth, numbered
 from ..types import Face, Faces, NoFace, Person, Picture, Report, Status, updated
 
 SIZE_RANGE = (120.0, 300.0)
@@ -125,7 +126,7 @@ class Ranker:
         (best,) = with_embeddings(self.recognition, [images[index]], [judged[index]])
         pictures = [with_face(found[i], face, best if i == index else judged[i]) for i, face in faces.items()]
         quality = f", quality {best.quality:.3f}" if judged is not faces else ""
-        note = f"Compared with {found[index].name}, reference {index + 1} of {len(images)}{quality}."
+        note = f"Compared with {found[index].name}, {nth('reference', index)} of {len(images)}{quality}."
         return Reference(best.embedding, note, enriched(known, updated(found, dict(zip(faces, pictures)))))
 
     def person(self, person: Person) -> Reference:
@@ -164,10 +165,6 @@ def open_ranker(detector: Detector | str, by_quality: bool) -> Ranker:
         return FaceQuality(models.open_session("fqa"))
 
     return Ranker(detector, FaceRecognition(models.open_network("rts")), quality if by_quality else None)
-
-
-def numbered(word: str, images: Sequence) -> list[str]:
-    return [f"{word} {number}" for number in range(1, len(images) + 1)]
 
 
 def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:

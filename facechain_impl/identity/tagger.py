@@ -16,6 +16,7 @@ from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
 from ..perception.faces import enriched, find_faces, main_face, with_face
 from ..perception.tagging import Tagger
+from ..picture_names import nth
 from ..types import Face, Faces, NoFace, Picture, Report, Status, updated
 from ..weights import load
 from . import captions
@@ -51,7 +52,7 @@ class Captions:
 
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
     """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
-    names = [_known_name(image, known) or f"picture {number}" for number, image in enumerate(images, 1)]
+    names = [_known_name(image, known) or nth("picture", index) for index, image in enumerate(images)]
     check_all(images, names)
     tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")

@@ -16,6 +16,7 @@ from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.damofd import ANCHORS, STRIDES, Maps
+from ..picture_names import nth
 from ..types import Face, digest_of
 from .batching import max_batch
 from .haar import HaarFaces
@@ -183,10 +184,10 @@ def from_landmarks(face_landmarks: list[dict] | dict, images: list[torch.Tensor]
         raise BadInput(
             f"face_landmarks is for {len(meshes)} pictures, images has {len(images)}. Connect the pictures in which they were found."
         )
-    for number, (mesh, image) in enumerate(zip(meshes, images), 1):
+    for index, (mesh, image) in enumerate(zip(meshes, images)):
         if mesh.size != tuple(image.shape[:2]):
             raise BadInput(
-                f"The landmarks of picture {number} were found in {mesh.size[1]}x{mesh.size[0]} pixels, "
+                f"The landmarks of {nth('picture', index)} were found in {mesh.size[1]}x{mesh.size[0]} pixels, "
                 f"the picture has {image.shape[1]}x{image.shape[0]}. Connect the picture in which they were found."
             )
     return LandmarkDetector({digest_of(image): mesh.faces for mesh, image in zip(meshes, images)})

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from ..geometry.pixels import size_of
+from ..picture_names import nth
 from ..types import Face, Faces, Picture, digest_of
 from .detection import Detector, open_detector
 
@@ -29,7 +30,7 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
         for index, faces in zip(missing, detector.detect([images[index] for index in missing])):
             pictures[index] = Picture(tuple(faces), size_of(images[index]), digest_of(images[index]), detector=detector.name)
     found = [pictures[index] for index in range(len(images))]
-    names = names or [picture.name or f"picture {number}" for number, picture in enumerate(found, 1)]
+    names = names or [picture.name or nth("picture", index) for index, picture in enumerate(found)]
     return Faces(tuple(replace(picture, name=name) for picture, name in zip(found, names)))
 
 

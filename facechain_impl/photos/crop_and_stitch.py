@@ -11,6 +11,7 @@ from ..errors import BadInput, FaceNotFound
 from ..geometry.faces import moved
 from ..geometry.stitch import Patch, cut_out, face_matrix, is_unedited, stitch
 from ..host.memory import to_output
+from ..picture_names import nth
 from ..types import Face, Faces, Picture, Report, Status, digest_of
 
 # How much of the crop the longer side of the face takes in FaceChain's inpainting.
@@ -50,11 +51,11 @@ def put_back(
         for picture in faces.pictures
     }
     results = []
-    for number, (picture, image) in enumerate(zip(pictures_of(images, faces), images), 1):
+    for index, (picture, image) in enumerate(zip(pictures_of(images, faces), images)):
         own = patches[id(picture)]
         results.append(to_output(stitch(image, own, feather)))
         edits = sum(not is_unedited(image, patch) for patch in own)
-        report.add(picture.name or f"picture {number}", Status.STITCHED if edits else Status.UNCHANGED, faces=len(own), edited=edits)
+        report.add(picture.name or nth("picture", index), Status.STITCHED if edits else Status.UNCHANGED, faces=len(own), edited=edits)
     return results
 
 
@@ -65,7 +66,9 @@ def pictures_of(images: list[torch.Tensor], faces: Faces) -> list[Picture]:
         beside = faces.pictures[index] if index < len(faces.pictures) else None
         picture = beside if beside is not None and beside.digest == digest_of(image) else faces.of(image)
         if picture is None:
-            raise BadInput(f"Picture {index + 1} is not one of those in which the connected faces were found. Connect the same pictures.")
+            raise BadInput(
+                f"{nth('Picture', index)} is not one of those in which the connected faces were found. Connect the same pictures."
+            )
         found.append(picture)
     return found
 

@@ -13,6 +13,7 @@ from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face
 from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..picture_names import nth
 from ..types import Face, Faces, Report, Status
 
 # Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
@@ -132,7 +133,7 @@ def _problems(one: PhotoFacts) -> list[str]:
         (one.blur < _BLURRED, "the face is blurred"),
         (one.size < _SMALL, "the face is small"),
         (abs(one.turn) > _TURNED, "the face is turned far to the side"),
-        (one.duplicate_of is not None, f"nearly the same as photo {(one.duplicate_of or 0) + 1}"),
+        (one.duplicate_of is not None, f"nearly the same as {nth('photo', one.duplicate_of or 0)}"),
     )
     return [text for applies, text in tests if applies]
 

@@ -130,3 +130,13 @@ def test_check_photos_shows_a_table_and_thumbnails(client):
     )
     outputs = client.run(nodes)["outputs"]["check"]
     assert len(outputs["images"]) == 2 and [row["reason"] for row in outputs["report"][0]["rows"]] == ["no face was found"] * 2
+
+
+def test_check_photos_refuses_another_number_of_names(client):
+    nodes = titled(
+        photos=("EmptyImage", {"width": 96, "height": 64, "batch_size": 2, "color": 0}),
+        name=("PrimitiveString", {"value": "ann.jpg"}),
+        check=("FaceChain_CheckPhotos", {"images": ["photos", 0], "names": ["name", 0]}),
+    )
+    with pytest.raises(PromptFailed, match="names has 1 and images has 2 entries"):
+        client.run(nodes)

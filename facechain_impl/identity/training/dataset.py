@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ...errors import BadInput
+from ...geometry.pixels import check
 from ...host.models import Conditions, TrainingModel, encode_text, stored
 from ...host.progress import check_interrupt
+from ...picture_names import nth
 from . import crops as train_crops
 from .settings import TrainSettings
 
@@ -77,8 +78,7 @@ def encode_photos(
     latents, weights = [], []
     for index, photo in enumerate(photos):
         check_interrupt()
-        if not torch.isfinite(photo).all():
-            raise BadInput(f"Photo {index + 1} of {len(photos)} contains NaN or infinite pixels. Remove it or load it again.")
+        check(photo, nth("photo", index))
         layers = photo.float() if masks is None else torch.cat([photo.float(), masks[index][..., None].float()], -1)
         source = generator_for(settings.seed, 3, index)
         pictures = train_crops.variants(layers, settings.variants, settings.augmentation, settings.resolution, source)

@@ -14,10 +14,12 @@ import torch
 
 from ... import __version__, provenance
 from ...errors import BadInput, FaceChainError
+from ...geometry.pixels import check_all
 from ...host import live, lora, models
 from ...host.progress import Progress, check_interrupt
 from ...photos import study as photo_study
 from ...photos.study import Study
+from ...picture_names import nth, numbered
 from ...types import Faces, Person, Report, Status
 from .. import persons
 from ..names import check_name
@@ -139,9 +141,7 @@ def _check(inputs: TrainInputs, name: str) -> None:
             f"There are {len(inputs.photos)} photos and {len(inputs.captions)} captions; each photo needs its own. "
             "Connect both from nodes that keep the order, such as Face Align and Caption Crops (Tagger)."
         )
-    for index, photo in enumerate([*inputs.photos, *inputs.class_photos]):
-        if not torch.isfinite(photo).all():
-            raise BadInput(f"Picture {index + 1} contains NaN or infinite pixels. Remove it or load it again.")
+    check_all([*inputs.photos, *inputs.class_photos], [*numbered("photo", inputs.photos), *numbered("class photo", inputs.class_photos)])
 
 
 def _run_hash(request: TrainRequest, base: _Base, held: list[int]) -> str:
@@ -233,7 +233,7 @@ def _head_masks(order: _Order) -> list[torch.Tensor]:
         mask = one.face.masks.get("head") if one.face is not None else None
         if mask is None:
             raise BadInput(
-                f"masked_loss needs a head mask for every photo; photo {index + 1} has none. Connect the faces of Face Align with "
+                f"masked_loss needs a head mask for every photo; {nth('photo', index)} has none. Connect the faces of Face Align with "
                 "white_background on, or set masked_loss to 0."
             )
         masks.append(torch.from_numpy(mask.copy()))
@@ -354,7 +354,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict
     person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), policy.if_person)
     report = Report(f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(inputs), *notes])
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
-    photo_study.fill(report, order.study, [f"photo {index + 1}" for index in range(len(inputs.photos))])
+    photo_study.fill(report, order.study, numbered("photo", inputs.photos))
     return TrainResult(person, trainer.losses, report)
 
 

@@ -12,6 +12,7 @@ from ...errors import BadInput, FaceNotFound
 from ...geometry import pixels
 from ...host.progress import Progress
 from ...perception.faces import find_faces, largest
+from ...picture_names import numbered
 from ...types import Face, Faces, NoFace, Report, Status
 from ..people import left_to_right
 from . import face_fusion as fusion
@@ -84,10 +85,10 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
 
     Raises BadInput for inputs that do not belong together, FaceNotFound where a face is missing and the policy is to stop, or
     when every picture was skipped, MissingWeights when there is something to replace and a file is missing."""
-    names = _names("picture", inputs.pictures)
+    names = numbered("picture", inputs.pictures)
     masks = _checked_masks(inputs)
     found = find_faces(inputs.pictures, settings.detector, inputs.faces, names)
-    owners = find_faces(inputs.sources, settings.detector, inputs.source_faces, _names("face image", inputs.sources))
+    owners = find_faces(inputs.sources, settings.detector, inputs.source_faces, numbered("face image", inputs.sources))
     plan = _plan(found, owners, settings.choice)
     _check_policy(plan, names, settings.no_face)
     results = _replace(inputs, owners, plan, settings.enhance) if plan.targets else list(inputs.pictures)
@@ -100,8 +101,8 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
 
 def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
     """Raises BadInput unless the numbers of users and masks and the size of the masks fit the pictures."""
-    pixels.check_all(inputs.pictures, _names("picture", inputs.pictures))
-    pixels.check_all(inputs.sources, _names("face image", inputs.sources))
+    pixels.check_all(inputs.pictures, numbered("picture", inputs.pictures))
+    pixels.check_all(inputs.sources, numbered("face image", inputs.sources))
     masks = [] if inputs.mask is None else list(inputs.mask.reshape(-1, *inputs.mask.shape[-2:]))
     for what, values in (("face images", inputs.sources), ("masks", masks)):
         if len(values) not in (1, len(inputs.pictures)) and values:
@@ -160,7 +161,3 @@ def _tell(plan: _Plan, names: list[str], policy: NoFace, report: Report) -> None
             report.add(name, Status.FUSED, faces=plan.faces[index])
         else:
             report.add(name, Status.PASSED_THROUGH if policy is NoFace.PASS else Status.SKIPPED, plan.problems[index])
-
-
-def _names(what: str, pictures: Sequence[torch.Tensor]) -> list[str]:
-    return [f"{what} {number}" for number in range(1, len(pictures) + 1)]

@@ -14,6 +14,7 @@ from ...perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
 from ...perception.faces import find_faces
 from ...perception.parsing import HumanParser
 from ...perception.recognition import FaceRecognition, with_embeddings
+from ...picture_names import numbered
 from ...types import Face, Faces, Person, updated
 from ..fusion import face_fusion as fusion
 from ..people import Assign, left_to_right
@@ -45,8 +46,8 @@ class InpaintInputs:
     def check(self) -> None:
         """Raises BadInput for unusable pictures, and for lists of another length."""
         pixels.check_all(list(self.images), list(self.names))
-        for number, image in enumerate(self.generated, 1):
-            pixels.check(image, f"stage-1 picture {number}")
+        for image, name in zip(self.generated, numbered("stage-1 picture", self.generated)):
+            pixels.check(image, name)
         lists = {"face_mask": self.face_masks, "human_mask": self.human_masks, "skin_mask": self.neck_masks}
         lists |= {"pose_keypoint": self.poses, "pose_image": self.drawings}
         for name, values in lists.items():
