@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
+from facechain_impl.weights import catalogue
 from launcher.client import Client
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
@@ -41,6 +43,18 @@ PRESS_FINISH = """
 }
 """
 
+ADD_CHECK = """
+() => {
+  app.graph.clear();
+  app.graph.add(LiteGraph.createNode("FaceChain_ModelCheck"));
+}
+"""
+SEVERITIES = """
+() => {
+  const rows = [...document.querySelectorAll(".facechain-report tr")].slice(1);
+  return Object.fromEntries(rows.map((row) => [row.cells[0].innerText, row.className]));
+}
+"""
 REPORTS = "() => [...document.querySelectorAll('.facechain-report')].map((report) => report.innerText)"
 # The editor keeps a draft of the graph, from which it comes back after a reload.
 KEPT = "() => [localStorage, sessionStorage].some((kept) => Object.values({ ...kept }).some((text) => text.includes(app.graph.id)))"
@@ -93,6 +107,24 @@ def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, clie
     again = wait_for_reports(page)
     assert "1 of 1 photos aligned (earlier run)" in again
     expect(page.locator(".facechain-report p.stand-in").first).to_be_attached()
+
+
+def test_a_healthy_file_is_not_drawn_as_a_problem(page: Page, client: Client, server):
+    """A file that is there and was never compared with a hash says so, and is no more red for it; a damaged one is."""
+    healthy, damaged = (server.base / "models" / "facechain" / catalogue.get(name).place for name in ("fusion_alpha", "fqa"))
+    for path in (healthy, damaged):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8)).save(healthy)
+    damaged.write_bytes(b"no network")
+    before = set(client.get("/history"))
+    page.evaluate(ADD_CHECK)
+    page.get_by_role("button", name="Run", exact=True).first.click()
+    wait_for_run(client, before)
+    page.wait_for_function(f"() => 'fqa' in ({SEVERITIES})()")
+    shown = page.evaluate(SEVERITIES)
+    healthy.unlink()
+    damaged.unlink()
+    assert (shown["fusion_alpha"], shown["fqa"], shown["base_sdxl"]) == ("good", "problem", "note")
 
 
 def test_finish_now_says_when_nothing_is_training(page: Page):

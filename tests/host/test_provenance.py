@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import wave
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facechain_impl.weights import uses
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet
 from launcher.client import Client
 from launcher.server import Server
@@ -23,6 +25,14 @@ POSE = "provenance-pose.safetensors"
 PERSON = "Provenance"
 TALKING = {f"sadtalker_256.{part}" for part in ("reconstruction", "keypoints", "generator", "expression", "pose")}
 FUSION = {"fusion_aei", "fusion_arcface", "fusion_recon", "fusion_bfm", "fusion_alpha", "fusion_gpen1024"}
+OPENED: dict[str, set[str]] = defaultdict(set)
+"""Files that each kind of node opened itself in the tests of this module."""
+ONLY_ELSEWHERE = {
+    "FaceChain_TrainFaceLoRA": {"face_frombase_c4"},  # fits the full SD 1.5 only: tests/identity/training/test_start.py
+    "FaceChain_SadTalker": {"parsenet"},  # with GFPGAN's published weights only: tests/parity/test_sadtalker_enhance.py
+    "FaceChain_RenderMotion": {"parsenet"},
+}
+BRING_ALONG = {"FaceChain_LoadPerson", "FaceChain_LoRAEntry", "FaceChain_LoRAMerge"}
 ALIGN = {"rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm", "damofd"}
 
 
@@ -53,7 +63,12 @@ def run(server: Server, widgets):
             for key, (kind, inputs) in nodes.items()
         }
         outputs = server.client.run(graph)["outputs"]
-        return {key: used(outputs[key]["report"]) for key, (kind, _) in nodes.items() if kind.startswith("FaceChain_") and key in outputs}
+        found = {key: used(outputs[key]["report"]) for key, (kind, _) in nodes.items() if kind.startswith("FaceChain_") and key in outputs}
+        for key, names in found.items():
+            kind, inputs = nodes[key]
+            handed = {entry for link in inputs.values() if isinstance(link, list) for entry in found.get(link[0], ())}
+            OPENED[kind] |= {name.partition(".")[0] for source, name in names - handed if source == "network"}
+        return found
 
     return run
 
@@ -187,7 +202,7 @@ def test_all_stages_of_the_preparation_and_the_captions(run, base, stand_in):
 def test_fusion_and_inpainting(run, base, person, stand_in, checkpoint):
     for name in (*FUSION, "m2fp", "rts", "sadtalker_fan", "damofd"):
         stand_in(name)
-    small = {"steps": 2, "strength": 0.5, "crop_size": 64, "refine": False, "no_face": "Pass through", "enhance": False}
+    small = {"steps": 2, "strength": 0.5, "crop_size": 64, "refine": False, "no_face": "Pass through"}
     made = run(
         **base,
         fused=("FaceChain_FaceFusion", {"image": ["photo", 0], "face_image": ["photo", 0], "detector": "Built-in"}),
@@ -201,7 +216,27 @@ def test_fusion_and_inpainting(run, base, person, stand_in, checkpoint):
     )  # fmt: skip
     assert made["fused"] == networks(FUSION)
     trained = models(checkpoint, "MODEL", "CLIP", "VAE") | {("LORA", f"{PERSON}.safetensors"), ("PERSON", PERSON), ("CONTROL_NET", POSE)}
-    assert made["painted"] == trained | networks([*(FUSION - {"fusion_gpen1024"}), "m2fp", "rts", "sadtalker_fan"])
+    assert made["painted"] == trained | networks([*FUSION, "m2fp", "rts", "sadtalker_fan"])
+
+
+def test_detectors_that_are_asked_for_by_name(run, base, stand_in, checkpoint):
+    for name in ("damofd", *FUSION):
+        stand_in(name)
+    made = run(
+        **base, empty=("EmptyImage", {"width": 64, "height": 64, "batch_size": 1, "color": 0}),
+        fused=("FaceChain_FaceFusion", {
+            "image": ["empty", 0], "face_image": ["empty", 0], "detector": "DamoFD", "which": "Chosen face", "face_number": 100,
+            "no_face": "Pass through", "enhance": False,
+        }),
+        painted=("FaceChain_TwoStageInpaint", {
+            **MODEL, "image": ["photo", 0], "pose_control_net": ["pose", 0], "canny_control_net": ["pose", 0], "detector": "DamoFD",
+            "which_faces": "none", "no_face": "Pass through",
+        }),
+        one=("PreviewImage", {"images": ["fused", 0]}),
+        two=("PreviewImage", {"images": ["painted", 0]}),
+    )  # fmt: skip
+    assert made["fused"] >= networks(["damofd"]), "random numbers may see a hundred faces in nothing"
+    assert made["painted"] == models(checkpoint, "MODEL", "CLIP", "VAE") | {("CONTROL_NET", POSE)} | networks(["damofd"])
 
 
 def test_a_talking_portrait_planned_edited_and_rendered(run, base, server, stand_in):
@@ -226,6 +261,31 @@ def test_a_talking_portrait_planned_edited_and_rendered(run, base, server, stand
     assert made["drawn"] == networks(full)
 
 
+@pytest.mark.matrix
+@pytest.mark.parametrize("detector, file", [("RetinaFace", "sadtalker_retinaface"), ("DamoFD", "damofd")])
+def test_talking_nodes_with_other_detectors_and_the_large_networks(run, base, server, stand_in, detector, file):
+    for name in (file, "sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"):
+        stand_in(name)
+    large = {"image": ["photo", 0], "audio": ["sound", 0], "detector": "Built-in", "size": "512", "preprocess": "crop"}
+    # a face that is not there: the detector is opened, and nothing else
+    unseen = {"image": ["photo", 0], "audio": ["sound", 0], "detector": detector, "face_number": 99, "no_face": "Pass through"}
+    made = run(
+        photo=base["photo"], sound=("LoadAudio", {"audio": "provenance.wav"}),
+        planned=("FaceChain_MotionFromAudio", large),
+        drawn=("FaceChain_RenderMotion", {**large, "motion": ["planned", 0]}),
+        talking=("FaceChain_SadTalker", large),
+        a=("FaceChain_SadTalker", unseen), b=("FaceChain_MotionFromAudio", {**unseen, "no_face": "Skip"}),
+        c=("FaceChain_RenderMotion", {**unseen, "motion": ["planned", 0]}),
+        one=("SaveVideo", {"video": ["drawn", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+        two=("SaveVideo", {"video": ["talking", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+        three=("SaveVideo", {"video": ["a", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+        four=("SaveVideo", {"video": ["c", 0], "filename_prefix": "provenance", "format": "auto", "codec": "auto"}),
+        five=("PreviewAny", {"source": ["b", 0]}),
+    )  # fmt: skip
+    assert networks([file]) <= made["a"] and networks([file]) <= made["b"]
+    assert {name.partition(".")[0] for _, name in made["talking"]} == {"sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"}
+
+
 def test_one_prompt_does_not_see_the_record_of_the_one_before(run, base, stand_in):
     stand_in("damofd")
     found = ("FaceChain_FindFaces", {"images": ["photo", 0], "detector": "DamoFD"})
@@ -244,6 +304,21 @@ def test_a_cached_node_keeps_its_own_record(run, base, stand_in):
     again = run(photo=base["photo"], found=found, picked=("FaceChain_PickFaces", picked), shown=("PreviewAny", {"source": ["picked", 2]}))
     assert "found" not in again, "it was not run again"
     assert again["picked"] == networks(["damofd"])
+
+
+def test_no_node_opens_what_it_does_not_declare():
+    """Over everything that the tests above ran. A LoRA file brings along what it was made with, which the node did not open."""
+    declared = {node.node_id: set(node.files) for node in uses.NODES}
+    opened = {kind: names for kind, names in OPENED.items() if kind not in BRING_ALONG}
+    assert {kind: names - declared.get(kind, set()) for kind, names in opened.items() if names - declared.get(kind, set())} == {}
+
+
+@pytest.mark.matrix
+def test_every_node_opens_all_that_it_declares():
+    declared = {node.node_id: set(node.files) for node in uses.NODES}
+    if declared.keys() - OPENED.keys():
+        pytest.skip("looks at what the tests above ran: run the whole file with --all")
+    assert {kind: names - OPENED[kind] for kind, names in declared.items() if names - OPENED[kind]} == ONLY_ELSEWHERE
 
 
 def test_every_node_was_run_here(client: Client):
