@@ -1,7 +1,7 @@
-"""Adds OpenCV and onnxruntime to the interpreter that runs this, only where none is there.
+"""Adds OpenCV and onnxruntime to the running interpreter, only where they are missing.
 
 ComfyUI-Manager and comfy-cli run this file after installing requirements.txt. Both packages come in several builds that overwrite
-each other's files, so they cannot stand in a requirements file: whatever build is there is used and left alone.
+each other's files, so they cannot be in a requirements file: an installed build is used and never changed.
 """
 
 import importlib.metadata
@@ -40,7 +40,7 @@ def onnxruntime_package() -> str:
 
 
 def missing(packages: dict[str, str]) -> list[str]:
-    """What has to be added: a build counts as there when it is installed, even if it does not load at the moment."""
+    """The packages to add: an installed build counts, even if it does not load at the moment."""
     needed = []
     if importlib.util.find_spec("cv2") is None and not any(OPENCV_BUILD.match(name) for name in packages):
         needed.append(OPENCV)

@@ -1,7 +1,7 @@
 """What importing the pack costs in the host: `python run.py bench import`
 
-Fresh processes, each with everything imported that a running ComfyUI has, load the pack and an empty pack the way the host does, in
-turn first and second. A machine that others use as well slows a known piece of work down by the same factor at the same time, so the
+Fresh processes, each with the imports of a running ComfyUI, load the pack and an empty pack the way the host does, in
+turn first and second. A shared machine slows a known piece of work down by the same factor at the same time, so the
 seconds of an idle machine are those on the clock divided by that factor. The figure is the median of the runs. Exit status 1 when it is
 not under the goal, or when the import pulls in a package that only some nodes need.
 """
@@ -50,7 +50,7 @@ class Cost:
 
     @property
     def idle(self) -> float:
-        """Seconds on the clock of a machine that does nothing else."""
+        """Wall-clock seconds of an idle machine."""
         return self.wall * min(1.0, self.spin_cpu / self.spin_wall)
 
 
@@ -78,7 +78,7 @@ def loaded(loop: asyncio.AbstractEventLoop, folder: Path) -> tuple[Cost, list[st
 
 
 def child(base: Path, names: list[str]) -> None:
-    """Import the host, load the packs in this order and print what that cost."""
+    """Import the host, load the packs in this order and print the cost."""
     sys.argv = ["main.py", "--cpu", "--base-directory", str(base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
     import main  # noqa: F401  everything that a server imports
     import server

@@ -1,7 +1,7 @@
-"""Cost of putting a face into a picture: it follows the faces, not the picture. `python run.py bench inpaint`
+"""Cost of putting a face into a picture: it depends on the faces, not on the picture. `python run.py bench inpaint`
 
 Stand-in models, one run: a template of 512 and one of 4096 pixels with a face of the same size, then three faces of one person at
-once against one after the other. Without an accelerator time is what the process computed, so that other processes do not count.
+once against one after the other. Without an accelerator, CPU time is measured, so that other processes do not count.
 Memory is the peak of the process, models included, without the pictures and their copies.
 """
 
@@ -57,7 +57,7 @@ class Cost:
 
 
 class Centre(Detector):
-    """A face in the middle of every generated picture, so that noise can be worked on."""
+    """A face in the middle of every generated picture, so that noise can be processed."""
 
     name = "centre"
 
@@ -86,7 +86,7 @@ def target_picture(size: int, faces: list[Face]) -> TargetPicture:
 
 @contextmanager
 def watched(cost: Cost):
-    """Notes the peak of the process while the block runs."""
+    """Records the peak memory of the process in the block."""
     process, ended = psutil.Process(), threading.Event()
     peak = [process.memory_info().rss]
 
@@ -127,7 +127,7 @@ def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argpar
 
 
 def compare_sizes(base: Diffusion, nets: Nets, options: argparse.Namespace) -> bool:
-    """The face is `options.face` pixels in both pictures. Each is run alternately; the least of each counts."""
+    """The face is `options.face` pixels in both pictures. They run alternately; the minimum of each counts."""
     sizes = (512, options.large)
     pictures = [target_picture(size, [face_at(size / 2 - options.face / 2, size / 2, options.face)]) for size in sizes]
     measure(base, nets, pictures[0], options, 4)

@@ -1,8 +1,8 @@
 """Images per second and peak memory of every perception network and of Face Align. `python run.py bench perception`
 
-Three ways on the same stand-in weights, in one run: several pictures at once, as the pack works; one picture at a time with the
-networks loaded once; and, as upstream does, everything built and read from its published pickle anew for every picture. What
-random networks find is replaced by a face in the middle, so that every step has something to work on.
+Three ways on the same stand-in weights, in one run: several pictures at once, as in the pack; one picture at a time with the
+networks loaded once; and, as upstream does, everything built and read from its published pickle again for every picture. What
+random networks find is replaced by a face in the middle, so that every step has input.
 
 Without an accelerator time is what the process computed on one thread, so that other processes do not count. Nine tenths of it then
 go into the networks' arithmetic, which is the same in all three ways; so twice the speed of loading each time, which Face Align has
@@ -91,7 +91,7 @@ def middle_face(image: torch.Tensor) -> Face:
 
 
 class Middle(Detector):
-    """Runs a detector, and answers with a face in the middle of each picture."""
+    """Runs a detector, and returns a face in the middle of each picture."""
 
     name = "middle"
 
@@ -104,7 +104,7 @@ class Middle(Detector):
 
 
 class MiddleParser:
-    """Runs a parser, and answers with a head in the middle."""
+    """Runs a parser, and returns a head in the middle."""
 
     def __init__(self, parser: parsing.HumanParser):
         self._parser = parser
@@ -196,7 +196,7 @@ TASKS = (
 
 
 class Pickles:
-    """Opens networks as upstream does: built with their random beginnings, then filled from a pickle."""
+    """Opens networks as upstream does: built with random weights, then loaded from a pickle."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -229,7 +229,7 @@ def as_upstream(pickles: Pickles):
 
 @contextmanager
 def peak_memory():
-    """A one-element list that holds, after the block, the highest memory inside it above that before, in MiB."""
+    """A one-element list with, after the block, its peak memory above that before, in MiB."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier runs gave back would hide what this one takes
@@ -303,7 +303,7 @@ def compare(task: Task, photos: Pictures, pickles: Pickles, repeat: int) -> dict
 
 
 def show(task: Task, count: int, costs: dict[str, Cost]) -> list[str]:
-    """Print a row, and return what missed its goal."""
+    """Print a row, and return the missed goals."""
     ours, missed = costs["at once"], []
     cells = [f"{task.name:14}{count / ours.seconds:10.3f}{ours.memory:9.0f}"]
     for name, goal in GOALS.items():
@@ -323,7 +323,7 @@ def sample_photos(count: int) -> Pictures:
 
 
 def use_folder(folder: Path) -> None:
-    """Stand-ins are looked for in `folder`, and nothing else is."""
+    """Files are searched only in `folder`, which has the stand-ins."""
     folders.register()
     folders.stand_in_folders = lambda: [folder]
     folders.model_folders = lambda: [folder / "none"]

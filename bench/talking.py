@@ -1,8 +1,8 @@
 """Cost of a talking portrait at 256 pixels: `python run.py bench talking`
 
 Random weights of the published widths, ratios from one run: the plain way (norms divided and source encoded at every frame, one frame
-at a time) against each way to the shipped one, with one and four frames at a time, in speed and in peak memory. Without an accelerator
-time is what the process computed, so that other processes do not count. Half precision of the decoder alone, the only part that bears
+at a time) against each way to the shipped one, with one and four frames at a time, in speed and in peak memory. Without an accelerator,
+CPU time is measured, so that other processes do not count. Half precision of the decoder alone, the only part that bears
 it, is shown with its error. Then the peak memory of a process that draws a clip of ten seconds and one of ten minutes, on narrow networks.
 """
 
@@ -93,7 +93,7 @@ def peak_bytes() -> int:
 
 
 def measure(index: int, side: int, repeat: int) -> None:
-    """Runs in a process of its own, so that the peak is of this way alone."""
+    """Runs in a separate process, so that the peak is of this way only."""
     way = WAYS[index]
     seconds = seconds_per_frame(drawing(way, generator(way.fold), side), way.frames, repeat)
     print(seconds, peak_bytes())
@@ -121,14 +121,14 @@ def half_precision(network: Generator, side: int, repeat: int) -> None:
 
 
 def child(script: Path, *words: str) -> str:
-    """What a script prints in a process of its own."""
+    """The output of a script in a separate process."""
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     command = [sys.executable, str(script), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}).stdout
 
 
 def peak(seconds: float, folder: Path) -> int:
-    """Peak bytes of a process that draws a clip, without the sound itself."""
+    """Peak bytes of a process that renders a clip, without the sound."""
     printed = child(ROOT / "tests" / "talking" / "long_clip.py", str(seconds), str(folder))
     _, after, sound, _, _ = map(int, printed.split())
     return after - sound

@@ -1,6 +1,6 @@
 """Seconds per training step and peak memory: this pack, a plain loop of diffusers and peft, and the host's own TrainLoraNode.
 
-Same random weights, batch, resolution, rank and fp32 for all, every contender in a process of its own, in turns within one run.
+Same random weights, batch, resolution, rank and fp32 for all, every contender in a separate process, in turns within one run.
 Only the ratios mean anything. `python run.py bench train [--shape small|full] [--size 256] [--steps 4] [--rounds 2]`."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Clock:
 
 
 def forget_peak_memory() -> None:
-    """Let the highest memory start again from what is in use now, where the system can do that."""
+    """Reset the peak memory to the present use, where the system can."""
     if RESET.exists():
         RESET.write_text("5")
 

@@ -1,4 +1,4 @@
-"""Chromium, with which the tests drive the editor."""
+"""Chromium for the tests that drive the editor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REMEDY = "Install Chromium or Chrome (Debian: apt install chromium) or name one 
 
 
 def ready() -> dict[str, str]:
-    """The environment variable that names the browser. Raises Failure when there is none and none can be installed."""
+    """The environment variable that names the browser. Raises Failure when none is found or can be installed."""
     return {"FACECHAIN_CHROMIUM": chromium() or _install_from_debian()}
 
 

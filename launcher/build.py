@@ -39,7 +39,7 @@ def _kind(word: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit status; everything that went wrong is raised as Failure."""
+    """Returns the exit status; problems are raised as Failure."""
     host = environment.ready(for_tests=True, install=options.install)
     with places.temporary_base({}) as base, alone(host, base) as server:
         require_pack(server)
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def alone(host: Host, base: Path) -> Server:
-    """A server that sees no model of the user's, so that what is built is the same everywhere."""
+    """A server without the user's models, so that builds are the same everywhere."""
     name_models(base)
     return Server(replace(host, is_users=False), base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"])
 
@@ -63,7 +63,7 @@ def require_pack(server: Server) -> None:
 
 
 def text_of(content: object) -> str:
-    """The one form in which generated JSON is written here."""
+    """The format of all generated JSON."""
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -72,7 +72,7 @@ def read(path: Path) -> Any:
 
 
 def write(path: Path, content: object) -> bool:
-    """Write JSON where it differs from what is there, and say so. Returns whether it did."""
+    """Write JSON where it differs from the file, and report it. Returns whether it did."""
     text, shown = text_of(content), path.relative_to(places.ROOT).as_posix()
     differs = not path.is_file() or path.read_text(encoding="utf-8") != text
     if differs:
@@ -91,7 +91,7 @@ def build_snapshots(server: Server) -> None:
 
 
 def build_locales(server: Server) -> None:
-    """English node texts from the schemas. Other languages keep what they have; what is new there stands in English until translated."""
+    """English node texts from the schemas. Other languages keep their texts; new ones stay English until translated."""
     info = server.client.object_info()
     english, before = contract.texts(info), dict(leaves(read(LOCALES / "en" / "nodeDefs.json")))
     write(LOCALES / "en" / "nodeDefs.json", english)
@@ -107,7 +107,7 @@ def build_locales(server: Server) -> None:
 
 
 def _name_categories(folder: Path, object_info: dict) -> None:
-    """A new part of a category is named by itself until somebody gives it a name."""
+    """A new part of a category is its own name until it gets one."""
     content = read(folder / "main.json")
     known = content["nodeCategories"]
     content["nodeCategories"] = {part: known.get(part, part) for part in contract.category_parts(object_info)}
@@ -134,7 +134,7 @@ def untranslated(chinese: dict) -> list[str]:
 
 
 def name_models(base: Path) -> None:
-    """Empty files by the names in the workflows, so that their pictures show none as missing. The host lists them, nobody opens them."""
+    """Empty files with the names in the workflows, so that their pictures show none as missing. The host only lists them."""
     for entries in (models for notes in read(NOTES).values() for models in notes["models"].values()):
         for model in entries:
             path = base / "models" / model["directory"] / model["name"]

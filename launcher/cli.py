@@ -71,7 +71,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _delegate(options: argparse.Namespace) -> int:
-    """Commands of the pack itself, on the models of the host that they belong to."""
+    """Commands of the pack, on the models of its host."""
     host = environment.ready()
     base = host.path if host.is_users else places.data_directory()
     command = environment.pack_command(host, base, options.command, *options.rest)

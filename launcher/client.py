@@ -1,4 +1,4 @@
-"""A ComfyUI server over HTTP: queue a prompt, wait for it, fetch what it made. Standard library only."""
+"""A ComfyUI server over HTTP: queue a prompt, wait for it, fetch its results. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class HttpError(RuntimeError):
 
 
 class PromptFailed(RuntimeError):
-    """A queued prompt ended in an error. `node_type`, `node_id` and `exception` say where and what; `entry` is its history."""
+    """A queued prompt ended in an error. `node_type`, `node_id` and `exception` name place and error; `entry` is its history."""
 
     def __init__(self, entry: dict):
         self.entry = entry
@@ -83,7 +83,7 @@ class Client:
         return self.get(f"/history/{prompt_id}").get(prompt_id)
 
     def wait(self, prompt_id: str, timeout: float = 600, each: Callable[[], None] | None = None) -> dict:
-        """The history of a prompt once it has ended well. `each` is called between the looks. Raises PromptFailed or TimeoutError."""
+        """The history of a prompt once it has succeeded. `each` is called between polls. Raises PromptFailed or TimeoutError."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             entry = self.history(prompt_id)
@@ -101,14 +101,14 @@ class Client:
         return self.wait(self.queue(graph, workflow), timeout, each)
 
     def running(self) -> list[str]:
-        """The ids of the prompts that run at the moment."""
+        """The ids of the running prompts."""
         return [item[1] for item in self.get("/queue")["queue_running"]]
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})
 
     def stop_all(self, timeout: float = 300) -> None:
-        """Empty the queue, interrupt what runs, and wait until it has ended."""
+        """Empty the queue, interrupt the running prompts, and wait until they have ended."""
         self.post("/queue", {"clear": True})
         end = time.monotonic() + timeout
         while self.running():

@@ -16,7 +16,7 @@ TAIL_LINES = 15
 
 
 class Failure(Exception):
-    """A step did not work out: which one, why, and what the user can do about it."""
+    """A failed step: which one, why, and what the user can do about it."""
 
     def __init__(self, step: str, why: str, remedy: str):
         super().__init__(f"{step}: {why}")
@@ -60,7 +60,7 @@ class Progress:
 
 
 class _Output(threading.Thread):
-    """Copies what a command prints to its log and remembers the last lines."""
+    """Copies a command's output to its log and keeps the last lines."""
 
     def __init__(self, process: subprocess.Popen, log: Path):
         super().__init__(daemon=True)
@@ -106,7 +106,7 @@ def call(
 
 
 def answer(command: Sequence[str | Path], env: dict[str, str] | None = None) -> str | None:
-    """What a short command prints, or None when it fails."""
+    """The output of a short command, or None when it fails."""
     try:
         done = subprocess.run([str(word) for word in command], env=env, capture_output=True, text=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What shared workflows and translations rely on, read from the host's /object_info: node signatures and the texts a user sees."""
+"""The contract with shared workflows and translations, read from the host's /object_info: node signatures and the texts a user sees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def ours(object_info: dict) -> dict:
 
 
 def signature(node: dict) -> dict:
-    """Inputs as [name, type, required or optional] in order, and the types of the outputs. What a list offers is not part of it."""
+    """Inputs as [name, type, required or optional] in order, and the types of the outputs. The choices of a list are not part of it."""
     inputs = [
         [name, type_name(spec), group]
         for group in ("required", "optional")
@@ -74,5 +74,5 @@ def _output_texts(node: dict) -> dict[str, dict[str, str]]:
 
 
 def category_parts(object_info: dict) -> list[str]:
-    """The words of which the menu's categories are made."""
+    """The words in the menu's categories."""
     return sorted({part for node in ours(object_info).values() for part in node["category"].split("/")})

@@ -31,7 +31,7 @@ STAND_IN_SOURCES = ("weights/stand_ins/*.py", "host/checkpoints.py", "networks/r
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much work the demo does. steps: of the training, 0 for 200 a photo. size: of pictures, in pixels."""
+    """The size of the demo. steps: of the training, 0 for 200 a photo. size: of pictures, in pixels."""
 
     steps: int
     size: int
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit status; everything that went wrong is raised as Failure."""
+    """Returns the exit status; problems are raised as Failure."""
     photos, checkpoint = _photo_files(options.photos), _checkpoint(options.checkpoint)
     out = _output_folder(options.out)
     sizes = _sizes(options, FOR_CHECKPOINT if checkpoint else FOR_STAND_IN)
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Demo:
-    """The two workflows on a running server, and what they leave in `out`."""
+    """The two workflows on a running server, and their results in `out`."""
 
     def __init__(self, server: Server, out: Path, sizes: Sizes, who: str):
         self.server, self.client, self.out, self.sizes, self.who = server, server.client, out, sizes, who
@@ -120,7 +120,7 @@ class Demo:
         return page.warnings(self.results)
 
     def _run(self, workflow: Workflow) -> dict:
-        """The outputs of a workflow that ran well, by node."""
+        """The outputs of a successful workflow, by node."""
         say(f"Running {workflow.title}")
         progress = console.Progress(workflow.title)
         folder = self.out / "workflows"
@@ -137,7 +137,7 @@ class Demo:
         return entry["outputs"]
 
     def _choice_of(self, lora: Path) -> str:
-        """How the server lists a LoRA."""
+        """The server's name for a LoRA."""
         choices = self.client.object_info("FaceChain_LoRAMerge")["FaceChain_LoRAMerge"]["input"]["required"]["face_lora"][1]["options"]
         return next(choice for choice in choices if Path(choice.replace("\\", "/")).name == lora.name)
 
@@ -154,7 +154,7 @@ class Demo:
         (self.out / "captions.txt").write_text("".join(lines), encoding="utf-8")
 
     def _save_portraits(self, images: list[dict], rows: list[dict]) -> None:
-        """The server saved them best first, in the order of the rows; rows of pictures that were left out come last."""
+        """The server saved them best first, in the order of the rows; rows of skipped pictures come last."""
         for place, image in enumerate(images, 1):
             file = self.out / "portraits" / f"{place:02d}.png"
             self._save(image, file)
@@ -227,12 +227,12 @@ def _stand_in_folder() -> Path:
 
 
 def _stand_in_sources() -> list[Path]:
-    """The code that decides what a stand-in holds: another version of it makes them again."""
+    """The code that determines the stand-ins: when it changes they are made again."""
     return [file for pattern in STAND_IN_SOURCES for file in sorted((places.ROOT / "facechain_impl").glob(pattern))]
 
 
 def _prepare(host: Host, base: Path, checkpoint: Path | None) -> str:
-    """Stand-ins for what is not there; the checkpoint in the host's folder. Returns its name there."""
+    """Stand-ins for missing files; the checkpoint in the host's folder. Returns its name there."""
     folder = _stand_in_folder()
     words = ["rts"] if checkpoint else ["rts", "--checkpoint"]
     log, env = places.home() / "logs" / "stand-ins.log", environment.pack_env(host)

@@ -21,7 +21,7 @@ RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
 
 
 def ready(for_tests: bool = False, install: bool = False) -> Host:
-    """A ComfyUI with everything the pack needs: the user's, checked and left alone, or our own, made or completed."""
+    """A ComfyUI with everything the pack needs: the user's, checked and not changed, or run.py's, created or completed."""
     path = hosts.users_path()
     if path is None:
         return _OwnHost(places.home()).ready(for_tests)
@@ -57,7 +57,7 @@ class _Packages:
 
 
 class _OwnHost:
-    """What run.py sets up for itself under `home`: one environment per Python version, and the host's source."""
+    """What run.py installs under `home`: one environment per Python version, and the host's source."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -158,5 +158,5 @@ def pack_command(host: Host, base: Path, *words: str | Path) -> list[str]:
 
 
 def pack_env(host: Host) -> dict[str, str]:
-    """As `task_env`, and no file in the folder that the user stands in is taken for a module."""
+    """As `task_env`, without modules from the current folder."""
     return task_env(host, PYTHONSAFEPATH="1")

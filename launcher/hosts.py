@@ -1,4 +1,4 @@
-"""The ComfyUI that runs the pack: the user's own, or one that run.py unpacks for itself."""
+"""The ComfyUI that runs the pack: the user's, or one that run.py unpacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNTIME_MODULES = ("torch", "cv2", "onnxruntime", "peft", "diffusers", "modelsco
 
 @dataclass(frozen=True)
 class Host:
-    """A ComfyUI: its folder, the interpreter that has its packages, and whether it is the user's own installation."""
+    """A ComfyUI: its folder, the interpreter that has its packages, and whether it is the user's installation."""
 
     path: Path
     python: Path
@@ -83,10 +83,10 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def users_path() -> Path | None:
-    """The user's own ComfyUI: COMFYUI_PATH, or the one in whose custom_nodes this folder lies."""
+    """The user's ComfyUI: COMFYUI_PATH, or the one in whose custom_nodes this folder lies."""
     if named := os.environ.get("COMFYUI_PATH"):
         return Path(named).expanduser().resolve()
-    # Not resolved: a pack that is linked into custom_nodes belongs to the ComfyUI that it was started in.
+    # Not resolved: a pack that is linked into custom_nodes belongs to the ComfyUI it was started from.
     started = Path(os.path.abspath(sys.argv[0])).parent
     for folder in (started, ROOT):
         if folder.parent.name == "custom_nodes" and (folder.parent.parent / "comfyui_version.py").is_file():
@@ -156,7 +156,7 @@ def missing_modules(python: Path, modules: Sequence[str]) -> list[str]:
 
 
 def require_modules(host: Host, modules: Sequence[str], requirements: str) -> None:
-    """Raise Failure when the user's own installation lacks something: nothing is installed into it unasked."""
+    """Raise Failure when the user's installation lacks a module: nothing is installed into it without consent."""
     missing = missing_modules(host.python, modules)
     if missing:
         raise Failure(

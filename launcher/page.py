@@ -1,4 +1,4 @@
-"""The demo's results on one HTML page that needs no other file."""
+"""The demo's results on one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Results:
 
 
 def warnings(results: Results) -> list[str]:
-    """What a reader must know before looking at anything."""
+    """Warnings for the reader, shown first."""
     found = results.stand_ins()
     if not found:
         return []

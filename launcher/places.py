@@ -1,4 +1,4 @@
-"""Where things are: the pack, the folder of everything that run.py makes, and base directories for the host."""
+"""Paths: the pack, the folder of everything that run.py creates, and base directories for the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACK_PARTS = ("__init__.py", "pyproject.toml", "nodes", "facechain_impl", "web",
 
 
 def home() -> Path:
-    """The folder of everything that run.py makes: FACECHAIN_HOME, or .facechain beside run.py."""
+    """The folder of everything that run.py creates: FACECHAIN_HOME, or .facechain beside run.py."""
     folder = Path(os.environ.get("FACECHAIN_HOME") or ROOT / ".facechain").expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def home() -> Path:
 
 
 def data_directory() -> Path:
-    """The lasting base directory: models, inputs, outputs and user data of `serve`."""
+    """The permanent base directory: models, inputs, outputs and user data of `serve`."""
     base = home() / "base"
     for folder in data_folders().values():
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def link_folder(target: Path, link: Path) -> None:
-    """Make `link` show the folder `target`; a junction on Windows, where links need a privilege."""
+    """Link the folder `target` at `link`; a junction on Windows, where links need a privilege."""
     if sys.platform == "win32":
         import _winapi
 
@@ -83,7 +83,7 @@ def _copy_pack(pack: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link (never what it shows) or a folder."""
+    """Delete a file, a link (never its target) or a folder."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif _is_junction(path):
@@ -98,7 +98,7 @@ def _is_junction(path: Path) -> bool:
 
 @contextmanager
 def temporary_base(shown: Mapping[str, Path]) -> Iterator[Path]:
-    """A base directory that holds the pack and goes away afterwards. `shown`: a path inside it -> the folder that it shows."""
+    """A temporary base directory with the pack. `shown`: a path inside it -> the folder it links to."""
     base = Path(tempfile.mkdtemp(prefix="facechain-"))
     links = {base / place: folder for place, folder in shown.items()}
     try:

@@ -38,10 +38,10 @@ def free_port() -> int:
 
 
 class Server:
-    """Starts on entering a `with`, stops on leaving it.
+    """A context manager: starts on entry, stops on exit.
 
-    `base` holds custom_nodes and models; folders of models below each of `models` are shown as well, and those of the user's own
-    ComfyUI. `log` receives everything that the server prints."""
+    `base` holds custom_nodes and models; the model folders below each of `models` are listed as well, and those of the user's
+    ComfyUI. `log` receives the server's output."""
 
     def __init__(
         self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, models: Sequence[Path] = ()
@@ -66,7 +66,7 @@ class Server:
         return [str(word) for word in (self.host.python, "-u", self.host.path / "main.py", *own, *self._arguments)]
 
     def start(self) -> None:
-        """Returns once the server answers. Raises Failure with the end of its log when it does not come up."""
+        """Returns once the server answers. Raises Failure with the end of its log when it does not start."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
             process = self._process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> int:
-        """The exit status of the server, once it has ended by itself."""
+        """The exit status of the server, once it has ended."""
         if self._process is None:
             raise RuntimeError("the server was not started")
         return self._process.wait()
@@ -116,7 +116,7 @@ class Server:
 
 
 def write_model_paths(base: Path, roots: Sequence[Path]) -> Path:
-    """A file that shows the models below `roots` to a server with another base directory. Nothing is written over there."""
+    """A file that lists the models below `roots` for a server with another base directory. Nothing is written there."""
     lines = []
     for number, root in enumerate(roots):
         folders = sorted(path.name for path in root.glob("*") if path.is_dir() and path.name not in NOT_MODELS)

@@ -1,4 +1,4 @@
-"""Which setup steps are done: one small file per finished step, written only after the step, in one move."""
+"""Which setup steps are done: one small file per finished step, written atomically after the step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of setup. It is done again when `fingerprint` is not the one of the last time."""
+    """One piece of setup. It is repeated when `fingerprint` has changed."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class Step:
 
 
 class Stamps:
-    """The finished and the unfinished steps of one folder. The folder lies inside the thing that the steps build."""
+    """The finished and the unfinished steps of one folder. The folder is inside what the steps build."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -58,7 +58,7 @@ class Stamps:
             path.unlink()
 
     def run(self, steps: list[Step]) -> int:
-        """Do what is not done yet, in order. Returns how many steps that were."""
+        """Run the unfinished steps in order. Returns their number."""
         todo = [step for step in steps if not self.is_done(step)]
         for number, step in enumerate(todo, 1):
             say(f"[{number}/{len(todo)}] {step.title}")

@@ -17,7 +17,7 @@ NEEDS_PHOTOGRAPHS = "needs photographs, which are not part of the repository"
 COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 
 
-# Two processes: one begins with what needs a server, the other with what is slow. A later -n of the user's counts instead.
+# Two processes: one begins with what needs a server, the other with what is slow. A later -n of the user takes precedence.
 PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 
@@ -36,7 +36,7 @@ def run(pytest_arguments: list[str], install: bool, everything: bool = False) ->
 
 
 def shared_folder() -> Path:
-    """The folder with photographs and whole parity fixtures that is no part of the repository. It need not exist."""
+    """The folder with photographs and whole parity fixtures, outside the repository. It need not exist."""
     return Path(os.environ.get("FACECHAIN_SHARED", places.ROOT.parent / "shared"))
 
 

@@ -12,7 +12,7 @@ UPWARDS = re.compile(r"^(\s*from )\.\.(?=facechain_impl\b)", re.MULTILINE)
 
 
 def command(python: Path) -> list[str]:
-    """mypy over the packages that pyproject.toml names. It remembers what it read in the environment's home."""
+    """mypy over the packages that pyproject.toml names. Its cache is in the environment's home."""
     folder = places.home() / "type-check"
     shadows = [str(word) for node, copy in _copies(folder / "nodes").items() for word in ("--shadow-file", node, copy)]
     return [str(python), "-m", "mypy", "--cache-dir", str(folder / "cache"), *shadows]
@@ -21,7 +21,7 @@ def command(python: Path) -> list[str]:
 def _copies(folder: Path) -> dict[Path, Path]:
     """Each file of nodes/ -> a copy that imports the implementation by its absolute name.
 
-    The host loads the pack under a name of its choice, so the nodes import upwards, to a package whose name nobody knows."""
+    The host loads the pack under a name of its choice, so the nodes import upwards, from a package of unknown name."""
     copies = {}
     for node in sorted((places.ROOT / "nodes").glob("*.py")):
         copies[node.relative_to(places.ROOT)] = copy = folder / node.name

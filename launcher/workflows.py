@@ -1,4 +1,4 @@
-"""The shipped workflows as data: found by title, changed by the kind of their nodes, in API and in editor form."""
+"""The shipped workflows as data: found by title, edited by node kind, in API and in editor form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AFTER_SEED = ("fixed", "increment", "decrement", "randomize")
 
 
 class Workflow:
-    """A shipped workflow. `api` is the graph for the server, `editor` what the editor opens."""
+    """A shipped workflow. `api` is the graph for the server, `editor` the one for the editor."""
 
     def __init__(self, title: str):
         self.title = title

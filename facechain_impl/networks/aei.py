@@ -81,7 +81,7 @@ class AEINet(Network):
         return F.grid_sample(face, self.grid(face, found, wanted), align_corners=False)
 
     def grid(self, face: torch.Tensor, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Where `deform` looks pixels up, [N, 256, 256, 2]."""
+        """The sampling grid of `deform`, [N, 256, 256, 2]."""
         grid = self.dense_motion_network(face, found, wanted).movedim(-1, 1)
         return F.interpolate(grid, face.shape[-2:], mode="bilinear", align_corners=False).movedim(1, -1)
 

@@ -1,4 +1,4 @@
-"""What every network shares: sizes come from the state dict, loading is strict and says what does not fit."""
+"""The base of every network: sizes come from the state dict, loading is strict and names what does not fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Network(nn.Module):
     """Base of the published architectures.
 
     The constructor's defaults are the published sizes. `from_state_dict` takes a state dict with the published key names
-    (already out of its container, prefixes removed) and raises KeyMismatch when it is not one of this network.
+    (already unpacked, prefixes removed) and raises KeyMismatch when it does not fit this network.
     """
 
     @classmethod
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
     @classmethod
     def sizes(cls, tensors: Tensors) -> dict:
-        """Constructor arguments read from the shapes of `tensors`. May raise KeyError for a foreign state dict."""
+        """Constructor arguments read from the shapes of `tensors`. Raises KeyError for another network's state dict."""
         return {}
 
     @classmethod
@@ -60,7 +60,7 @@ def layout_of(tensors: Tensors) -> Layout:
 
 
 def strict_load(network: nn.Module, tensors: Tensors) -> None:
-    """Load `tensors` into `network`, floating point ones as float32. Raises KeyMismatch that lists what does not fit."""
+    """Load `tensors` into `network`, floating point ones as float32. Raises KeyMismatch listing what does not fit."""
     problems = differences(layout_of(network.state_dict()), layout_of(tensors))
     if problems:
         raise KeyMismatch(f"The file does not fit {type(network).__name__}. " + " ".join(problems))

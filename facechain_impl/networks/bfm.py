@@ -60,7 +60,7 @@ PUBLISHED = Entry(
 
 
 def fuse(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Coefficients [N, 257] of the target whose identity lies half way to the source's."""
+    """Coefficients [N, 257] of the target with its identity half way to the source's."""
     count = SPLIT[0]
     return torch.cat([(source[:, :count] + target[:, :count]) / 2, target[:, count:]], 1)
 

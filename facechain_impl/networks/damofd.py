@@ -83,7 +83,7 @@ def _stage(tensors: Tensors, prefix: str) -> Stage:
 
 
 class _Named(nn.Module):
-    """A layer under the attribute `netblock`, as the published key names want it."""
+    """A layer under the attribute `netblock`, as in the published key names."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()

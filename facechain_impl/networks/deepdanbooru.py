@@ -1,4 +1,4 @@
-"""DeepDanbooru v3: a residual network that names what is in a picture with the tags of an image board."""
+"""DeepDanbooru v3: a residual network that describes a picture with the tags of an image board."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class FaceProjector(Network):
 
 
 class _LatentAttention(nn.Module):
-    """Latents look at the tokens and at themselves."""
+    """Latents attend to the tokens and to themselves."""
 
     def __init__(self, width: int, heads: int = 12, head_width: int = 64):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Facial landmarks by heat maps: four stacked hourglasses that also see where the facial outline runs (Adaptive Wing, WFLW)."""
+"""Facial landmarks by heat maps: four stacked hourglasses that also predict the facial outline (Adaptive Wing, WFLW)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ PUBLISHED = Entry(
 
 
 class _CoordConv(nn.Module):
-    """A convolution that also sees the row and column of every cell, their distance from the centre, and both again along the
+    """A convolution with extra inputs: the row and column of every cell, their distance from the centre, and both again along the
     facial outline. Rows come first: the network was trained with the two swapped."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, outline: bool = False):

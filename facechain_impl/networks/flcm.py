@@ -1,4 +1,4 @@
-"""FLCM: how far the landmarks of a face can be trusted, from a 120 px crop."""
+"""FLCM: the reliability of a face's landmarks, from a 120 px crop."""
 
 from __future__ import annotations
 

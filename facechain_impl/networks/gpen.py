@@ -1,4 +1,4 @@
-"""GPEN: redraws a face sharply at 1024 pixels. A StyleGAN2 decoder fed with the features of an encoder in place of noise."""
+"""GPEN: face enhancement at 1024 pixels. A StyleGAN2 decoder fed with the features of an encoder in place of noise."""
 
 from __future__ import annotations
 

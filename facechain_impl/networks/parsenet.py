@@ -52,7 +52,7 @@ PUBLISHED = Entry(
 
 
 class _Conv(nn.Module):
-    """A 3x3 convolution over mirrored edges; with a norm it has no bias of its own."""
+    """A 3x3 convolution over mirrored edges; with a norm it has no bias."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, norm: bool = False):
         super().__init__()

@@ -14,7 +14,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 class ResidualBody(Network):
     """The four stages of a residual network (He et al., 2015), see `features`.
 
-    The stride of a bottleneck lies in its 3x3 convolution, and parameters are named as torchvision names them. counts: blocks
+    The stride of a bottleneck is in its 3x3 convolution, and parameters are named as torchvision names them. counts: blocks
     per stage. width: channels of the stem.
     """
 

@@ -192,7 +192,7 @@ class _Gated(nn.Module):
 
 
 class _Inner(nn.Module):
-    """Gives a module the extra `conv.` level that its published names have."""
+    """Gives a module the extra `conv.` level of its published names."""
 
     def __init__(self, conv: nn.Module):
         super().__init__()

@@ -79,7 +79,7 @@ def _select(tensors: Tensors, unused: bool) -> dict[str, torch.Tensor]:
 
 
 def unused_heads(width: int = 512, tokens: int = 144) -> Layout:
-    """What the file holds beside the encoder."""
+    """The file's content beside the encoder."""
     flat = width * tokens
     with torch.device("meta"):
         heads = nn.Module()

@@ -1,6 +1,6 @@
 """Makes the templates of the graph editor from their API twins: convert_workflows.py SERVER, for `run.py build workflows`.
 
-The editor itself converts, so what is written is what a user would have saved; notes and download links come from notes.json. The
+The editor itself converts, so the result is what a user would have saved; notes and download links come from notes.json. The
 browser is the one that FACECHAIN_CHROMIUM names.
 """
 
@@ -107,7 +107,7 @@ def open_editor(page: Page, server: str) -> None:
 
 
 def converted(page: Page, title: str) -> dict:
-    """The template of one API twin, as the editor would save it."""
+    """The template of one API twin, as the editor saves it."""
     api, extras = build.read(build.TWINS / f"{title}.json"), build.read(build.NOTES)[title]
     saved = page.evaluate(CONVERT, {"api": api, "title": title, "id": identity(title), **extras})
     missing = {node["class_type"] for node in api.values()} - {node["type"] for node in saved["nodes"]}

@@ -1,8 +1,8 @@
 """Make torchvision and torchaudio importable beside a CPU build of torch.
 
-A package index may serve a CPU torch while the other two come as CUDA builds, whose compiled parts cannot load beside it. Both work
-in plain Python, which is all that the host needs of them here: torchvision once its two operators are declared, torchaudio once its
-library is out of the way. Environments in which both can be imported are left as they are.
+A package index may serve a CPU torch while the other two come as CUDA builds, whose compiled parts cannot load with it. Both work
+in plain Python, which is all the host needs here: torchvision once its two operators are declared, torchaudio once its
+library is out of the way. Environments in which both can be imported are not changed.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ MODULE = "facechain_cpu_vision"
 
 
 def can_import(name: str) -> str:
-    """The last line of the error, empty when `name` can be imported."""
+    """The last line of the import error of `name`, or empty."""
     done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, text=True)
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_whole(distribution: importlib.metadata.Distribution) -> bool:
-    """Every file that the package lists is there in its size; pip writes the list itself last."""
+    """Whether every file that the package lists exists with its size; pip writes the list last."""
     files = distribution.files
     if not files or distribution.read_text("INSTALLER") is None:
         return False

@@ -80,7 +80,7 @@ class _EncoderLayer(nn.Module):
 
 
 class DeformableAttention(nn.Module):
-    """Each token looks at a few learnt places of every scale (Zhu et al., Deformable DETR, 2021)."""
+    """Each token attends to a few learnt places of every scale (Zhu et al., Deformable DETR, 2021)."""
 
     def __init__(self, channels: int):
         super().__init__()

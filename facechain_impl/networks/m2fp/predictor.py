@@ -51,7 +51,7 @@ class Predictor(nn.Module):
         return torch.einsum("nqc,nchw->nqhw", self.mask_embed(self.decoder_norm(queries)), mask_features)
 
     def _hidden(self, masks: torch.Tensor, size: torch.Size) -> torch.Tensor:
-        """Which cells of a scale a query may not look at [N * heads, Q, cells]; a query with an empty mask sees all of them."""
+        """The cells of a scale hidden from a query [N * heads, Q, cells]; a query with an empty mask sees all of them."""
         hidden = F.interpolate(masks, size, mode="bilinear", align_corners=False).flatten(2).sigmoid() < 0.5
         hidden = hidden & ~hidden.all(2, keepdim=True)
         return hidden[:, None].expand(-1, HEADS, -1, -1).flatten(0, 1)

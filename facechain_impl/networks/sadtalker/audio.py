@@ -111,7 +111,7 @@ class PoseVAE(Network):
 
     @classmethod
     def from_state_dict(cls, tensors: Tensors) -> Self:
-        """See Network. What only training needs has to be there, and is then forgotten."""
+        """See Network. What only training needs must be present and is then dropped."""
         network = super().from_state_dict(tensors)
         del network.netD_motion, network.netG.encoder
         return network

@@ -1,4 +1,4 @@
-"""Dense motion: how the face of the template has to move so that its jaw takes the fused shape (first-order motion model)."""
+"""Dense motion: how the face of the target moves so that its jaw takes the fused shape (first-order motion model)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DenseMotion(nn.Module):
     """Moves `points` key points of a picture.
 
     forward(picture [N, 3, H, W], found [N, K, 2], wanted [N, K, 2]), points in -1..1 -> sampling grid [N, H/4, W/4, 2] for
-    grid_sample: what to look up in the picture so that the points found lie where they are wanted.
+    grid_sample: it moves the points found to the wanted places.
     """
 
     def __init__(self, points: int):

@@ -1,4 +1,4 @@
-"""The picture generator of SadTalker: warps the features of the source face and paints them with a SPADE decoder."""
+"""The picture generator of SadTalker: warps the features of the source face and decodes them with SPADE."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ class _SpadeBlock(nn.Module):
 
 
 class _Spade(nn.Module):
-    """Normalises, then scales and shifts every pixel by what the warped features say."""
+    """Normalises, then scales and shifts every pixel according to the warped features."""
 
     def __init__(self, width: int, features: int, hidden: int):
         super().__init__()
@@ -294,7 +294,7 @@ class _Spade(nn.Module):
 
 
 class SpectralConv(nn.Module):
-    """A convolution whose weight is divided by its largest singular value, as the stored vectors estimate it."""
+    """A convolution whose weight is divided by its largest singular value, as estimated by the stored vectors."""
 
     weight_u: torch.Tensor
     weight_v: torch.Tensor

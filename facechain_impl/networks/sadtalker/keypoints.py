@@ -1,4 +1,4 @@
-"""The key points of a face, found without supervision (face-vid2vid), and the grid they live on."""
+"""The key points of a face, found without supervision (face-vid2vid), and their grid."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class MappingNet(Network):
 
 
 class MappingNetFull(MappingNet):
-    """The one for whole pictures: it also sees scale and place of the face."""
+    """The network for whole pictures, with scale and place of the face as extra inputs."""
 
     def __init__(self, coefficients: int = 73, width: int = 1024, points: int = POINTS):
         super().__init__(coefficients, width, points)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,8 +29,9 @@ def faces_of(photos, masks=None, person=0) -> Faces:
     pictures = []
     for index, photo in enumerate(photos):
         embedding = np.eye(512, dtype=np.float32)[person]
-        face = Face(np.array([8, 8, 56, 56], np.float32), 1.0, (ARCFACE_112 / 2).astype(np.float32), embedding=embedding)
-        face.masks = {} if masks is None else {"head": masks[index]}
+        given = {} if masks is None else {"head": masks[index]}
+        points = (ARCFACE_112 / 2).astype(np.float32)
+        face = Face(np.array([8, 8, 56, 56], np.float32), 1.0, points, embedding=embedding, masks=given)
         pictures.append(Picture([face], tuple(photo.shape[:2]), digest_of(photo)))
     return Faces(pictures)
 
@@ -104,7 +107,7 @@ def test_interrupted_with_likeness_resumes_to_the_same(home, sd15, photos, scrip
 def test_photos_are_held_out_from_the_fourth_on(home, sd15, more, scripted):
     scripted += [0.1, 0.2, 0.3, 0.4]
     result = train.train_face_lora(likeness_order(sd15, more))
-    assert sd15.vae.encodings == 4 * 2 and any("kept from the training" in note for note in result.report.notes)
+    assert sd15.vae.encodings == 4 * 2 and any("held out of the training" in note for note in result.report.notes)
 
 
 def test_what_is_held_out(more):
@@ -118,9 +121,9 @@ def test_what_is_held_out(more):
 def test_looks_embed_the_portraits(monkeypatch):
     """The mean cosine of every face found with every reference; portraits without a face do not count."""
     portraits = [torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    found = faces_of(portraits)
-    found.pictures[1].faces.clear()
-    found.pictures[2].faces[0].embedding = np.eye(512, dtype=np.float32)[1]
+    first, second, third = faces_of(portraits).pictures
+    other = replace(third.faces[0], embedding=np.eye(512, dtype=np.float32)[1])
+    found = Faces([first, replace(second, faces=[]), replace(third, faces=[other])])
     monkeypatch.setattr(train_likeness, "find_faces", lambda pictures, detector: found)
     monkeypatch.setattr(train_likeness.models, "open_network", lambda name: None)
     watch = LikenessWatch(LikenessPlan(2), [np.eye(512, dtype=np.float32)[0]], PREVIEW, True)
@@ -156,7 +159,7 @@ class TestMaskedLoss:
             device = torch.device("cpu")
 
             class objective:
-                noisy = staticmethod(lambda latents, noise, sigmas: latents)
+                add_noise = staticmethod(lambda latents, noise, sigmas: latents)
                 target = staticmethod(lambda latents, noise, sigmas: torch.zeros_like(latents))
 
             @staticmethod
