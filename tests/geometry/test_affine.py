@@ -28,7 +28,7 @@ def test_similarity_reflects_only_when_asked():
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), np.full((5, 2), 7.0)])
 def test_similarity_refuses_points_without_extent(points):
-    with pytest.raises(BadInput, match="five distinct ones"):
+    with pytest.raises(BadInput, match="five distinct points"):
         affine.similarity_transform(points, affine.ARCFACE_112)
 
 

@@ -200,7 +200,7 @@ def test_landmarks_become_faces_sorted_by_score():
 
 def test_landmarks_of_other_pictures_are_refused():
     images = [torch.zeros(100, 80, 3)]
-    with pytest.raises(BadInput, match="of 2 pictures, images holds 1"):
+    with pytest.raises(BadInput, match="for 2 pictures, images has 1"):
         detection.from_landmarks({"frames": [[], []], "image_size": (100, 80)}, images)
     with pytest.raises(BadInput, match="found in 100x80 pixels, the picture has 80x100"):
         detection.from_landmarks({"frames": [[]], "image_size": (80, 100)}, images)

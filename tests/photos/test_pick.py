@@ -80,7 +80,7 @@ def test_likeness_orders_and_leaves_out(faces):
 
 def test_likeness_without_a_reference_is_refused(faces):
     for choice in (Choice(order=picking.LIKE), Choice(min_likeness=0.1)):
-        with pytest.raises(BadInput, match="Connect a reference picture or a person"):
+        with pytest.raises(BadInput, match="needs a reference: connect a picture or a person"):
             pick(faces, choice, None, NoFace.STOP, Report("test"))
 
 

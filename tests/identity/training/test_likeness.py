@@ -58,10 +58,11 @@ def test_the_best_step_is_returned(home, sd15, photos, scripted):
     scripted += [0.2, 0.5, 0.3, 0.4]
     best = train.train_face_lora(likeness_order(sd15, photos))
     assert any(
-        note == "Likeness 0.500 at step 4 was the best of 4 looks, measured on training photos, so it is optimistic."
+        note == "Likeness 0.500 at step 4 was the best of 4 checks, measured on training photos, so it is optimistic."
         for note in best.report.notes
     )
-    assert best.person.report["likeness"] == 0.5 and best.person.report["likeness_curve"] == [[2, 0.2], [4, 0.5], [6, 0.3], [8, 0.4]]
+    assert best.person.report["likeness"] == 0.5
+    assert [list(pair) for pair in best.person.report["likeness_curve"]] == [[2, 0.2], [4, 0.5], [6, 0.3], [8, 0.4]]
     stopped = {}
 
     def catch(self, step, adapters, *rest, real=LikenessWatch.at):
@@ -88,7 +89,7 @@ def test_stops_when_likeness_no_longer_rises(home, sd15, photos, scripted):
 def test_no_portrait_with_a_face_falls_back_to_the_last_step(home, sd15, photos, scripted):
     scripted += [None] * 4
     result = train.train_face_lora(likeness_order(sd15, photos))
-    assert any("so the last step was taken" in note for note in result.report.notes) and len(result.losses) == 8
+    assert any("so the last step was used" in note for note in result.report.notes) and len(result.losses) == 8
     plain = train.train_face_lora(order(sd15, photos, name="Plain", steps=8))
     assert same(weights(plain), weights(result))
 
