@@ -74,7 +74,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Task:
-    """files: names in the manifest. open: builds what works on a list of pictures. prepare: photographs -> its pictures."""
+    """files: names in the catalogue. open: builds what works on a list of pictures. prepare: photographs -> its pictures."""
 
     name: str
     files: tuple[str, ...]

@@ -35,7 +35,7 @@ def batches(sizes: Sequence[tuple[int, int]], pixels: int) -> Iterator[list[int]
 def run_session(session: InferenceSession, batch: np.ndarray, file: str, outputs: int | None = None) -> np.ndarray:
     """The first output of `session` for `batch` [N, ...] as [N, M], in as many runs as the batch size stored in the file asks for.
 
-    Raises WeightsError naming the manifest's `file` when it is another network: other inputs, or not `outputs` values."""
+    Raises WeightsError naming the catalogue's `file` when it is another network: other inputs, or not `outputs` values."""
     wanted = require_input(session, batch.shape, file)
     size = wanted.shape[0] if wanted.shape and isinstance(wanted.shape[0], int) else len(batch)
     rows = [session.run(None, {wanted.name: batch[start : start + size]})[0] for start in range(0, len(batch), size)]

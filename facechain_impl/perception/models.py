@@ -21,7 +21,7 @@ def require(*names: str) -> None:
 
 
 def open_network(name: str) -> memory.ManagedModel:
-    """The network that the manifest calls `name`. Raises MissingWeights, KeyMismatch or WeightsError."""
+    """The network that the catalogue calls `name`. Raises MissingWeights, KeyMismatch or WeightsError."""
     file = load.find(name)
     return memory.managed(file.key, lambda: memory.ManagedModel(name, load.network(file), file.origin))
 

@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     get = commands.add_parser("get", help="download files, licence first")
     get.add_argument("names", nargs="+", metavar="NAME", help="names as `list` shows them")
     get.set_defaults(run=_get)
-    verify = commands.add_parser("verify", help="download, compare with the manifest, run each network, write one report")
+    verify = commands.add_parser("verify", help="download, compare with the catalogue, run each network, write one report")
     verify.add_argument("names", nargs="*", metavar="NAME", help="only these; without names every file that the pack runs")
     verify.add_argument("--report", default="facechain-verify.md", metavar="FILE", help="where to write the report (default: %(default)s)")
     verify.add_argument("--picture", metavar="FILE", help="the picture to run the networks on (default: the pack's sample photo)")

@@ -17,13 +17,13 @@ from . import catalogue, convert, files, headers
 
 WORK = ".facechain_download"
 COMPANIONS = ["configuration.json", "README.md", "*.py"]
-"""Small files beside the weights with facts that the manifest lacks. They are read as text only."""
+"""Small files beside the weights with facts that the catalogue lacks. They are read as text only."""
 
 Say = Callable[[str], None]
 
 
 def get(name: str, say: Say) -> Path:
-    """Download the manifest's `name` to where `load.find` looks. Raises WeightsError."""
+    """Download the catalogue's `name` to where `load.find` looks. Raises WeightsError."""
     entry = catalogue.get(name)
     for line in announcement(entry):
         say(line)
@@ -102,7 +102,7 @@ def install(entry: Entry, found: Path) -> Path:
 
 
 def checked(entry: Entry, found: Path) -> str:
-    """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind differ from the manifest."""
+    """The sha256 of a downloaded file. Raises WeightsError where size, hash or kind differ from the catalogue."""
     size = found.stat().st_size
     if entry.bytes and size != entry.bytes:
         raise WeightsError(f"{entry.file_name} arrived with {size} bytes instead of {entry.bytes}. Run the command again.")
@@ -111,7 +111,7 @@ def checked(entry: Entry, found: Path) -> str:
         raise WeightsError(f"{entry.file_name} arrived with the hash {digest} instead of {entry.sha256}. Run the command again.")
     problems = entry.problems(layout) if (layout := headers.read(found).layout) is not None else []
     if problems:
-        raise WeightsError(f"{entry.file_name} is not what the manifest describes. {' '.join(problems)}")
+        raise WeightsError(f"{entry.file_name} is not what the catalogue describes. {' '.join(problems)}")
     return digest
 
 

@@ -1,4 +1,4 @@
-"""The manifest's files on this machine, and their origin."""
+"""The catalogue's files on this machine, and their origin."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def known_hash(path: Path) -> str:
 
 
 def origin(entry: Entry, path: Path) -> Origin:
-    """Published only where the download recorded it at the manifest's revision, or its hash is the documented one."""
+    """Published only where the download recorded it at the catalogue's revision, or its hash is the documented one."""
     metadata = headers.read(path).metadata
     if path.parent in folders.stand_in_folders() or metadata.get(MARK) == STAND_IN:
         return Origin.STAND_IN

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def find(name: str) -> WeightFile:
-    """The file that the manifest calls `name`, or "file.part". A pickle is converted first. Raises MissingWeights, WeightsError."""
+    """The file that the catalogue calls `name`, or "file.part". A pickle is converted first. Raises MissingWeights, WeightsError."""
     entry = catalogue.get(name)
     path = files.published(entry) or files.stand_in(entry)
     if path is None:

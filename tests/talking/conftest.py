@@ -29,7 +29,7 @@ class Held:
 
 
 def narrow_networks():
-    """Opens the networks that the manifest names, narrow and random, through their strict loaders."""
+    """Opens the networks that the catalogue names, narrow and random, through their strict loaders."""
     tensors = {entry.name: stand_ins.make(entry.narrow_layout(), 1) for entry in catalogue.TALKING if entry.is_narrow}
 
     def open_network(name: str) -> Held:

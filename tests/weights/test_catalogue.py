@@ -1,4 +1,4 @@
-"""The manifest against the published key lists, and its own promises."""
+"""The catalogue against the published key lists, and its own promises."""
 
 from __future__ import annotations
 

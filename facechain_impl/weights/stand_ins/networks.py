@@ -52,7 +52,7 @@ SHIFTS = (
 
 
 def write_stand_in(name: str, folder: Path, seed: int = 1) -> Path:
-    """The stand-in of the manifest's `name` in `folder`, where `load.find` looks for it. ONNX ones need the onnx package."""
+    """The stand-in of the catalogue's `name` in `folder`, where `load.find` looks for it. ONNX ones need the onnx package."""
     entry = catalogue.get(name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / files.stand_in_name(entry)

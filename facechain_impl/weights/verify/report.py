@@ -1,4 +1,4 @@
-"""First contact with the published files: their content, whether it fits the manifest, and whether every network runs.
+"""First contact with the published files: their content, whether it fits the catalogue, and whether every network runs.
 
 The report is one text file for a bug report. It contains names, sizes, hashes and statistics, no weights.
 """
@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        return "; ".join(self.problems) or "as the manifest says"
+        return "; ".join(self.problems) or "as the catalogue says"
 
 
 def run(names: list[str], report: str, picture: str | None, say: Callable[[str], None]) -> int:
@@ -60,7 +60,7 @@ def run(names: list[str], report: str, picture: str | None, say: Callable[[str],
         if any(repo in repositories for repo, _ in question.sources)
     ]
     atomic.write(Path(report), "\n".join(document(findings, answers)), WeightsError)
-    say(f"The report is {Path(report).resolve()}. Attach it to a bug report if something is not as the manifest says.")
+    say(f"The report is {Path(report).resolve()}. Attach it to a bug report if something is not as the catalogue says.")
     return int(any(finding.problems for finding in findings))
 
 
@@ -96,7 +96,7 @@ def _describe(finding: Finding, found: Path) -> None:
         return
     size, digest = found.stat().st_size, files.sha256(found)
     finding.lines.append(
-        f"{entry.path}: {size} bytes (manifest: {entry.size_text}), sha256 {digest} (manifest: {entry.sha256 or 'unknown'})"
+        f"{entry.path}: {size} bytes (catalogue: {entry.size_text}), sha256 {digest} (catalogue: {entry.sha256 or 'unknown'})"
     )
     if entry.bytes and entry.bytes != size:
         finding.problems.append(f"{size} bytes instead of {entry.bytes}")
@@ -111,7 +111,7 @@ def _describe(finding: Finding, found: Path) -> None:
 
 
 def _layouts(finding: Finding, found: Path) -> Iterable[tuple[str, Layout]]:
-    """Name and tensors of every network in a file; what does not fit the manifest becomes a problem."""
+    """Name and tensors of every network in a file; what does not fit the catalogue becomes a problem."""
     layout = headers.read(found).layout
     if layout is not None:
         finding.problems += finding.entry.problems(layout)

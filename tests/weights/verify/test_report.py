@@ -26,7 +26,7 @@ def report(tmp_path, capsys):
     return run
 
 
-def test_a_file_as_the_manifest_says(hub, published, report):
+def test_a_file_as_the_catalogue_says(hub, published, report):
     path = published("damofd", hub.folder, epoch=640)
     digest = files.sha256(path)
     settings = {"framework": "pytorch", "task": "face-detection"}
@@ -35,8 +35,8 @@ def test_a_file_as_the_manifest_says(hub, published, report):
     path.with_name("README.md").write_text("# DamoFD\nlicense: Apache License 2.0\nother\n", "utf-8")
     status, said, text = report("damofd")
     assert status == 0
-    assert "damofd: as the manifest says" in said
-    assert said.index("Licence:") < said.index("as the manifest says")
+    assert "damofd: as the catalogue says" in said
+    assert said.index("Licence:") < said.index("as the catalogue says")
     for part in (
         f"pytorch_model.pt: {path.stat().st_size} bytes", f"sha256 {digest}", "Entries of pytorch_model.pt: state_dict, epoch",
         "Tensors of damofd: 298", "    bbox_head.stride_cls.0.weight  [2, 64, 3, 3]  float32", '"task": "face-detection"',
@@ -73,7 +73,7 @@ def test_what_cannot_be_had_does_not_stop_the_rest(hub, published, report):
     status, _, text = report("m2fp", "rot_bgr")
     assert status == 1
     assert "- m2fp (damo/cv_resnet101_image-multiple-human-parsing v1.0.1): damo/cv_resnet101_image" in text
-    assert "- rot_bgr (Cherrytest/rot_bgr v1.0.0): as the manifest says" in text
+    assert "- rot_bgr (Cherrytest/rot_bgr v1.0.0): as the catalogue says" in text
     assert "### M2FP: how many queries" in text
 
 
