@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl import provenance
 from facechain_impl.perception.landmarks import five_to_68
+from facechain_impl.provenance import Origin, Used
 from facechain_impl.talking.crop import Mode
 from facechain_impl.talking.faces import Portrait
 from facechain_impl.talking.sadtalker import SadTalker
-from facechain_impl.types import Origin
 from facechain_impl.weights import catalogue
 from facechain_impl.weights.stand_ins import networks as stand_ins
 
@@ -34,6 +35,7 @@ def narrow_networks():
 
     def open_network(name: str) -> Held:
         entry = catalogue.get(name)
+        provenance.register(Used("network", name, Origin.STAND_IN))
         found = {key.removeprefix(entry.prefix): value for key, value in tensors[entry.name].items() if key.startswith(entry.prefix)}
         return Held(name, entry.network.from_state_dict(found))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from facechain_impl import provenance
 from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.talking import pipeline, talk
 from facechain_impl.talking.crop import Mode
@@ -193,8 +194,9 @@ def test_which_face(scene):
 
 
 def test_report(scene):
-    made = scene(sound(0.2))
-    run(made)
+    with provenance.recording():
+        made = scene(sound(0.2))
+        run(made)
     text = made.report.text()
     assert "five points" in text and "sadtalker_256.generator" in made.report.record.stand_ins and "5" in text
 
