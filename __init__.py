@@ -16,7 +16,9 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import listing, persons
-    from .nodes import align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, speech, study, tagger, talking, train
+    from .nodes import (  # isort: skip
+        align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, speech, study, tagger, talking, train,
+    )  # fmt: skip
     from .nodes._api import ComfyExtension, io
 
     class FaceChainStudio(ComfyExtension):

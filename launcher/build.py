@@ -21,6 +21,9 @@ TRANSLATED = ("zh",)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Labels may stay as they are in every language, such as "seed" or "LoRA"; sentences may not.
 SENTENCES = ("description", "tooltip")
+README = places.ROOT / "README.md"
+# The order of the menus in the README's table; other categories follow.
+MENUS = ("photos", "identity", "faces", "portrait", "talking", "models")
 WORKFLOWS = places.ROOT / "workflows"
 TWINS = WORKFLOWS / "api"
 NOTES = WORKFLOWS / "notes" / "notes.json"
@@ -73,11 +76,14 @@ def read(path: Path) -> Any:
 
 def write(path: Path, content: object) -> bool:
     """Write JSON where it differs from the file, and report it. Returns whether it did."""
-    text, shown = text_of(content), path.relative_to(places.ROOT).as_posix()
+    return write_text(path, text_of(content))
+
+
+def write_text(path: Path, text: str) -> bool:
     differs = not path.is_file() or path.read_text(encoding="utf-8") != text
     if differs:
         path.write_text(text, encoding="utf-8")
-    say(f"  {shown}: {'written' if differs else 'unchanged'}")
+    say(f"  {path.relative_to(places.ROOT).as_posix()}: {'written' if differs else 'unchanged'}")
     return differs
 
 
@@ -133,6 +139,38 @@ def untranslated(chinese: dict) -> list[str]:
     return [".".join(path) for path, text in leaves(chinese) if path[-1] in SENTENCES and not CHINESE.search(text)]
 
 
+def build_readme(server: Server) -> None:
+    """The tables of the README: the nodes as their schemas describe them, the published files as the catalogue does."""
+    text = README.read_text(encoding="utf-8")
+    text = with_table(text, "Nodes", node_rows(server.client.object_info()))
+    write_text(README, with_table(text, "Licences", _licence_rows(server)))
+
+
+def with_table(text: str, section: str, rows: list[str]) -> str:
+    """A Markdown text with other rows in the first table of one of its sections, below that table's head of two lines."""
+    found = re.search(rf"(^## {section}\n(?:(?!##|\|).*\n)*\|.*\n\|.*\n)(?:\|.*\n)*", text, re.MULTILINE)
+    if found is None:
+        raise Failure(f"building the section {section} of {README.name}", "there is no table in it", "Put the head of its table back.")
+    return text[: found.end(1)] + "".join(f"{row}\n" for row in rows) + text[found.end() :]
+
+
+def node_rows(object_info: dict) -> list[str]:
+    def order(node: dict) -> tuple[int, str]:
+        menu = node["category"].rpartition("/")[2]
+        return (MENUS.index(menu) if menu in MENUS else len(MENUS)), node["display_name"]
+
+    return [f"| {node['display_name']} | {node['description']} |" for node in sorted(contract.ours(object_info).values(), key=order)]
+
+
+def _licence_rows(server: Server) -> list[str]:
+    command = environment.pack_command(server.host, server.base, "models", "licences")
+    answer = console.answer(command, environment.pack_env(server.host))
+    if answer is None:
+        remedy = "Run `python run.py models licences`, fix the error it reports, then run this again."
+        raise Failure("reading the licences of the published files", "the pack's command line failed", remedy)
+    return answer.splitlines()
+
+
 def name_models(base: Path) -> None:
     """Empty files with the names in the workflows, so that their pictures show none as missing. The host only lists them."""
     for entries in (models for notes in read(NOTES).values() for models in notes["models"].values()):
@@ -156,5 +194,6 @@ def build_workflows(server: Server) -> None:
 BUILDERS: dict[str, Callable[[Server], None]] = {
     "snapshots": build_snapshots,
     "locales": build_locales,
+    "readme": build_readme,
     "workflows": build_workflows,
 }

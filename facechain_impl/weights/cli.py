@@ -1,4 +1,4 @@
-"""`python run.py models list | check [NAME...] | get NAME... | verify [NAME...]`."""
+"""`python run.py models list | check [NAME...] | get NAME... | verify [NAME...] | licences`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--report", default="facechain-verify.md", metavar="FILE", help="where to write the report (default: %(default)s)")
     verify.add_argument("--picture", metavar="FILE", help="the picture to run the networks on (default: the pack's sample photo)")
     verify.set_defaults(run=_verify)
+    licences = commands.add_parser("licences", help="the table of the README: every file that the pack runs, in Markdown")
+    licences.set_defaults(run=_licences)
     return parser
 
 
@@ -72,3 +74,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from .verify import report as verify
 
     return verify.run(arguments.names, arguments.report, arguments.picture, _say)
+
+
+def _licences(arguments: argparse.Namespace) -> int:
+    for entry in filter(uses.is_run, catalogue.ENTRIES):
+        _say(f"| `{entry.name}` | {entry.title} | {entry.size_text.removeprefix('about ')} | {entry.licence.text()} |")
+    return 0

@@ -106,7 +106,27 @@ def test_a_pack_that_does_not_load_is_told_from_one_without_nodes(monkeypatch):
 def test_only_what_is_there_can_be_built(capsys):
     with pytest.raises(SystemExit):
         cli.main(["build", "houses"])
-    assert "there are snapshots, locales, workflows" in capsys.readouterr().err
+    assert "there are snapshots, locales, readme, workflows" in capsys.readouterr().err
+
+
+def test_rows_of_a_table_are_replaced_and_nothing_else():
+    text = (
+        "# Title\n\n## One\n\nSaid before.\n\n| A | B |\n|---|---|\n| old | row |\n| old | row |\n\nSaid after.\n\n## Two\n\n| A |\n|---|\n"
+    )
+    changed = build.with_table(text, "One", ["| new | row |"])
+    assert changed == text.replace("| old | row |\n| old | row |\n", "| new | row |\n")
+    assert build.with_table(changed, "Two", ["| x |"]) == changed + "| x |\n"
+    assert build.with_table(changed, "One", ["| new | row |"]) == changed
+    for section in ("Three", "Title"):
+        with pytest.raises(build.Failure, match="there is no table"):
+            build.with_table(text, section, [])
+
+
+def test_nodes_are_listed_in_the_order_of_the_menus():
+    info = Served(B=node(category="FaceChain/new"), A=node(category="FaceChain/models"), C=node(category="FaceChain/photos")).object_info()
+    for name, value in info.items():
+        value["display_name"] = name
+    assert [row.split(" | ")[0] for row in build.node_rows(info)] == ["| FaceChain_C", "| FaceChain_A", "| FaceChain_B"]
 
 
 def test_files_by_the_names_in_the_workflows(tmp_path):

@@ -8,9 +8,11 @@ import pytest
 
 from facechain_impl import __version__
 from facechain_impl.errors import FaceChainError
+from launcher import build
 from launcher.places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOW = "run `python run.py build readme`"
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -24,17 +26,21 @@ def test_the_version_is_one():
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_gives_every_licence_as_the_pack_does():
-    from facechain_impl.weights import catalogue, uses
+def test_the_readme_gives_every_licence_as_the_pack_does(capsys, host_path):
+    from facechain_impl.weights import catalogue, cli, uses
 
     rows = {row[0]: row[-1] for row in re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", README, re.MULTILINE)}
-    assert rows == {entry.name: entry.licence.text() for entry in catalogue.ENTRIES if uses.is_run(entry)}
+    assert rows == {entry.name: entry.licence.text() for entry in catalogue.ENTRIES if uses.is_run(entry)}, HOW
+    assert cli.main(["licences"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert build.with_table(README, "Licences", rows) == README, HOW
 
 
 @pytest.mark.host
 def test_the_readme_names_every_node(client):
-    names = [node["display_name"] for name, node in client.object_info().items() if name.startswith("FaceChain_")]
-    assert [name for name in names if name not in README] == []
+    rows = build.node_rows(client.object_info())
+    assert len(rows) >= 22
+    assert build.with_table(README, "Nodes", rows) == README, HOW
 
 
 def test_the_readme_names_every_command():
