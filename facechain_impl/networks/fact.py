@@ -195,7 +195,7 @@ def _published(name: str, base: str, file: str) -> Entry:
         network=FactAdapter,
         probe=_probe,
         optional=(".processor.ln.",),
-        note="no node yet: train-free identity",
+        note="train-free identity",
     )
 
 

@@ -88,7 +88,7 @@ class RetouchingNet(Network):
 
 _JOINT = "joint_20210926.pth"
 _JOINT_HASH = "c9e1388b…351a"
-_UNUSED = "no node yet: removal of blemishes"
+_UNUSED = "removal of blemishes"
 PUBLISHED = (
     Entry(
         "skin_unet",

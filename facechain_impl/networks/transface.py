@@ -70,7 +70,7 @@ PUBLISHED = Entry(
     network=TransFace,
     probe=signed(112),
     megabytes=346.7,
-    note="no node yet: train-free identity",
+    note="train-free identity",
 )
 
 

@@ -102,7 +102,9 @@ def _listed(names: list[str]) -> str:
 
 def purpose(entry: Entry) -> str:
     """What the file is for."""
-    return needed_by(entry.name) or entry.note or "for the host's own loaders"
+    if nodes := needed_by(entry.name):
+        return nodes
+    return f"no node yet: {entry.note}" if is_run(entry) else entry.note or "for the host's own loaders"
 
 
 def is_run(entry: Entry) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from facechain_impl.weights import catalogue, files, uses
+from launcher.places import ROOT
 
 from ..weights.conftest import models  # noqa: F401 (a fixture)
 
@@ -12,7 +13,7 @@ from ..weights.conftest import models  # noqa: F401 (a fixture)
 @pytest.fixture(scope="module")
 def nodes(pack) -> dict[str, type]:
     """The node classes by id, as the host loads them."""
-    names = ("align", "faces", "fusion", "inpaint", "lora", "portrait", "rank", "study", "tagger", "talking", "train")
+    names = [path.stem for path in sorted((ROOT / "nodes").glob("[!_]*.py"))]
     base = pack("nodes._node").FaceChainNode
     found = {one for name in names for one in vars(pack(f"nodes.{name}")).values() if isinstance(one, type) and issubclass(one, base)}
     return {one.define_schema().node_id: one for one in found - {base}}

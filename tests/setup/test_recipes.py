@@ -185,8 +185,10 @@ def test_the_recipe_of_a_node(with_node):
     assert with_node.changed() == by_hand | network | BUILT
     with_node.python("-m", "ruff", "check", ".")
     with_node.python("-m", "ruff", "format", "--check", ".")
-    cases = [f"tests/host/test_provenance.py::test_{name}" for name in ("the_light_on_pictures", "every_node_was_run_here")]
-    with_node.tests("tests/host/test_contract.py", "tests/setup/test_documents.py", "tests/test_layers.py", *cases)
+    cases = ("the_light_on_pictures", "no_node_opens_what_it_does_not_declare", "every_node_was_run_here")
+    of_nodes = ("tests/host/test_contract.py", "tests/host/test_fingerprints.py", "tests/weights/test_uses.py", "tests/test_messages.py")
+    provenance = [f"tests/host/test_provenance.py::test_{case}" for case in cases]
+    with_node.tests(*of_nodes, "tests/setup/test_documents.py", "tests/test_layers.py", *provenance)
     assert "Rate Exposure" in with_node.run("git", "diff", "README.md").stdout
     waiting = (with_node.root / "locales" / "zh" / "untranslated.json").read_text(encoding="utf-8")
     assert "FaceChain_RateExposure.inputs.images.tooltip" in waiting
