@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import statistics
@@ -64,8 +65,7 @@ def spin() -> tuple[float, float]:
 
 def loaded(loop: asyncio.AbstractEventLoop, folder: Path) -> tuple[Cost, list[str]]:
     """The cost of loading one pack as the host does, and the packages of others that it imported."""
-    import nodes
-
+    nodes = importlib.import_module("nodes")  # the host's; the pack has a package of that name as well
     before, first = set(sys.modules), spin()
     wall, cpu = time.perf_counter(), time.process_time()
     fine = loop.run_until_complete(nodes.load_custom_node(str(folder), set(), module_parent="custom_nodes"))
@@ -80,11 +80,10 @@ def loaded(loop: asyncio.AbstractEventLoop, folder: Path) -> tuple[Cost, list[st
 def child(base: Path, names: list[str]) -> None:
     """Import the host, load the packs in this order and print the cost."""
     sys.argv = ["main.py", "--cpu", "--base-directory", str(base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
-    import main  # noqa: F401  everything that a server imports
+    importlib.import_module("main")  # everything that a server imports
     import server
 
-    import nodes
-
+    nodes = importlib.import_module("nodes")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     server.PromptServer(loop)

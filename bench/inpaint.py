@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,8 @@ from facechain_impl.host.sampling import Diffusion, SamplingSettings  # noqa: E4
 from facechain_impl.perception.detection import Detector  # noqa: E402
 from facechain_impl.portrait.inpaint import group  # noqa: E402
 from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, TargetPicture  # noqa: E402
-from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks  # noqa: E402
-from facechain_impl.portrait.inpaint.two_stage import Nets, Settings  # noqa: E402
+from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks, Target  # noqa: E402
+from facechain_impl.portrait.inpaint.two_stage import Nets, Painted, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
 from facechain_impl.weights.stand_ins.checkpoint import write_checkpoint  # noqa: E402
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet  # noqa: E402
@@ -61,7 +62,7 @@ class Centre(Detector):
 
     name = "centre"
 
-    def detect(self, images):
+    def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         return [[face_at(image.shape[1] / 4, image.shape[0] / 4, min(image.shape[:2]) / 2)] for image in images]
 
 
@@ -85,12 +86,12 @@ def target_picture(size: int, faces: list[Face]) -> TargetPicture:
 
 
 @contextmanager
-def watched(cost: Cost):
+def watched(cost: Cost) -> Iterator[None]:
     """Records the peak memory of the process in the block."""
     process, ended = psutil.Process(), threading.Event()
     peak = [process.memory_info().rss]
 
-    def watch():
+    def watch() -> None:
         while not ended.wait(0.02):
             peak[0] = max(peak[0], process.memory_info().rss)
 
@@ -107,9 +108,9 @@ def watched(cost: Cost):
 def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argparse.Namespace, batch: int) -> Cost:
     cost, paste = Cost(), group.paste
 
-    def timed_paste(canvas, work):
+    def timed_paste(canvas: torch.Tensor, target: Target, result: Painted) -> None:
         start = clock()
-        paste(canvas, work)
+        paste(canvas, target, result)
         cost.paste += clock() - start
 
     settings = Settings(size=options.size, batch=batch)
@@ -133,7 +134,8 @@ def compare_sizes(base: Diffusion, nets: Nets, options: argparse.Namespace) -> b
     measure(base, nets, pictures[0], options, 4)
     runs = [[measure(base, nets, picture, options, 4) for picture in pictures] for _ in range(options.repeat)]
     small, large = (Cost(**least([vars(run[i]) for run in runs])) for i in (0, 1))
-    both = sum(image.numel() * image.element_size() for picture in pictures for image in (picture.image, picture.given.face)) / MIB
+    images = [image for picture in pictures for image in (picture.image, picture.given.face) if image is not None]
+    both = sum(image.numel() * image.element_size() for image in images) / MIB
     for cost, picture in ((small, pictures[0]), (large, pictures[1])):
         cost.memory -= both + picture.image.numel() * picture.image.element_size() / MIB
     seconds, memory = large.faces / small.faces, large.memory / small.memory

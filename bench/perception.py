@@ -18,11 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import comfy.cli_args
 import torch
@@ -62,6 +63,7 @@ GOALS = {"load each time": 1.0 if on_cpu else 2.0, "one at a time": 1.0}
 MIB = 2**20
 
 Pictures = list[torch.Tensor]
+Work = Callable[[Pictures], object]
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Task:
 
     name: str
     files: tuple[str, ...]
-    open: Callable[[], Callable[[Pictures], object]]
+    open: Callable[[], Work]
     prepare: Callable[[Pictures], Pictures] = list
 
 
@@ -98,7 +100,7 @@ class Middle(Detector):
     def __init__(self, detector: Detector):
         self._detector = detector
 
-    def detect(self, images):
+    def detect(self, images: Pictures) -> list[list[Face]]:
         self._detector.detect(images)
         return [[middle_face(image)] for image in images]
 
@@ -109,7 +111,7 @@ class MiddleParser:
     def __init__(self, parser: parsing.HumanParser):
         self._parser = parser
 
-    def parse(self, images):
+    def parse(self, images: Pictures) -> list[SimpleNamespace]:
         self._parser.parse(images)
         return [SimpleNamespace(largest=lambda label, image=image: middle_mask(image)) for image in images]
 
@@ -120,7 +122,7 @@ class Clear:
     def __init__(self, confidence: landmark_confidence.LandmarkConfidence):
         self._confidence = confidence
 
-    def score(self, images, boxes):
+    def score(self, images: Pictures, boxes: list[np.ndarray]) -> list[float]:
         self._confidence.score(images, boxes)
         return [1.0] * len(images)
 
@@ -140,38 +142,38 @@ def crops(photos: Pictures) -> Pictures:
 
 
 def aligned(photos: Pictures) -> Pictures:
-    return [align112(photo, middle_face(photo).points) for photo in photos]
+    return [align112(photo, middle_face(photo).five) for photo in photos]
 
 
-def open_retouch():
+def open_retouch() -> Work:
     network = retouch.open_retouch()
     return lambda images: network.retouch(images, [box[None] for box in boxes(images)])
 
 
-def open_confidence():
+def open_confidence() -> Work:
     network = landmark_confidence.LandmarkConfidence(models.open_network("flcm"))
     return lambda images: network.score(images, boxes(images))
 
 
-def open_fusion():
+def open_fusion() -> Work:
     network = fusion.open_fusion()
 
-    def fuse(images):
-        user = network.read_user(images[0], middle_face(images[0]).points)
-        return network.replace(images, [fusion.target(number, middle_face(image)) for number, image in enumerate(images)], user, True)
+    def fuse(images: Pictures) -> Pictures:
+        source = network.read_source(images[0], middle_face(images[0]).five)
+        return network.replace(images, [fusion.target(number, middle_face(image)) for number, image in enumerate(images)], source, True)
 
     return fuse
 
 
-def open_tagger():
+def open_tagger() -> Work:
     file = load.find("deepdanbooru")
     network = tagging.Tagger(models.open_network("deepdanbooru"), load.tags(file))
     return lambda images: network.tags(images, 0.5)
 
 
-def open_face_align():
+def open_face_align() -> Work:
     """Every step of FaceChain's preparation."""
-    networks = preparation.open_networks(preparation.Stages(rotation=True, retouch=True, white=True, confidence=True))
+    networks: Any = preparation.open_networks(preparation.Stages(rotation=True, retouch=True, white=True, confidence=True))
     networks.retouch_faces, networks.parser = Middle(networks.retouch_faces), MiddleParser(networks.parser)
     networks.confidence = Clear(networks.confidence)
     detector = Middle(DamoFDDetector(preparation.open_network("damofd")))
@@ -208,6 +210,8 @@ class Pickles:
     def open(self, name: str) -> SimpleNamespace:
         tensors = torch.load(self._folder / f"{name}.pt", weights_only=True)
         network = catalogue.get(name).network
+        if network is None:
+            raise ValueError(f"{name} is no network of the pack")
         network(**network.sizes(tensors))
         device = comfy.model_management.get_torch_device()
         ready = network.from_state_dict(tensors).to(device)
@@ -215,20 +219,20 @@ class Pickles:
 
 
 @contextmanager
-def as_upstream(pickles: Pickles):
+def as_upstream(pickles: Pickles) -> Iterator[None]:
     """All modules that open networks get them from pickles."""
     before, places = models.open_network, (models, preparation)
     for place in places:
-        place.open_network = pickles.open
+        vars(place)["open_network"] = pickles.open
     try:
         yield
     finally:
         for place in places:
-            place.open_network = before
+            vars(place)["open_network"] = before
 
 
 @contextmanager
-def peak_memory():
+def peak_memory() -> Iterator[list[float]]:
     """A one-element list with, after the block, its peak memory above that before, in MiB."""
     gc.collect()
     if sys.platform == "linux":
@@ -239,7 +243,7 @@ def peak_memory():
         torch.accelerator.reset_peak_memory_stats()
     before = process.memory_info().rss if on_cpu else torch.accelerator.memory_allocated()
 
-    def watch():
+    def watch() -> None:
         while not ended.wait(0.01):
             found[0] = max(found[0], (process.memory_info().rss - before) / MIB)
 
@@ -275,15 +279,15 @@ def measure(work: Callable[[], object]) -> Cost:
 def ways(task: Task, pictures: Pictures, pickles: Pickles) -> dict[str, Callable[[], object]]:
     """Name of the way -> what it does with all pictures. Opening the networks is part of the work."""
 
-    def at_once():
+    def at_once() -> None:
         task.open()(pictures)
 
-    def one_at_a_time():
+    def one_at_a_time() -> None:
         work = task.open()
         for picture in pictures:
             work([picture])
 
-    def load_each_time():
+    def load_each_time() -> None:
         with as_upstream(pickles):
             for picture in pictures:
                 task.open()([picture])

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def generator(fold: bool) -> Generator:
     return Generator.from_state_dict({name.removeprefix(PREFIX): value for name, value in made.items()}, fold=fold).to(DEVICE)
 
 
-def drawing(way: Way, network: Generator, side: int):
+def drawing(way: Way, network: Generator, side: int) -> Callable[[], torch.Tensor]:
     """A function that draws `way.frames` frames at once."""
     picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     points = (torch.rand(4, 15, 3, generator=torch.Generator().manual_seed(2)) - 0.5).to(DEVICE)
@@ -74,7 +75,7 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def seconds_per_frame(draw, frames: int, repeat: int) -> float:
+def seconds_per_frame(draw: Callable[[], torch.Tensor], frames: int, repeat: int) -> float:
     draw()
     best = float("inf")
     for _ in range(repeat):

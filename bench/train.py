@@ -15,9 +15,14 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "small": {"channel_mult": (1, 2), "blocks": [1, 1], "depth": [1, 1], "output": [1] * 4, "middle": 1},
     "full": {"channel_mult": (1, 2, 4, 4), "blocks": [2] * 4, "depth": [1, 1] * 3 + [0, 0], "output": [1] * 9 + [0] * 3, "middle": 1},
 }
@@ -28,13 +33,13 @@ PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]
 class Clock:
     """Times the steps of one contender and the memory they take above the loaded model."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         gc.collect()
         forget_peak_memory()
         self.times = [time.perf_counter()]
         self._before = peak_memory()
 
-    def tick(self, *_) -> None:
+    def tick(self, *_: object) -> None:
         self.times.append(time.perf_counter())
 
     def result(self) -> dict:
@@ -55,7 +60,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def host_model(shape: str):
+def host_model(shape: str) -> Any:
     """A MODEL of the host with random SD1.5 weights of the wanted size."""
     import comfy.model_base
     import comfy.model_patcher
@@ -80,7 +85,7 @@ def host_model(shape: str):
     return comfy.model_patcher.ModelPatcher(model, cpu, cpu)
 
 
-def inputs(size: int):
+def inputs(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     generator = torch.Generator().manual_seed(2)
@@ -138,7 +143,7 @@ def run_diffusers(shape: str, size: int, steps: int, encode: bool = False) -> di
     return clock.result()
 
 
-def diffusers_unet(shape: str):
+def diffusers_unet(shape: str) -> Any:
     """diffusers' UNet with the host's weights and peft's adapters."""
     import comfy.utils
     import peft
@@ -171,7 +176,12 @@ def run_host_node(shape: str, size: int, steps: int) -> dict:
     model, (latents, text) = host_model(shape), inputs(size)
     model.cached_patcher_init = (lambda disable_dynamic=True: model, ())
     clocks: list[Clock] = []
-    nodes_train.ProgressBar = lambda total: clocks.append(Clock()) or type("Bar", (), {"update": clocks[-1].tick})()
+
+    def bar(total: int) -> SimpleNamespace:
+        clocks.append(Clock())
+        return SimpleNamespace(update=clocks[-1].tick)
+
+    nodes_train.ProgressBar = bar
     nodes_train.TrainLoraNode.execute(
         [model], [{"samples": latents}], [[[text, {}]]], [1], [1], [steps + 1], [RATE], [RANK], ["AdamW"], ["MSE"], [1], ["fp32"], ["fp32"],
         [False], ["LoRA"], [False], [1], [False], ["[None]"], [False], [False],
@@ -187,7 +197,7 @@ CONTENDERS = {
 }
 
 
-def _child(name: str, shape: str, size: int, steps: int, answers) -> None:
+def _child(name: str, shape: str, size: int, steps: int, answers: multiprocessing.Queue) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True

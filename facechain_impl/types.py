@@ -66,11 +66,12 @@ def thawed(value: Any) -> Any:
     return [thawed(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
+@dataclass(frozen=True, eq=False)
 class Wire:
     """Base of the frozen types on the pack's wires."""
 
     def __post_init__(self) -> None:
-        for part in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+        for part in fields(self):
             object.__setattr__(self, part.name, frozen(getattr(self, part.name)))
 
     def __reduce__(self) -> tuple:

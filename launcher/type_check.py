@@ -1,8 +1,10 @@
-"""The type check of `run.py test`: mypy, configured in pyproject.toml."""
+"""The type check of `run.py test`: mypy, configured in pyproject.toml. Alone: `python -m launcher.type_check` in its environment."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from . import places
@@ -29,3 +31,7 @@ def _copies(folder: Path) -> dict[Path, Path]:
         if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
             write_atomic(copy, text)
     return copies
+
+
+if __name__ == "__main__":
+    sys.exit(subprocess.run(command(Path(sys.executable)), cwd=places.ROOT).returncode)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import torch
 
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.types import NoFace, Report
 from ._api import io
+
+T = TypeVar("T")
 
 
 def no_face_input() -> io.Input:
@@ -24,12 +29,19 @@ def report_ui(report: Report) -> dict:
     return {"text": [report.text()], "report": [report.json()]}
 
 
-def single(values: list):
-    """The value of a widget on a node that takes lists."""
+def single(values: Sequence[T]) -> T:
+    """The one value of a widget or socket of a node that takes lists. Raises BadInput for an empty list."""
+    if not values:
+        raise BadInput("An input received an empty list. Connect something that is not empty, or disconnect the input.")
+    return values[0]
+
+
+def optional(values: Sequence[T] | None) -> T | None:
+    """Like `single` for an input that may be unconnected or empty, which is None."""
     return values[0] if values else None
 
 
-def flatten_images(images: list[torch.Tensor]) -> list[torch.Tensor]:
+def flatten_images(images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """A list of batches [N, H, W, C] as a list of RGB pictures [H, W, 3]. Alpha is blended onto white, grey is repeated."""
     return [_rgb(picture) for batch in images for picture in batch]
 

@@ -24,7 +24,7 @@ class FaceChainNode(io.ComfyNode):
     uses: ClassVar[Uses] = NOTHING
 
     @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> str:
+    def fingerprint_inputs(cls, *_: Any, **inputs: Any) -> Any:
         """Changes when one of those files appears, disappears or changes. A node with more to watch adds that."""
         return check.fingerprint(*cls.uses.files) if cls.uses.files else ""
 
@@ -74,7 +74,8 @@ def _with_used(value: Any, used: tuple) -> Any:
     if isinstance(value, list):
         return [_with_used(entry, used) for entry in value]
     if isinstance(value, Wire) and hasattr(value, "used"):
-        return replace(value, used=used)
+        wire: Any = value
+        return replace(wire, used=used)
     if handed.is_lora(value):
         handed.remember_lora(value, used)
     else:

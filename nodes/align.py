@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..facechain_impl import picture_names
+from ..facechain_impl.host import protocols
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
 from ..facechain_impl.photos.prepare import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
-from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.types import Faces, NoFace, Report
 from ..facechain_impl.weights.uses import FACE_ALIGN
 from ._api import FaceChainFaces, FaceLandmarks, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, optional, report_ui, single
 from ._node import FaceChainNode
 
 
@@ -61,8 +64,10 @@ class FaceAlign(FaceChainNode):
 
     @classmethod
     def execute(
-        cls, images, detector, rotate_photo, retouch, white_background, confidence_filter, min_confidence, main_face_ratio, no_face,
-        names=(), faces=(), landmarks=(),
+        cls, images: Sequence[torch.Tensor], detector: Sequence[str], rotate_photo: Sequence[bool], retouch: Sequence[bool],
+        white_background: Sequence[bool], confidence_filter: Sequence[bool], min_confidence: Sequence[float],
+        main_face_ratio: Sequence[float], no_face: Sequence[str], names: Sequence[str] = (), faces: Sequence[Faces] = (),
+        landmarks: Sequence[protocols.FaceLandmarks] = (),
     ) -> io.NodeOutput:  # fmt: skip
         stages = Stages(
             rotation=single(rotate_photo), retouch=single(retouch), white=single(white_background),
@@ -72,7 +77,7 @@ class FaceAlign(FaceChainNode):
         pictures = flatten_images(images)
         chosen = choose_detector(single(detector), list(landmarks), pictures)
         preparation = Preparation(chosen, stages, open_networks(stages))
-        prepared = preparation.run(pictures, picture_names.given(names, pictures), single(faces), policy)
+        prepared = preparation.run(pictures, picture_names.given(names, pictures), optional(faces), policy)
         report = Report(f"{len(prepared.crops)} of {len(pictures)} photos aligned")
         fill(report, prepared, policy)
         if landmarks and single(detector) != MEDIAPIPE:

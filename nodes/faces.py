@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 
 from ..facechain_impl import picture_names
 from ..facechain_impl.errors import BadInput, FaceNotFound
 from ..facechain_impl.geometry.pixels import check_all
-from ..facechain_impl.identity.ranking import open_ranker
+from ..facechain_impl.host import protocols
+from ..facechain_impl.identity.ranking import Ranker, open_ranker
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, DAMOFD, choose_detector
 from ..facechain_impl.perception.faces import find_faces
 from ..facechain_impl.photos import crop_and_stitch as cutting
 from ..facechain_impl.photos import pick as picking
-from ..facechain_impl.types import NoFace, Report, Status
+from ..facechain_impl.types import Faces, NoFace, Person, Report, Status
 from ..facechain_impl.weights.uses import FIND_FACES, PICK_FACES
 from ._api import FaceChainFaces, FaceChainPerson, FaceLandmarks, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, optional, report_ui, single
 from ._node import FaceChainNode
 
 FACES_TIP = "Faces from Find Faces, Pick Faces or Face Align."
@@ -52,11 +56,14 @@ class FindFaces(FaceChainNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, images, detector, no_face, names=(), faces=(), landmarks=()) -> io.NodeOutput:
+    def execute(
+        cls, images: Sequence[torch.Tensor], detector: Sequence[str], no_face: Sequence[str], names: Sequence[str] = (),
+        faces: Sequence[Faces] = (), landmarks: Sequence[protocols.FaceLandmarks] = (),
+    ) -> io.NodeOutput:  # fmt: skip
         pictures = flatten_images(images)
-        names = picture_names.given(names, pictures)
-        check_all(pictures, names)
-        found = find_faces(pictures, choose_detector(single(detector), list(landmarks), pictures), single(faces), names)
+        known = picture_names.given(names, pictures)
+        check_all(pictures, known)
+        found = find_faces(pictures, choose_detector(single(detector), list(landmarks), pictures), optional(faces), known)
         report = Report("Faces found")
         for picture in found.pictures:
             report.add(picture.name, Status.FOUND if picture.faces else Status.NO_FACE, faces=len(picture.faces))
@@ -108,8 +115,10 @@ class PickFaces(FaceChainNode):
 
     @classmethod
     def execute(
-        cls, faces, order, first, count, min_size, max_size, min_likeness, detector, no_face, images=(), reference=(), person=()
-    ) -> io.NodeOutput:
+        cls, faces: Sequence[Faces], order: Sequence[str], first: Sequence[int], count: Sequence[int], min_size: Sequence[int],
+        max_size: Sequence[int], min_likeness: Sequence[float], detector: Sequence[str], no_face: Sequence[str],
+        images: Sequence[torch.Tensor] = (), reference: Sequence[torch.Tensor] = (), person: Sequence[Person] = (),
+    ) -> io.NodeOutput:  # fmt: skip
         choice = picking.Choice(
             order=single(order), first=single(first), count=single(count), min_size=single(min_size), max_size=single(max_size),
             min_likeness=single(min_likeness),
@@ -118,18 +127,20 @@ class PickFaces(FaceChainNode):
         report = Report("Faces picked")
         if choice.needs_reference:
             ranker = open_ranker(single(detector), by_quality=False)
-            target = _target(ranker, flatten_images(reference), single(person))
+            target = _target(ranker, flatten_images(reference), optional(person))
             known = picking.embedded(known, flatten_images(images), ranker.recognition)
         picked = picking.pick(known, choice, target, NoFace(single(no_face)), report)
         kept = sum(len(picture.faces) for picture in picked.pictures)
         return io.NodeOutput(picked, cutting.boxes_of(picked), kept, ui=report_ui(report))
 
 
-def _target(ranker, images, person):
+def _target(ranker: Ranker, images: list[torch.Tensor], person: Person | None) -> np.ndarray:
     """The embedding of the reference picture or person."""
-    if bool(images) == (person is not None):
+    if images and person is None:
+        return ranker.reference(images, None).vector
+    if person is None or images:
         raise BadInput("Likeness needs exactly one reference: connect a picture or a person, not both.")
-    return (ranker.reference(images, None) if images else ranker.person(person)).vector
+    return ranker.person(person).vector
 
 
 class CropFaces(FaceChainNode):
@@ -160,7 +171,10 @@ class CropFaces(FaceChainNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, images, faces, size, face_share, upright) -> io.NodeOutput:
+    def execute(
+        cls, images: Sequence[torch.Tensor], faces: Sequence[Faces], size: Sequence[int], face_share: Sequence[float],
+        upright: Sequence[bool],
+    ) -> io.NodeOutput:  # fmt: skip
         pictures = flatten_images(images)
         crops, cut = cutting.cut_faces(pictures, single(faces), single(size), single(face_share), single(upright))
         report = Report(f"{len(crops)} faces cropped from {len(pictures)} pictures")
@@ -192,7 +206,10 @@ class StitchFaces(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, images, crops, faces, feather, masks=()) -> io.NodeOutput:
+    def execute(
+        cls, images: Sequence[torch.Tensor], crops: Sequence[torch.Tensor], faces: Sequence[Faces], feather: Sequence[float],
+        masks: Sequence[torch.Tensor] = (),
+    ) -> io.NodeOutput:  # fmt: skip
         report = Report("Faces put back")
         limits = [mask for batch in masks for mask in batch]
         results = cutting.put_back(flatten_images(images), flatten_images(crops), single(faces), limits, single(feather), report)

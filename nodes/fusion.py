@@ -8,7 +8,7 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
 from ..facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
-from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.types import Faces, NoFace, Person, Report
 from ..facechain_impl.weights.uses import FUSE_FACE
 from ._api import FaceChainFaces, FaceChainPerson, io
 from ._common import flatten_images, no_face_input, report_ui
@@ -55,8 +55,9 @@ class FaceFusion(FaceChainNode):
 
     @classmethod
     def execute(
-        cls, image, which, face_number, enhance, mask_edge, detector, no_face,
-        face_image=None, person=None, mask=None, faces=None, user_faces=None,
+        cls, image: torch.Tensor, which: str, face_number: int, enhance: bool, mask_edge: int, detector: str, no_face: str,
+        face_image: torch.Tensor | None = None, person: Person | None = None, mask: torch.Tensor | None = None,
+        faces: Faces | None = None, user_faces: Faces | None = None,
     ) -> io.NodeOutput:  # fmt: skip
         sources = _source_pictures(face_image, person)
         inputs = FusionInputs(pictures=flatten_images([image]), sources=sources, mask=mask, faces=faces, source_faces=user_faces)
@@ -67,10 +68,12 @@ class FaceFusion(FaceChainNode):
         return io.NodeOutput(to_output(torch.stack(pictures)), ui=report_ui(report))
 
 
-def _source_pictures(face_image, person):
-    if (face_image is None) == (person is None):
+def _source_pictures(face_image: torch.Tensor | None, person: Person | None) -> list[torch.Tensor]:
+    if face_image is not None and person is None:
+        return flatten_images([face_image])
+    if person is None or face_image is not None:
         found = "Neither face_image nor person is" if person is None else "Both face_image and person are"
         raise BadInput(f"{found} connected. Connect one of them: the face to put into the picture.")
-    if person is not None and person.photo is None:
+    if person.photo is None:
         raise BadInput(f"{person.name} was saved without a photograph of the face. Connect a picture to face_image instead.")
-    return [person.photo] if person is not None else flatten_images([face_image])
+    return [person.photo]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
 from ..facechain_impl import picture_names
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, SamplingSettings
@@ -10,10 +15,10 @@ from ..facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, Prompt
 from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, InpaintInputs, OpenedModels, find_known, open_detector_only, open_models
 from ..facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
-from ..facechain_impl.types import NoFace
+from ..facechain_impl.types import NoFace, Person
 from ..facechain_impl.weights.uses import INPAINT
 from ._api import FaceChainFaces, FaceChainPerson, FaceDetectionModel, PoseKeypoint, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, optional, report_ui
 from ._node import FaceChainNode
 
 MAX_PERSONS = 100
@@ -41,8 +46,8 @@ class TwoStageInpaint(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, persons=None, **lists) -> io.NodeOutput:
-        values = {name: single(entries) for name, entries in lists.items()}
+    def execute(cls, persons: dict[str, Sequence[Person] | None] | None = None, **lists: Sequence) -> io.NodeOutput:
+        values: dict[str, Any] = {name: optional(entries) for name, entries in lists.items()}
         people = [person for entries in (persons or {}).values() for person in entries or ()]
         inputs = _inputs(lists, values)
         choice = Choice(how=Assign(values["assign"]), entries=values["assign_list"], which=values["which_faces"])
@@ -200,11 +205,11 @@ def _knowledge() -> list[io.Input]:
     ]
 
 
-def _inputs(lists: dict, values: dict) -> InpaintInputs:
-    def pictures(name: str):
+def _inputs(lists: dict[str, Sequence], values: dict[str, Any]) -> InpaintInputs:
+    def pictures(name: str) -> list[torch.Tensor]:
         return flatten_images(lists.get(name) or [])
 
-    def masks(name: str):
+    def masks(name: str) -> list[torch.Tensor]:
         return [mask for batch in lists.get(name) or [] for mask in batch.reshape(-1, *batch.shape[-2:])]
 
     images = pictures("image")
@@ -221,14 +226,14 @@ def _inputs(lists: dict, values: dict) -> InpaintInputs:
     )
 
 
-def _open(values: dict, inputs: InpaintInputs, idle: bool) -> OpenedModels:
+def _open(values: dict[str, Any], inputs: InpaintInputs, idle: bool) -> OpenedModels:
     model = values.get("face_detection_model")
     if idle:
         return open_detector_only(values["detector"], model, inputs)
     return open_models(values["detector"], model, inputs, values["include_neck"], values["fusion"], values["enhance"])
 
 
-def _settings(values: dict) -> Settings:
+def _settings(values: dict[str, Any]) -> Settings:
     return Settings(
         size=values["crop_size"],
         strength=values["strength"],
@@ -243,12 +248,12 @@ def _settings(values: dict) -> Settings:
     )
 
 
-def _prompt(values: dict) -> PromptText:
+def _prompt(values: dict[str, Any]) -> PromptText:
     return PromptText(
         scene=values["prompt"], negative=values["negative"], ethnicity=values["ethnicity"], trigger=values["trigger"],
         weights=values["prompt_weights"],
     )  # fmt: skip
 
 
-def _sampling(values: dict) -> SamplingSettings:
+def _sampling(values: dict[str, Any]) -> SamplingSettings:
     return SamplingSettings(steps=values["steps"], cfg=values["cfg"], sampler=values["sampler_name"], scheduler=values["scheduler"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
 from ..facechain_impl.host import lora as lora_lists
+from ..facechain_impl.host.protocols import Clip, Model
 from ..facechain_impl.identity.lora import merge
 from ..facechain_impl.identity.lora import store as lora_store
-from ..facechain_impl.types import LoraEntry, Report, Status, replace
+from ..facechain_impl.types import LoraEntry, Person, Report, Status, replace
 from ._api import FaceChainLora, FaceChainPerson, io
-from ._common import report_ui, single
+from ._common import optional, report_ui
 from ._node import FaceChainNode
 
 NONE = "None"
@@ -39,7 +45,10 @@ class LoRAEntry(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, file, weight_model, weight_text, role, lora=None, person=None) -> io.NodeOutput:
+    def execute(
+        cls, file: str, weight_model: float, weight_text: float, role: str, lora: dict[str, torch.Tensor] | None = None,
+        person: Person | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
         entry = replace(lora_store.entry(_chosen(file), lora, person, role), strength_model=weight_model, strength_clip=weight_text)
         report = Report("LoRA entry")
         report.add(entry.name, Status.LOADED, role=role, model=weight_model, text=weight_text)
@@ -65,9 +74,12 @@ class LoRAMerge(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, model, clip, preset, more=None, **inputs) -> io.NodeOutput:
-        values = {key: single(value) for key, value in inputs.items()}
-        entries = _entries(values, _CUSTOM if single(preset) is None else single(preset))
+    def execute(
+        cls, model: Sequence[Model], clip: Sequence[Clip], preset: Sequence[str], more: dict[str, Sequence[LoraEntry]] | None = None,
+        **inputs: Sequence,
+    ) -> io.NodeOutput:  # fmt: skip
+        values: dict[str, Any] = {key: optional(value) for key, value in inputs.items()}
+        entries = _entries(values, optional(preset) or _CUSTOM)
         entries += [entry for group in (more or {}).values() for entry in group]
         patched_model, patched_clip, report = merge.apply(model[0], clip[0], entries)
         if values["save_as"]:

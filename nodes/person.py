@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.lora import formats as lora_files
@@ -34,13 +36,13 @@ class LoadPerson(FaceChainNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, person):
+    def fingerprint_inputs(cls, person: str) -> str | list[tuple[str, int, int]]:
         if person not in persons.names():
             return "gone"
         return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(persons.folder_of(person).iterdir())]
 
     @classmethod
-    def execute(cls, person) -> io.NodeOutput:
+    def execute(cls, person: str) -> io.NodeOutput:
         if person == _NOBODY:
             raise BadInput("No person is stored yet. Train a person with Train Face LoRA or store one with Save Person, then press R.")
         loaded = persons.load(person)
@@ -75,10 +77,14 @@ class SavePerson(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, name, trigger, if_person_exists, person=None, lora=None, template=None) -> io.NodeOutput:
-        if person is None and lora is None:
-            raise BadInput("There is nothing to save: connect a person or a LoRA.")
-        person = Person(name, lora, trigger) if person is None else person
+    def execute(
+        cls, name: str, trigger: str, if_person_exists: str, person: Person | None = None, lora: dict[str, torch.Tensor] | None = None,
+        template: torch.Tensor | None = None,
+    ) -> io.NodeOutput:  # fmt: skip
+        if person is None:
+            if lora is None:
+                raise BadInput("There is nothing to save: connect a person or a LoRA.")
+            person = Person(name, lora, trigger)
         person = replace(
             person, name=name, lora=person.lora if lora is None else lora, trigger=trigger or person.trigger,
             photo=person.photo if template is None else template[0],

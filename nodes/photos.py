@@ -43,7 +43,7 @@ class LoadPhotos(FaceChainNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, folder, files, source) -> bool | str:
+    def validate_inputs(cls, folder: str, files: list[str] | str, source: str) -> bool | str:
         try:
             chosen_files(source, folder or TOP, files or [])
         except BadInput as problem:
@@ -51,11 +51,11 @@ class LoadPhotos(FaceChainNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, source, folder, files):
+    def fingerprint_inputs(cls, source: str, folder: str, files: list[str] | str) -> list[tuple[str, int, int]]:
         return fingerprint(chosen_files(source, folder, files))
 
     @classmethod
-    def execute(cls, source, folder, files) -> io.NodeOutput:
+    def execute(cls, source: str, folder: str, files: list[str] | str) -> io.NodeOutput:
         photos = load_photos(chosen_files(source, folder, files))
         report = Report(f"{len(photos.images)} photos loaded")
         for name, image in zip(photos.names, photos.images):

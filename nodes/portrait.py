@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.portrait import prompts
-from ..facechain_impl.types import Report
+from ..facechain_impl.types import Person, Report
 from ._api import FaceChainPerson, io
 from ._common import report_ui
 from ._node import FaceChainNode
@@ -36,7 +36,9 @@ class PortraitPrompt(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, style, style_lora, ethnicity, negative, trigger, person=None) -> io.NodeOutput:
+    def execute(
+        cls, style: str, style_lora: bool, ethnicity: str, negative: str, trigger: str, person: Person | None = None
+    ) -> io.NodeOutput:
         words = person.trigger if person is not None else trigger
         if not words.strip():
             raise BadInput("The trigger is empty and no person is connected. Write the trigger of the training captions.")

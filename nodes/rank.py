@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from ..facechain_impl.errors import BadInput
-from ..facechain_impl.identity.ranking import SIZE_RANGE, Filters, open_ranker
+from ..facechain_impl.identity.ranking import SIZE_RANGE, Filters, Ranker, Reference, open_ranker
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
-from ..facechain_impl.types import NoFace, Report
+from ..facechain_impl.types import Faces, NoFace, Person, Report
 from ..facechain_impl.weights.uses import RANK
 from ._api import FaceChainFaces, FaceChainPerson, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, optional, report_ui, single
 from ._node import FaceChainNode
 
 
@@ -64,15 +68,17 @@ class RTSRank(FaceChainNode):
 
     @classmethod
     def execute(
-        cls, images, detector, choose_reference, one_face_only, check_face_size, min_face, max_face, keep_best, no_face,
-        reference=(), person=(), reference_faces=(), faces=(),
+        cls, images: Sequence[torch.Tensor], detector: Sequence[str], choose_reference: Sequence[bool], one_face_only: Sequence[bool],
+        check_face_size: Sequence[bool], min_face: Sequence[int], max_face: Sequence[int], keep_best: Sequence[int],
+        no_face: Sequence[str], reference: Sequence[torch.Tensor] = (), person: Sequence[Person] = (),
+        reference_faces: Sequence[Faces] = (), faces: Sequence[Faces] = (),
     ) -> io.NodeOutput:  # fmt: skip
         pictures = flatten_images(images)
         ranker = open_ranker(single(detector), single(choose_reference))
         size = (single(min_face), single(max_face)) if single(check_face_size) else None
-        target = _reference(ranker, flatten_images(reference), single(person), single(reference_faces))
+        target = _reference(ranker, flatten_images(reference), optional(person), optional(reference_faces))
         filters = Filters(one_face=single(one_face_only), size=size)
-        ranking = ranker.rank(pictures, single(faces), target, filters, NoFace(single(no_face)))
+        ranking = ranker.rank(pictures, optional(faces), target, filters, NoFace(single(no_face)))
         ranking.keep_best(single(keep_best))
         report = Report("Ranked by likeness", notes=[target.note])
         ranking.fill(report)
@@ -80,7 +86,7 @@ class RTSRank(FaceChainNode):
         return io.NodeOutput(ranked, ranking.scores(), ranking.faces(), target.faces, ui=report_ui(report))
 
 
-def _reference(ranker, images, person, known):
+def _reference(ranker: Ranker, images: list[torch.Tensor], person: Person | None, known: Faces | None) -> Reference:
     if person is not None and images:
         raise BadInput("Likeness needs exactly one reference: connect a picture or a person, not both.")
     return ranker.person(person) if person is not None else ranker.reference(images, known)

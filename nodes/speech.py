@@ -11,7 +11,7 @@ from ._node import FaceChainNode
 
 class TextToSpeech(FaceChainNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceChain_TextToSpeech",
             display_name="Text To Speech (Online)",
@@ -29,7 +29,7 @@ class TextToSpeech(FaceChainNode):
         )
 
     @classmethod
-    async def execute(cls, text, voice, speed, pitch) -> io.NodeOutput:
+    async def execute(cls, text: str, voice: str, speed: int, pitch: int) -> io.NodeOutput:
         report = Report("Text to speech")
         report.add(voice, Status.SPOKEN, "the text was sent to an online service of Microsoft", characters=len(text))
         return io.NodeOutput(await speech_service.speak(text, voice, speed, pitch), ui=report_ui(report))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 from ..facechain_impl import picture_names
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.photos import study as photo_study
-from ..facechain_impl.types import Report
+from ..facechain_impl.types import Faces, Report
 from ..facechain_impl.weights.uses import CHECK_PHOTOS
 from ._api import FaceChainFaces, io, ui
-from ._common import flatten_images, report_ui, single
+from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
 
 
@@ -39,13 +41,15 @@ class CheckPhotos(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, images, faces=None, names=None) -> io.NodeOutput:
+    def execute(
+        cls, images: Sequence[torch.Tensor], faces: Sequence[Faces] | None = None, names: Sequence[str] | None = None
+    ) -> io.NodeOutput:
         photos = flatten_images(images)
         if not photos:
             raise BadInput("No photo arrived. Connect the crops of Face Align.")
-        names = picture_names.given(names, photos, "photo")
+        known = picture_names.given(names or (), photos, "photo")
         report = Report("Training photos")
-        photo_study.fill(report, photo_study.study(photos, single(faces or [])), names)
+        photo_study.fill(report, photo_study.study(photos, optional(faces)), known)
         return io.NodeOutput(report.text(), ui=report_ui(report) | ui.PreviewImage(_thumbnails(photos), cls=cls).as_dict())
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from ..facechain_impl.identity.captions import AGE_TABLES, ALL_TRIGGERS, TOKEN
 from ..facechain_impl.identity.tagger import AUTOMATIC, OWN_WORDS, CaptionSettings, caption_pictures
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
-from ..facechain_impl.types import NoFace
+from ..facechain_impl.types import Faces, NoFace
 from ..facechain_impl.weights.uses import TAGGER
 from ._api import FaceChainFaces, io
-from ._common import flatten_images, no_face_input, report_ui, single
+from ._common import flatten_images, no_face_input, optional, report_ui, single
 from ._node import FaceChainNode
 
 
@@ -58,8 +62,10 @@ class Tagger(FaceChainNode):
 
     @classmethod
     def execute(
-        cls, images, trigger, own_words, token, extra_tags, append_tags, tag_threshold, age_table, detector, no_face, faces=()
-    ) -> io.NodeOutput:
+        cls, images: Sequence[torch.Tensor], trigger: Sequence[str], own_words: Sequence[str], token: Sequence[str],
+        extra_tags: Sequence[str], append_tags: Sequence[bool], tag_threshold: Sequence[float], age_table: Sequence[str],
+        detector: Sequence[str], no_face: Sequence[str], faces: Sequence[Faces] = (),
+    ) -> io.NodeOutput:  # fmt: skip
         settings = CaptionSettings(
             trigger=single(trigger),
             own_words=single(own_words),
@@ -70,5 +76,5 @@ class Tagger(FaceChainNode):
             detector=single(detector),
             no_face=NoFace(single(no_face)),
         )
-        found = caption_pictures(flatten_images(images), settings, single(faces))
+        found = caption_pictures(flatten_images(images), settings, optional(faces))
         return io.NodeOutput(found.texts, found.trigger, found.common, found.faces, ui=report_ui(found.report))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
 from ..facechain_impl.host.memory import to_output
+from ..facechain_impl.host.protocols import Audio
 from ..facechain_impl.host.upscaling import UpscaleModel
 from ..facechain_impl.talking import talk
 from ..facechain_impl.talking.crop import Mode
 from ..facechain_impl.talking.faces import DETECTORS, LANDMARKS, FaceFinder, Order
-from ..facechain_impl.talking.motion import STYLES, Motion
+from ..facechain_impl.talking.motion import STYLES, Motion, MotionPlan
 from ..facechain_impl.types import NoFace, Report, Status
 from ..facechain_impl.weights.uses import MOTION, RENDER, TALKING_PORTRAIT
 from ._api import ExecutionBlocker, FaceChainFaces, FaceLandmarks, InputImpl, io
@@ -101,9 +106,9 @@ def _enhancer_input() -> io.Input:
     )
 
 
-def _scene(image, audio, options: dict) -> talk.Scene:
-    picture = flatten_images([image])
-    picture = picture[0] if len(picture) == 1 else image
+def _scene(image: torch.Tensor, audio: Audio, options: dict[str, Any]) -> talk.Scene:
+    pictures = flatten_images([image])
+    picture = pictures[0] if len(pictures) == 1 else image
     known = talk.known_faces(picture, options.get("faces"), options.get("face_landmarks"))
     order = Order(options["face_order"])
     finder = FaceFinder(options["detector"], options["landmarks"], known, order, options["face_number"])
@@ -111,20 +116,20 @@ def _scene(image, audio, options: dict) -> talk.Scene:
     return talk.Scene(picture, audio, driver, finder, NoFace(options["no_face"]))
 
 
-def _motion(options: dict) -> Motion:
+def _motion(options: dict[str, Any]) -> Motion:
+    yaw, pitch, roll = (talk.angles(options[axis], axis) for axis in ("yaw", "pitch", "roll"))
     names = ("expression_scale", "still", "pose_amplitude", "blink_rate", "blink_strength", "seed")
-    curves = {axis: talk.angles(options[axis], axis) for axis in ("yaw", "pitch", "roll")}
-    return Motion(style=options["pose_style"], **{name: options[name] for name in names}, **curves)
+    return Motion(style=options["pose_style"], yaw=yaw, pitch=pitch, roll=roll, **{name: options[name] for name in names})
 
 
-def _reference(options: dict) -> talk.Reference | None:
+def _reference(options: dict[str, Any]) -> talk.Reference | None:
     video, use = options.get("reference"), options.get("reference_use") or BOTH
     if video is None:
         return None
     return talk.Reference(source=video.get_stream_source(), pose=use in (BOTH, POSE), blink=use in (BOTH, BLINK))
 
 
-def _output(options: dict) -> talk.Output:
+def _output(options: dict[str, Any]) -> talk.Output:
     model = options.get("enhancer")
     enhancer = UpscaleModel(model) if model is not None else None
     return talk.Output(enhancer=enhancer, batch=options["frame_batch"], keep=options["frames"])
@@ -142,7 +147,7 @@ class SadTalkerNode(FaceChainNode):
     uses = TALKING_PORTRAIT
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id=cls.uses.node_id,
             display_name=cls.uses.display_name,
@@ -167,7 +172,7 @@ class SadTalkerNode(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, image, audio, **options) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, audio: Audio, **options: Any) -> io.NodeOutput:
         motion, output, reference = _motion(options), _output(options), _reference(options)
         scene = _scene(image, audio, options)
         if scene.portrait is None:
@@ -184,7 +189,7 @@ class MotionFromAudio(FaceChainNode):
     uses = MOTION
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id=cls.uses.node_id,
             display_name=cls.uses.display_name,
@@ -203,7 +208,7 @@ class MotionFromAudio(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, image, audio, **options) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, audio: Audio, **options: Any) -> io.NodeOutput:
         motion, reference = _motion(options), _reference(options)
         scene = _scene(image, audio, options)
         if scene.portrait is None:
@@ -214,7 +219,7 @@ class MotionFromAudio(FaceChainNode):
 
 class EditMotion(FaceChainNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FaceChain_EditMotion",
             display_name="Edit Motion",
@@ -232,7 +237,7 @@ class EditMotion(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, motion, expression_scale, pose_scale, yaw, pitch, roll) -> io.NodeOutput:
+    def execute(cls, motion: MotionPlan, expression_scale: float, pose_scale: float, yaw: str, pitch: str, roll: str) -> io.NodeOutput:
         curves = {name: talk.angles(text, name) for name, text in (("yaw", yaw), ("pitch", pitch), ("roll", roll))}
         edited = motion.edited(expression_scale, pose_scale, curves)
         report = Report("Edited motion")
@@ -246,7 +251,7 @@ class RenderMotion(FaceChainNode):
     uses = RENDER
 
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id=cls.uses.node_id,
             display_name=cls.uses.display_name,
@@ -269,7 +274,7 @@ class RenderMotion(FaceChainNode):
         )
 
     @classmethod
-    def execute(cls, image, audio, motion, **options) -> io.NodeOutput:
+    def execute(cls, image: torch.Tensor, audio: Audio, motion: MotionPlan, **options: Any) -> io.NodeOutput:
         output = _output(options)
         scene = _scene(image, audio, options)
         if scene.portrait is None:

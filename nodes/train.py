@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
 from ..facechain_impl.errors import BadInput
+from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training import train
 from ..facechain_impl.identity.training.likeness import LikenessPlan
 from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
+from ..facechain_impl.types import Faces
 from ..facechain_impl.weights.uses import TRAIN
 from ._api import FaceChainFaces, FaceChainPerson, io
-from ._common import flatten_images, report_ui
+from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
 
 _PRESET = "From preset"
@@ -51,20 +58,23 @@ class TrainFaceLoRA(FaceChainNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name, **kwargs):
+    def fingerprint_inputs(cls, name: str | list[str | None], **_: Any) -> str:
         asked = name[0] if isinstance(name, list) else name
         return f"{super().fingerprint_inputs()} {_files.missing_count(asked or '')}"
 
     @classmethod
-    def execute(cls, model, clip, vae, images, captions, faces=None, class_images=None, **widgets) -> io.NodeOutput:
+    def execute(
+        cls, model: Sequence[Model], clip: Sequence[Clip], vae: Sequence[Vae], images: Sequence[torch.Tensor], captions: Sequence[str],
+        faces: Sequence[Faces] | None = None, class_images: Sequence[torch.Tensor] | None = None, **widgets: Sequence,
+    ) -> io.NodeOutput:  # fmt: skip
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
         settings = train_settings.from_preset(values["preset"], len(photos), _changes(values))
         inputs = train.TrainInputs(
-            model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=faces[0] if faces else None,
+            model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
-        policy = _policy(values, _preview(values, captions, settings))
+        policy = _policy(values, _preview(values, list(captions), settings))
         result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.lora
 import comfy.lora_convert
@@ -16,6 +16,8 @@ import torch
 from .models import family
 from .protocols import Clip, Model, Patches
 
+AnyModel = TypeVar("AnyModel", bound=Model | None)
+AnyClip = TypeVar("AnyClip", bound=Clip | None)
 MODEL_PREFIX = "diffusion_model."
 
 
@@ -71,17 +73,17 @@ def is_text_key(key: str) -> bool:
     return key.startswith(("lora_te", "text_encoder", "lora_prior_te"))
 
 
-def patched(
-    model: Model | None, clip: Clip | None, found: Match, strength_model: float, strength_clip: float
-) -> tuple[Model | None, Clip | None]:
+def patched(model: AnyModel, clip: AnyClip, found: Match, strength_model: float, strength_clip: float) -> tuple[AnyModel, AnyClip]:
     """MODEL and CLIP with a matched LoRA on top, patched through the host; None stays None."""
-    if model is not None:
-        model = model.clone()
-        model.add_patches(found.patches, strength_model)
-    if clip is not None:
-        clip = clip.clone()
-        clip.add_patches(found.patches, strength_clip)
-    return model, clip
+    return _patched(model, found, strength_model), _patched(clip, found, strength_clip)
+
+
+def _patched(one: Any, found: Match, strength: float) -> Any:
+    if one is None:
+        return None
+    copied = one.clone()
+    copied.add_patches(found.patches, strength)
+    return copied
 
 
 def factors(adapter: Any) -> tuple[torch.Tensor, torch.Tensor, float] | None:

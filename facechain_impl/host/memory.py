@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
@@ -13,12 +13,13 @@ from comfy_execution.utils import get_executing_context
 from ..types import Origin
 
 Opened = TypeVar("Opened")
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 
-class ManagedModel:
+class ManagedModel(Generic[Net]):
     """A network that the host moves between devices. Ask for it with `load` right before every use."""
 
-    def __init__(self, name: str, network: torch.nn.Module, origin: Origin):
+    def __init__(self, name: str, network: Net, origin: Origin):
         self.name = name
         self.origin = origin
         self.device = comfy.model_management.get_torch_device()
@@ -26,7 +27,7 @@ class ManagedModel:
         # main.py rebinds CoreModelPatcher at start-up, so it is looked up here and not imported by name.
         self._patcher = comfy.model_patcher.CoreModelPatcher(network, load_device=self.device, offload_device=offload)
 
-    def load(self) -> torch.nn.Module:
+    def load(self) -> Net:
         """The network on `device`, ready to run."""
         comfy.model_management.load_model_gpu(self._patcher)
         return self._patcher.model

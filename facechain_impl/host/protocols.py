@@ -190,13 +190,9 @@ class FaceDetectionModel(Protocol):
         ...
 
 
-class PosePerson(TypedDict, total=False):
-    """One person of a pose: x, y and score of one joint after the other; absent or None where a part was not looked for."""
-
-    pose_keypoints_2d: list[float] | None
-    face_keypoints_2d: list[float] | None
-    hand_left_keypoints_2d: list[float] | None
-    hand_right_keypoints_2d: list[float] | None
+PosePerson = dict[str, Any]
+"""One person of a pose: x, y and score of one joint after the other under `pose_keypoints_2d`, `hand_left_keypoints_2d` and
+`hand_right_keypoints_2d`; absent or None where a part was not looked for."""
 
 
 class PoseFrame(TypedDict):

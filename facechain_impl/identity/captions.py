@@ -32,7 +32,7 @@ COMMON_PARTS = ("hair", "face", "mouth", "skin", "smile")
 RATING = "rating:"
 
 
-def trigger_of(gender: Sequence[float], age: Sequence[float], limits: tuple[float, float]) -> str:
+def trigger_of(gender: np.ndarray | Sequence[float], age: np.ndarray | Sequence[float], limits: tuple[float, float]) -> str:
     """The trigger for summed probabilities: gender [2] male, female; age [9] in AGE_STARTS. limits: see AGE_TABLES."""
     start = AGE_STARTS[int(np.argmax(age))]
     group = CHILD if start < limits[0] else MATURE if start >= limits[1] else ADULT

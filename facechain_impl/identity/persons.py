@@ -168,12 +168,13 @@ class FileWatch:
     """Counts how often the LoRA of a name went missing after this process had stored it, for the host's cache: a node whose
     output file was deleted must run again, one whose file is there must not."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stored: dict[str, Path] = {}
         self._missing_counts: dict[str, int] = {}
 
-    def stored(self, asked: str, file: Path) -> None:
-        self._stored[asked] = file
+    def stored(self, asked: str, file: Path | None) -> None:
+        if file is not None:
+            self._stored[asked] = file
 
     def missing_count(self, asked: str) -> int:
         if asked in self._stored and not self._stored[asked].is_file():

@@ -16,7 +16,7 @@ from ..perception import models
 from ..perception.detection import Detector
 from ..perception.faces import enriched, find_faces, main_face, with_face
 from ..perception.quality import FaceQuality
-from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
 from ..picture_names import nth, numbered
 from ..types import Face, Faces, NoFace, Person, Picture, Report, Status, updated
 
@@ -122,12 +122,12 @@ class Ranker:
                 f"No face was found in the reference ({len(images)} pictures). Connect a photo that shows the face, or another detector."
             )
         judged = self._judged(images, faces)
-        index = max(judged, key=lambda one: judged[one].quality) if judged is not faces else next(iter(faces))
+        index = max(judged, key=lambda one: _quality(judged[one])) if judged is not faces else next(iter(faces))
         (best,) = with_embeddings(self.recognition, [images[index]], [judged[index]])
         pictures = [with_face(found[i], face, best if i == index else judged[i]) for i, face in faces.items()]
         quality = f", quality {best.quality:.3f}" if judged is not faces else ""
         note = f"Compared with {found[index].name}, {nth('reference', index)} of {len(images)}{quality}."
-        return Reference(best.embedding, note, enriched(known, updated(found, dict(zip(faces, pictures)))))
+        return Reference(vector_of(best), note, enriched(known, updated(found, dict(zip(faces, pictures)))))
 
     def person(self, person: Person) -> Reference:
         """The face on a person's photo, or the embedding that was stored where there is none."""
@@ -143,7 +143,7 @@ class Ranker:
         if self.quality is None or len(faces) == 1:
             return faces
         unknown = [index for index, face in faces.items() if face.quality is None]
-        scores = self.quality().score([align112(images[index], faces[index].points) for index in unknown]) if unknown else []
+        scores = self.quality().score([align112(images[index], faces[index].five) for index in unknown]) if unknown else []
         return faces | {index: replace(faces[index], quality=score) for index, score in zip(unknown, scores)}
 
     def rank(self, images: list[torch.Tensor], known: Faces | None, reference: Reference, filters: Filters, policy: NoFace) -> Ranking:
@@ -151,10 +151,11 @@ class Ranker:
         check_all(images, numbered("picture", images))
         found = find_faces(images, self.detector, known).pictures
         candidates = [_candidate(index, picture, filters) for index, picture in enumerate(found)]
-        faced = [one for one in candidates if one.face]
-        for one, face in zip(faced, with_embeddings(self.recognition, [images[one.index] for one in faced], [one.face for one in faced])):
-            one.picture, one.face = with_face(one.picture, one.face, face), face
-            one.score = cosine_similarity(face.embedding, reference.vector)
+        faced = [(one, one.face) for one in candidates if one.face]
+        embedded = with_embeddings(self.recognition, [images[one.index] for one, _ in faced], [face for _, face in faced])
+        for (one, before), face in zip(faced, embedded):
+            one.picture, one.face = with_face(one.picture, before, face), face
+            one.score = cosine_similarity(vector_of(face), reference.vector)
         return _sorted(candidates, policy)
 
 
@@ -175,14 +176,18 @@ def _candidate(index: int, picture: Picture, filters: Filters) -> Candidate:
 def _embedded_reference(known: Faces | None) -> Reference:
     """The face of highest quality among those that already have an embedding."""
     faces = [face for picture in (known.pictures if known else ()) for face in picture.faces if face.embedding is not None]
-    if not faces:
+    if known is None or not faces:
         raise BadInput("There is nothing to compare with: connect a reference picture, a person, or faces that were recognised before.")
-    best = max(faces, key=lambda face: face.quality if face.quality is not None else -np.inf)
-    return Reference(best.embedding, f"Compared with one of {len(faces)} connected faces.", known)
+    best = max(faces, key=_quality)
+    return Reference(vector_of(best), f"Compared with one of {len(faces)} connected faces.", known)
+
+
+def _quality(face: Face) -> float:
+    return -math.inf if face.quality is None else face.quality
 
 
 def _sorted(candidates: list[Candidate], policy: NoFace) -> Ranking:
-    ranked = sorted((one for one in candidates if one.ranked), key=lambda one: -one.score)
+    ranked = sorted((one for one in candidates if one.ranked), key=lambda one: math.inf if one.score is None else -one.score)
     others = [one for one in candidates if not one.ranked]
     faceless = [one for one in others if one.face is None]
     if policy is NoFace.PASS:

@@ -58,7 +58,8 @@ def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, know
     report = Report("Captions")
     if settings.tag_threshold is not None:
         tags = [own + seen for own, seen in zip(tags, picture_tags(open_tagger(), images, settings.tag_threshold))]
-    trigger, rows = _chosen_trigger(settings), [{}] * len(images)
+    trigger = _chosen_trigger(settings)
+    rows: list[dict[str, str] | None] = [{}] * len(images)
     if settings.trigger == AUTOMATIC:
         found = open_attribute_reader(settings.detector).read(images, names, known, settings.ages, settings.no_face)
         trigger, rows = found.trigger, found.rows
@@ -102,28 +103,30 @@ class AttributeReader:
     detector: Detector | str
     attributes: FaceAttributes
 
-    def read(self, images: list[torch.Tensor], names: list[str], known: Faces | None, limits: tuple[float, float], policy: NoFace):
+    def read(
+        self, images: list[torch.Tensor], names: list[str], known: Faces | None, limits: tuple[float, float], policy: NoFace
+    ) -> Attributes:
         """Attributes of pictures [H, W, 3]. A picture without a face does not count, or raises FaceNotFound if the policy is Stop."""
         found = find_faces(images, self.detector, known, names)
-        faces = [main_face(picture.faces) for picture in found.pictures]
-        missing = [name for name, face in zip(names, faces) if face is None]
+        faces = {index: face for index, picture in enumerate(found.pictures) if (face := main_face(picture.faces))}
+        missing = [name for index, name in enumerate(names) if index not in faces]
         if missing and (policy is NoFace.STOP or len(missing) == len(images)):
             raise FaceNotFound(
                 f"No face was found in {', '.join(missing)} ({len(missing)} of {len(images)}), so age and gender cannot be read there. "
                 "Set no_face to Skip, choose another detector, or choose the trigger yourself."
             )
         judged = self._judged(images, faces)
-        triples = zip(found.pictures, faces, judged)
-        pictures = [picture if face is None else with_face(picture, face, known_better) for picture, face, known_better in triples]
-        trigger = captions.trigger_of(*captions.summed([face.attributes for face in judged if face]), limits)
-        rows = [_in_words(face.attributes) if face else None for face in judged]
+        pictures = updated(found.pictures, {index: with_face(found.pictures[index], faces[index], face) for index, face in judged.items()})
+        attributes = {index: face.attributes for index, face in judged.items() if face.attributes is not None}
+        trigger = captions.trigger_of(*captions.summed(attributes.values()), limits)
+        rows = [_in_words(attributes[index]) if index in attributes else None for index in range(len(images))]
         return Attributes(trigger, rows, pictures)
 
-    def _judged(self, images: list[torch.Tensor], faces: list[Face | None]) -> list[Face | None]:
-        """`faces`, one or none in each of `images`, with their attributes; those that are known stay as they are."""
-        wanted = [index for index, face in enumerate(faces) if face and not face.attributes]
-        predicted = self.attributes.predict([align112(images[index], faces[index].points) for index in wanted])
-        return updated(faces, {index: replace(faces[index], attributes=found) for index, found in zip(wanted, predicted)})
+    def _judged(self, images: list[torch.Tensor], faces: dict[int, Face]) -> dict[int, Face]:
+        """`faces`, by the index of their picture in `images`, with their attributes; those that are known stay as they are."""
+        wanted = [index for index, face in faces.items() if not face.attributes]
+        predicted = self.attributes.predict([align112(images[index], faces[index].five) for index in wanted])
+        return faces | {index: replace(faces[index], attributes=found) for index, found in zip(wanted, predicted)}
 
 
 def open_attribute_reader(detector: Detector | str) -> AttributeReader:

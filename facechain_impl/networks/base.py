@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, torch.Tensor]
 """A state dict: published key -> tensor."""
+FoundLayout = Mapping[str, tuple[tuple[int, ...], torch.dtype | None]]
+"""What a file holds: key -> (shape, number format, None for one that PyTorch does not know)."""
 
 
 class Network(nn.Module):
@@ -68,7 +70,7 @@ def strict_load(network: nn.Module, tensors: Tensors) -> None:
     network.load_state_dict(full, strict=True, assign=True)
 
 
-def differences(expected: Layout, found: Layout) -> list[str]:
+def differences(expected: Layout, found: FoundLayout) -> list[str]:
     """Sentences about missing, unexpected and misshaped tensors; empty when all names and shapes agree."""
     missing = sorted(expected.keys() - found.keys())
     unexpected = sorted(found.keys() - expected.keys())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ..types import Layout
-from .base import Network, differences, layout_at
+from .base import FoundLayout, Network, differences, layout_at
 from .probes import Probe
 
 MODELS = "facechain"
@@ -140,7 +140,7 @@ class Entry:
             return {self.prefix + name: value for name, value in found.items()}
         return {name: value for part in self.parts for name, value in self.part(part.name).narrow_layout().items()}
 
-    def problems(self, found: Layout) -> list[str]:
+    def problems(self, found: FoundLayout) -> list[str]:
         """Sentences about what does not fit between the published layout and that of a file; empty when it fits.
 
         Batch counters, which nothing reads and PyTorch before 0.4.1 did not store, may be absent."""

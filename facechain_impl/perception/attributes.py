@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
+from ..networks.fairface import FairFace
 
 SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -20,7 +21,7 @@ BATCH = 8
 class FaceAttributes:
     """Gender and age of aligned faces, in batches. The network's race output is not used."""
 
-    def __init__(self, managed: ManagedModel):
+    def __init__(self, managed: ManagedModel[FairFace]):
         self.managed = managed
 
     def predict(self, aligned: list[torch.Tensor]) -> list[dict[str, np.ndarray]]:

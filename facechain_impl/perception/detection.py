@@ -15,7 +15,8 @@ from ..geometry.faces import box_around
 from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
-from ..networks.damofd import ANCHORS, STRIDES, Maps
+from ..host.protocols import FaceLandmarks, MeshFace
+from ..networks.damofd import ANCHORS, STRIDES, DamoFD, Maps
 from ..picture_names import nth
 from ..types import Face, digest_of
 from .batching import max_batch
@@ -53,7 +54,7 @@ def open_detector(choice: str) -> Detector:
     raise BadInput(f"There is no face detector {choice!r}; choose {BUILT_IN!r} or {DAMOFD!r}.")
 
 
-def choose_detector(choice: str, landmarks: list[dict], images: list[torch.Tensor]) -> Detector:
+def choose_detector(choice: str, landmarks: list[FaceLandmarks], images: list[torch.Tensor]) -> Detector:
     """Like `open_detector`, with the faces that the host's MediaPipe node found in `images` as a third choice. Raises BadInput."""
     if choice != MEDIAPIPE:
         return open_detector(choice)
@@ -96,7 +97,7 @@ class DamoFDDetector(Detector):
     name = DAMOFD
     SIDE = 640
 
-    def __init__(self, managed: ManagedModel, threshold: float = 0.3, overlap: float = 0.45):
+    def __init__(self, managed: ManagedModel[DamoFD], threshold: float = 0.3, overlap: float = 0.45):
         self._managed, self._threshold, self._overlap = managed, threshold, overlap
         self._count = max_batch(8, managed.device)
 
@@ -170,16 +171,16 @@ def nms(boxes: np.ndarray, scores: np.ndarray, overlap: float, border: float = 0
 class Mesh(NamedTuple):
     """One entry of the host's FACE_LANDMARKS: `frames` of faces and the (height, width) that they were found in."""
 
-    faces: list[dict]
+    faces: list[MeshFace]
     size: tuple[int, int]
 
 
-def from_landmarks(face_landmarks: list[dict] | dict, images: list[torch.Tensor]) -> Detector:
+def from_landmarks(face_landmarks: list[FaceLandmarks] | FaceLandmarks, images: list[torch.Tensor]) -> Detector:
     """A detector for `images` only: the faces that the host's MediaPipe node found in them, in the same order.
 
     Raises BadInput when the landmarks are not of these pictures."""
     given = face_landmarks if isinstance(face_landmarks, list) else [face_landmarks]
-    meshes = [Mesh(faces, tuple(one["image_size"])) for one in given for faces in one["frames"]]
+    meshes = [Mesh(faces, (one["image_size"][0], one["image_size"][1])) for one in given for faces in one["frames"]]
     if len(meshes) != len(images):
         raise BadInput(
             f"face_landmarks is for {len(meshes)} pictures, images has {len(images)}. Connect the pictures in which they were found."
@@ -199,7 +200,7 @@ class LandmarkDetector(Detector):
     name = MEDIAPIPE
     redetects_after_rotation = False
 
-    def __init__(self, faces: dict[str, list[dict]]):
+    def __init__(self, faces: dict[str, list[MeshFace]]):
         self._faces = faces
 
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
@@ -207,7 +208,7 @@ class LandmarkDetector(Detector):
         return [sorted(faces, key=lambda face: -face.score) for faces in found]
 
 
-def _face_from_mesh(face: dict) -> Face:
+def _face_from_mesh(face: MeshFace) -> Face:
     landmarks = np.asarray(face["landmarks_xy"], np.float32)
     points = five_points_by_corners(mesh_to_68(landmarks))
     return Face(np.asarray(face["bbox_xyxy"], np.float32), float(face["score"]), points, landmarks)

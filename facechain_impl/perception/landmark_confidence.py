@@ -12,7 +12,7 @@ import torch
 from ..errors import BadInput
 from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
-from ..networks.flcm import SIDE
+from ..networks.flcm import FLCM, SIDE
 
 BATCH = 32
 
@@ -35,7 +35,7 @@ class Crop(NamedTuple):
 class LandmarkConfidence:
     """Judges one face per picture, in batches."""
 
-    def __init__(self, managed: ManagedModel):
+    def __init__(self, managed: ManagedModel[FLCM]):
         self.managed = managed
 
     def score(self, images: Sequence[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[float]:

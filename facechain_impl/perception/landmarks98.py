@@ -8,6 +8,7 @@ import torch
 
 from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
+from ..networks.fan import FAN
 from ..types import Face, Origin
 
 INPUT = 256
@@ -16,7 +17,7 @@ INPUT = 256
 class Landmarks98:
     """The landmark network in the ManagedModel `managed`."""
 
-    def __init__(self, managed: ManagedModel):
+    def __init__(self, managed: ManagedModel[FAN]):
         self.managed = managed
 
     @property

@@ -14,7 +14,7 @@ from PIL import Image
 from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
-from ..networks.m2fp.parser import STRIDE
+from ..networks.m2fp.parser import M2FP, STRIDE
 from .batching import batches, max_batch
 
 CLASSES = (
@@ -33,7 +33,7 @@ BATCH_PIXELS = 1_200_000  # about 700 MB of activations
 class HumanParser:
     """Finds body parts and people with M2FP."""
 
-    def __init__(self, managed: ManagedModel):
+    def __init__(self, managed: ManagedModel[M2FP]):
         self.managed = managed
 
     def parse(self, images: Sequence[torch.Tensor]) -> list[Parsing]:

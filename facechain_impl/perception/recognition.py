@@ -11,9 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..errors import BadInput
 from ..geometry.affine import align112
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
+from ..networks.rts import RTS
 from ..types import Face, updated
 
 BATCH = 16
@@ -29,7 +31,7 @@ class Embedding(NamedTuple):
 class FaceRecognition:
     """Aligned faces to embeddings, in batches."""
 
-    def __init__(self, managed: ManagedModel):
+    def __init__(self, managed: ManagedModel[RTS]):
         self.managed = managed
 
     def embed(self, aligned: list[torch.Tensor]) -> list[Embedding]:
@@ -48,6 +50,13 @@ class FaceRecognition:
         # The published pipeline keeps all values of this head; one column shows the log of their mean variance.
         uncertainty = (log_variance.logsumexp(1) - math.log(log_variance.shape[1])).cpu()
         return [Embedding(vector, float(value)) for vector, value in zip(vectors, uncertainty)]
+
+
+def vector_of(face: Face) -> np.ndarray:
+    """`embedding` of a face that must have one. Raises BadInput when it was not recognised."""
+    if face.embedding is None:
+        raise BadInput(f"The face at {face.box.round().tolist()} was not recognised before, which is needed here. Recognise it first.")
+    return face.embedding
 
 
 def with_embeddings(recognition: FaceRecognition, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[Face]:

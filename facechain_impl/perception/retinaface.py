@@ -11,6 +11,7 @@ import torch
 from ..geometry.pixels import size_of, to_bytes
 from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
+from ..networks import retinaface
 from ..networks.retinaface import anchors, decode_boxes, decode_points
 from ..types import Face
 from .batching import batches
@@ -47,7 +48,7 @@ class RetinaFace(Detector):
 
     name = "RetinaFace"
 
-    def __init__(self, managed: ManagedModel, bgr: bool = False, rules: Rules = MODELSCOPE):
+    def __init__(self, managed: ManagedModel[retinaface.RetinaFace], bgr: bool = False, rules: Rules = MODELSCOPE):
         self._managed, self._bgr, self._rules = managed, bgr, rules
 
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from ..host.memory import ManagedModel
+    from ..networks.skin import DetectionUNet, RetouchingNet, SkinUNet
 
 GENERATOR_SIZE = 512
 DETECTION_SIZE = 768
@@ -66,7 +67,7 @@ class SkinRetouch:
 
     def __init__(
         self,
-        generator: ManagedModel,
+        generator: ManagedModel[SkinUNet],
         skin_mask: InferenceSession | None = None,
         blemishes: BlemishRemoval | None = None,
         settings: Settings = WRAPPER,
@@ -118,7 +119,7 @@ class SkinRetouch:
 class BlemishRemoval:
     """Finds spots on a face with `detection` (DetectionUNet) and paints them over with `inpainting` (RetouchingNet)."""
 
-    def __init__(self, detection: ManagedModel, inpainting: ManagedModel):
+    def __init__(self, detection: ManagedModel[DetectionUNet], inpainting: ManagedModel[RetouchingNet]):
         self.detection, self.inpainting = detection, inpainting
 
     def remove(self, region: torch.Tensor) -> torch.Tensor:

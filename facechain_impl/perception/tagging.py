@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import WeightsError
 from ..geometry.pixels import to_bytes
 from ..host.memory import ManagedModel
+from ..networks.deepdanbooru import DeepDanbooru
 
 SIZE = 512
 BATCH = 4
@@ -19,7 +20,7 @@ BATCH = 4
 class Tagger:
     """managed: DeepDanbooru. names: of its outputs, in their order."""
 
-    def __init__(self, managed: ManagedModel, names: Sequence[str]):
+    def __init__(self, managed: ManagedModel[DeepDanbooru], names: Sequence[str]):
         self.managed, self.names = managed, list(names)
 
     def tags(self, images: Sequence[torch.Tensor], threshold: float) -> list[dict[str, float]]:

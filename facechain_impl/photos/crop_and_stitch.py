@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +26,12 @@ def cut_faces(images: list[torch.Tensor], faces: Faces, size: int, share: float,
     """
     pictures, crops, known = [], [], []
     for picture, image in zip(pictures_of(images, faces), images):
-        chosen = tuple(replace(face, crop_transform=face_matrix(face.box, face.points, share, size, upright)) for face in picture.faces)
+        matrices = [face_matrix(face.box, face.points, share, size, upright) for face in picture.faces]
+        chosen = tuple(replace(face, crop_transform=matrix) for face, matrix in zip(picture.faces, matrices))
         pictures.append(replace(picture, faces=chosen))
-        for face in chosen:
-            crops.append(to_output(cut_out(image, face.crop_transform, size)))
-            known.append(Picture((moved(face, face.crop_transform),), (size, size), digest_of(crops[-1]), picture.name, picture.detector))
+        for face, matrix in zip(chosen, matrices):
+            crops.append(to_output(cut_out(image, matrix, size)))
+            known.append(Picture((moved(face, matrix),), (size, size), digest_of(crops[-1]), picture.name, picture.detector))
     if not crops:
         raise FaceNotFound(f"There is no face to crop in {len(images)} pictures. Connect faces that were found in them.")
     return crops, Faces(tuple(pictures), tuple(known))
@@ -42,12 +44,13 @@ def put_back(
 
     masks: none, one for all or one per crop, [S, S], 1 where a crop may replace the picture. Raises BadInput when counts differ.
     """
-    _check([face for picture in faces.pictures for face in picture.faces], crops, masks)
-    masks = masks * len(crops) if len(masks) == 1 else masks or [None] * len(crops)
-    edited = iter(zip(crops, masks))
+    matrices = _matrices([face for picture in faces.pictures for face in picture.faces])
+    _check(len(matrices), crops, masks)
+    limits: Sequence[torch.Tensor | None] = masks * len(crops) if len(masks) == 1 else masks or [None] * len(crops)
+    edited = iter(zip(crops, matrices, limits))
     size = faces.crops[0].size[0]
     patches = {
-        id(picture): [Patch(crop, face.crop_transform, size, mask) for face, (crop, mask) in zip(picture.faces, edited)]
+        id(picture): [Patch(crop, matrix, size, mask) for _, (crop, matrix, mask) in zip(picture.faces, edited)]
         for picture in faces.pictures
     }
     results = []
@@ -73,11 +76,16 @@ def pictures_of(images: list[torch.Tensor], faces: Faces) -> list[Picture]:
     return found
 
 
-def _check(faces: list[Face], crops: list[torch.Tensor], masks: list[torch.Tensor]) -> None:
-    if any(face.crop_transform is None for face in faces):
+def _matrices(faces: list[Face]) -> list[np.ndarray]:
+    matrices = [face.crop_transform for face in faces if face.crop_transform is not None]
+    if len(matrices) != len(faces):
         raise BadInput("These faces were not cropped yet. Connect the faces of Crop Faces.")
-    if len(crops) != len(faces):
-        raise BadInput(f"{len(crops)} crops are connected for {len(faces)} faces. Each face needs one crop, in the order of Crop Faces.")
+    return matrices
+
+
+def _check(faces: int, crops: list[torch.Tensor], masks: list[torch.Tensor]) -> None:
+    if len(crops) != faces:
+        raise BadInput(f"{len(crops)} crops are connected for {faces} faces. Each face needs one crop, in the order of Crop Faces.")
     if len(masks) not in (0, 1, len(crops)):
         raise BadInput(f"{len(masks)} masks for {len(crops)} crops. Connect one mask for all, or one for each.")
     shapes = {tuple(picture.shape[:2]) for picture in (*crops, *masks)}

@@ -79,7 +79,11 @@ def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, repo
     kept = fitting[choice.first - 1 : last]
     for face in ranked:
         status = Status.PICKED if any(face is other for other in kept) else Status.LEFT_OUT
-        values = {"size": round(max(face.width, face.height)), "x": round(float(face.box[0])), "y": round(float(face.box[1]))}
+        values: dict[str, float] = {
+            "size": round(max(face.width, face.height)),
+            "x": round(float(face.box[0])),
+            "y": round(float(face.box[1])),
+        }
         if reference is not None:
             values["likeness"] = likeness[id(face)]
         report.add(picture.name, status, "" if status is Status.PICKED else _why(face, choice, likeness[id(face)]), **values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ..geometry import crop
 from ..geometry.affine import WHITE, invert, scale_matrix, warp_smooth
 from ..geometry.faces import moved
 from ..geometry.masks import head_mask
-from ..geometry.pixels import check_all, on_white
+from ..geometry.pixels import check_all, on_white, size_of
 from ..host.memory import to_output
 from ..host.progress import Progress
 from ..perception.detection import Detector
@@ -60,6 +61,15 @@ class Networks:
 
 
 @dataclass
+class Cut:
+    """The crop [512, 512, 3] of a photograph. face: the main one, in pixels of the crop; to_crop [3, 3]: turned photograph -> crop."""
+
+    image: torch.Tensor
+    face: Face
+    to_crop: np.ndarray
+
+
+@dataclass
 class Photo:
     """A photograph being prepared. turned: the picture in use, `to_turned` [3, 3] original -> turned; to_crop [3, 3] turned -> crop."""
 
@@ -70,9 +80,7 @@ class Photo:
     faces: Sequence[Face] = ()
     face: Face | None = None
     angle: float = 0.0
-    to_crop: np.ndarray | None = None
-    crop: torch.Tensor | None = None
-    crop_face: Face | None = None
+    cut: Cut | None = None
     confidence: float | None = None
     reason: str = ""
     filtered: bool = False
@@ -128,20 +136,25 @@ class Preparation:
         return self._prepared(photos, policy)
 
     def _steps(self, known: Faces | None) -> list[Callable[[list[Photo]], None]]:
-        optional = {
-            self._retouch: self._networks.retouch,
-            self._whiten: self._networks.parser,
-            self._filter: self._networks.confidence,
-        }
-        first = [self._turn] if self._networks.rotation else []
-        return [*first, lambda photos: self._find(photos, known), self._cut, *(step for step, network in optional.items() if network)]
+        networks = self._networks
+        steps: list[Callable[[list[Photo]], None]] = [partial(self._find, known), self._cut]
+        if networks.rotation:
+            steps.insert(0, partial(self._turn, networks.rotation))
+        if networks.retouch and networks.retouch_faces:
+            steps.append(partial(self._retouch, networks.retouch, networks.retouch_faces))
+        if networks.parser:
+            steps.append(partial(self._whiten, networks.parser))
+        if networks.confidence:
+            steps.append(partial(self._filter, networks.confidence))
+        return steps
 
-    def _turn(self, photos: list[Photo]) -> None:
-        quarters = self._networks.rotation.quarter_turns([photo.image for photo in photos])
+    @staticmethod
+    def _turn(rotation: PhotoRotation, photos: list[Photo]) -> None:
+        quarters = rotation.quarter_turns([photo.image for photo in photos])
         for photo, count in zip(photos, quarters):
-            photo.turned, photo.to_turned = rotate(photo.image, count), quarter_matrix(photo.image.shape[:2], count)
+            photo.turned, photo.to_turned = rotate(photo.image, count), quarter_matrix(size_of(photo.image), count)
 
-    def _find(self, photos: list[Photo], known: Faces | None) -> None:
+    def _find(self, known: Faces | None, photos: list[Photo]) -> None:
         """All faces and the main one. Known faces of a photograph that has been turned are turned with it."""
         if not self._detector.redetects_after_rotation:
             known = find_faces([photo.image for photo in photos], self._detector, known)
@@ -171,44 +184,49 @@ class Preparation:
             self._cut_some(photos[start : start + CHUNK])
 
     def _cut_some(self, photos: list[Photo]) -> None:
+        found = [(photo, photo.face) for photo in photos if photo.face is not None]
         squares = []
-        for photo in photos:
-            photo.angle = 0.0 if photo.face.points is None else crop.angle_of(photo.face.points)
-            squares.append(crop.upright(photo.turned.shape[:2], photo.angle))
-        for photo, square, face in zip(photos, squares, self._upright_faces(photos, squares)):
+        for photo, main in found:
+            photo.angle = 0.0 if main.points is None else crop.angle_of(main.points)
+            squares.append(crop.upright(size_of(photo.turned), photo.angle))
+        for (photo, main), square, face in zip(found, squares, self._upright_faces(found, squares)):
             if face is not None:
-                window = crop.window_of(face.box)
-                photo.to_crop = window.matrix() @ square.matrix
-                photo.crop = crop.cut(photo.turned, photo.to_crop)
-                photo.crop_face = replace(moved(photo.face, photo.to_crop), box=moved(face, window.matrix()).box)
+                window = crop.window_of(face.box).matrix()
+                to_crop = window @ square.matrix
+                in_crop = replace(moved(main, to_crop), box=moved(face, window).box)
+                photo.cut = Cut(crop.cut(photo.turned, to_crop), in_crop, to_crop)
 
-    def _upright_faces(self, photos: list[Photo], squares: list[crop.Upright]) -> list[Face | None]:
+    def _upright_faces(self, found: list[tuple[Photo, Face]], squares: list[crop.Upright]) -> list[Face | None]:
         """The main face of each photograph on its upright square, None (and a reason) where it is not found there again."""
         if not self._detector.redetects_after_rotation:
-            return [moved(photo.face, square.matrix) for photo, square in zip(photos, squares)]
+            return [moved(main, square.matrix) for (_, main), square in zip(found, squares)]
         scales = [LOOK_AGAIN_SIDE / square.side for square in squares]
         size = (LOOK_AGAIN_SIDE, LOOK_AGAIN_SIDE)
         images = [
             warp_smooth(photo.turned, scale_matrix(scale) @ square.matrix, size, WHITE)
-            for photo, square, scale in zip(photos, squares, scales)
+            for (photo, _), square, scale in zip(found, squares, scales)
         ]
         faces = []
-        for photo, scale, found in zip(photos, scales, self._detector.detect(images)):
-            face, photo.reason = self._main(found, " after turning the photo upright")
+        for (photo, _), scale, seen in zip(found, scales, self._detector.detect(images)):
+            face, photo.reason = self._main(seen, " after turning the photo upright")
             faces.append(face and replace(face, box=face.box / scale))
         return faces
 
-    def _retouch(self, photos: list[Photo]) -> None:
-        found = self._networks.retouch_faces.detect([photo.crop for photo in photos])
-        boxes = [np.array([face.box for face in faces]).reshape(-1, 4) for faces in found]
-        for photo, result in zip(photos, self._networks.retouch.retouch([photo.crop for photo in photos], boxes)):
+    @staticmethod
+    def _retouch(retouch: SkinRetouch, finder: RetinaFace, photos: list[Photo]) -> None:
+        cuts = _cuts(photos)
+        images = [cut.image for _, cut in cuts]
+        boxes = [np.array([face.box for face in faces]).reshape(-1, 4) for faces in finder.detect(images)]
+        for (photo, cut), result in zip(cuts, retouch.retouch(images, boxes)):
             if result is None:
                 photo.reason = "RetinaFace finds no face in the crop, so it cannot be retouched. Switch the retouch off for this photo."
             else:
-                photo.crop = result
+                cut.image = result
 
-    def _whiten(self, photos: list[Photo]) -> None:
-        for photo, parsing in zip(photos, self._networks.parser.parse([photo.crop for photo in photos])):
+    @staticmethod
+    def _whiten(parser: HumanParser, photos: list[Photo]) -> None:
+        cuts = _cuts(photos)
+        for (photo, cut), parsing in zip(cuts, parser.parse([cut.image for _, cut in cuts])):
             parts = {label: parsing.largest(label) for label in ("Face", "Hair", "Human")}
             masks = {label.lower(): mask.numpy() for label, mask in parts.items() if mask is not None}
             try:
@@ -218,12 +236,13 @@ class Preparation:
             except FaceNotFound as problem:
                 photo.reason = f"{problem} Switch white_background off for this photo."
                 continue
-            photo.crop_face = replace(photo.crop_face, masks=masks)
-            photo.crop = on_white(photo.crop, torch.from_numpy(masks["head"]))
+            cut.face = replace(cut.face, masks=masks)
+            cut.image = on_white(cut.image, torch.from_numpy(masks["head"]))
 
-    def _filter(self, photos: list[Photo]) -> None:
-        scores = self._networks.confidence.score([photo.crop for photo in photos], [photo.crop_face.box for photo in photos])
-        for photo, score in zip(photos, scores):
+    def _filter(self, confidence: LandmarkConfidence, photos: list[Photo]) -> None:
+        cuts = _cuts(photos)
+        scores = confidence.score([cut.image for _, cut in cuts], [cut.face.box for _, cut in cuts])
+        for (photo, _), score in zip(cuts, scores):
             photo.confidence = score
             photo.filtered = not score >= self._stages.min_confidence
             if photo.filtered:
@@ -233,11 +252,20 @@ class Preparation:
         kept = [photo for photo in photos if photo.is_good or (policy is NoFace.PASS and not photo.filtered)]
         if not kept:
             raise FaceNotFound(f"No photo is left: {_reasons(photos)}. Use photos that show the face large, alone and from the front.")
-        for photo in kept:
-            shown = photo.crop if photo.is_good else crop.cut(photo.image, crop.contain(photo.image.shape[:2]))
-            photo.crop = to_output(shown)
+        crops = [to_output(_shown(photo)) for photo in kept]
         pictures = tuple(_picture(photo, self._detector.name) for photo in photos)
-        return Prepared([photo.crop for photo in kept], Faces(pictures, tuple(_crop_picture(photo) for photo in kept)), photos)
+        return Prepared(crops, Faces(pictures, tuple(map(_crop_picture, kept, crops))), photos)
+
+
+def _cuts(photos: list[Photo]) -> list[tuple[Photo, Cut]]:
+    return [(photo, photo.cut) for photo in photos if photo.cut is not None]
+
+
+def _shown(photo: Photo) -> torch.Tensor:
+    """The crop of a good photograph, all of any other one."""
+    if photo.cut is not None and photo.is_good:
+        return photo.cut.image
+    return crop.cut(photo.image, crop.contain(size_of(photo.image)))
 
 
 def judge(photos: list[Photo], policy: NoFace) -> None:
@@ -253,9 +281,9 @@ def judge(photos: list[Photo], policy: NoFace) -> None:
 def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
     """One row of `report` per photograph."""
     for photo in prepared.photos:
-        values = {"faces": len(photo.faces)}
-        if photo.crop_face is not None:
-            longer = max(photo.face.width, photo.face.height)
+        values: dict[str, float] = {"faces": len(photo.faces)}
+        if photo.face is not None and photo.cut is not None:
+            longer = photo.face.longer_side
             values |= {"face_px": round(longer), "turned": round(float(np.degrees(photo.angle)), 1), "score": photo.face.score}
         if photo.confidence is not None:
             values["confidence"] = photo.confidence
@@ -280,22 +308,22 @@ def _reasons(photos: list[Photo]) -> str:
 def _picture(photo: Photo, detector: str) -> Picture:
     """What is known about the original photograph."""
     back = invert(photo.to_turned)
-    to_crop = None if photo.to_crop is None else photo.to_crop @ photo.to_turned
+    to_crop = None if photo.cut is None else photo.cut.to_crop @ photo.to_turned
     faces = tuple(
         replace(moved(face, back), crop_transform=to_crop) if face is photo.face and to_crop is not None else moved(face, back)
         for face in photo.faces
     )
-    return Picture(faces, tuple(photo.image.shape[:2]), digest_of(photo.image), photo.name, detector)
+    return Picture(faces, size_of(photo.image), digest_of(photo.image), photo.name, detector)
 
 
-def _crop_picture(photo: Photo) -> Picture:
+def _crop_picture(photo: Photo, image: torch.Tensor) -> Picture:
     """What is known about the crop: the main face first, and the others inside it."""
-    size = tuple(photo.crop.shape[:2])
-    if photo.crop_face is None or not photo.is_good:
-        return Picture((), size, digest_of(photo.crop), photo.name)
-    others = [moved(face, photo.to_crop) for face in photo.faces if face is not photo.face]
+    size, digest, cut = size_of(image), digest_of(image), photo.cut
+    if cut is None or not photo.is_good:
+        return Picture((), size, digest, photo.name)
+    others = [moved(face, cut.to_crop) for face in photo.faces if face is not photo.face]
     inside = [face for face in others if _is_inside(face, size)]
-    return Picture((photo.crop_face, *inside), size, digest_of(photo.crop), photo.name)
+    return Picture((cut.face, *inside), size, digest, photo.name)
 
 
 def _is_inside(face: Face, size: tuple[int, int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,7 +13,7 @@ from ..errors import MissingWeights
 from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face
-from ..perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ..perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
 from ..picture_names import nth
 from ..types import Face, Faces, Report, Status
 
@@ -28,17 +29,29 @@ _FACE_SIDE, _THUMB_SIDE = 112, 32
 
 
 @dataclass
-class PhotoFacts:
-    """What is known about one photo. face: its main face, None when none was found. blur: variance of the Laplacian of the face,
-    higher is sharper. turn: how far the nose is from the middle of the eyes, in eye distances, negative to the left."""
+class MainFace:
+    """The main face of a photo. blur: variance of its Laplacian, higher is sharper. size: its longer side, as a share of the photo's
+    shorter one. turn: how far the nose is from the middle of the eyes, in eye distances, negative to the left. likeness: median cosine
+    with the other photos, None where there is nothing to compare."""
 
-    face: Face | None
-    others: int
-    blur: float | None = None
-    size: float | None = None
-    turn: float | None = None
-    duplicate_of: int | None = None
+    face: Face
+    blur: float
+    size: float
+    turn: float
     likeness: float | None = None
+
+
+@dataclass
+class PhotoFacts:
+    """What is known about one photo. main: None when no face was found. others: how many more faces it shows."""
+
+    main: MainFace | None
+    others: int
+    duplicate_of: int | None = None
+
+    @property
+    def face(self) -> Face | None:
+        return self.main.face if self.main else None
 
 
 @dataclass
@@ -71,15 +84,15 @@ def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
     return result
 
 
-def _facts(photo: torch.Tensor, faces: list[Face]) -> PhotoFacts:
+def _facts(photo: torch.Tensor, faces: Sequence[Face]) -> PhotoFacts:
     face = main_face(faces)
     if face is None:
         return PhotoFacts(None, len(faces))
-    left, right, nose = face.points[:3]
+    left, right, nose = face.five[:3]
     across = right - left
     turn = float(np.dot(nose - (left + right) / 2, across) / np.dot(across, across))
     size = max(face.width, face.height) / min(photo.shape[:2])
-    return PhotoFacts(face, len(faces) - 1, _sharpness(photo, face), size, turn)
+    return PhotoFacts(MainFace(face, _sharpness(photo, face), size, turn), len(faces) - 1)
 
 
 def _sharpness(photo: torch.Tensor, face: Face) -> float:
@@ -102,21 +115,21 @@ def _mark_duplicates(photos: list[torch.Tensor], facts: list[PhotoFacts]) -> Non
 
 
 def _embed(photos: list[torch.Tensor], result: Study) -> None:
-    chosen = [index for index, one in enumerate(result.facts) if one.face is not None]
-    unknown = [index for index in chosen if result.facts[index].face.embedding is None]
+    seen = {index: one.main for index, one in enumerate(result.facts) if one.main is not None}
+    unknown = [index for index, main in seen.items() if main.face.embedding is None]
     try:
         recognition = FaceRecognition(models.open_network("rts")) if unknown else None
     except MissingWeights:
         result.notes.append("Without the recognition network (rts) likeness, and whether all photos show one person, cannot be checked.")
         return
     if recognition is not None:
-        found = with_embeddings(recognition, [photos[index] for index in unknown], [result.facts[index].face for index in unknown])
+        found = with_embeddings(recognition, [photos[index] for index in unknown], [seen[index].face for index in unknown])
         for index, face in zip(unknown, found):
-            result.facts[index].face = face
-    result.embeddings = {index: result.facts[index].face.embedding for index in chosen}
-    for index in chosen:
-        others = [cosine_similarity(result.embeddings[index], result.embeddings[other]) for other in chosen if other != index]
-        result.facts[index].likeness = float(np.median(others)) if others else None
+            seen[index].face = face
+    result.embeddings = {index: vector_of(main.face) for index, main in seen.items()}
+    for index, main in seen.items():
+        others = [cosine_similarity(result.embeddings[index], result.embeddings[other]) for other in seen if other != index]
+        main.likeness = float(np.median(others)) if others else None
 
 
 def verdicts(found: Study) -> list[str]:
@@ -125,14 +138,15 @@ def verdicts(found: Study) -> list[str]:
 
 
 def _problems(one: PhotoFacts) -> list[str]:
-    if one.face is None:
+    main = one.main
+    if main is None:
         return ["no face was found"]
     tests = (
-        (one.likeness is not None and one.likeness < _ANOTHER_PERSON, "shows another person than most photos"),
+        (main.likeness is not None and main.likeness < _ANOTHER_PERSON, "shows another person than most photos"),
         (one.others > 0, f"{one.others} more faces in the picture"),
-        (one.blur < _BLURRED, "the face is blurred"),
-        (one.size < _SMALL, "the face is small"),
-        (abs(one.turn) > _TURNED, "the face is turned far to the side"),
+        (main.blur < _BLURRED, "the face is blurred"),
+        (main.size < _SMALL, "the face is small"),
+        (abs(main.turn) > _TURNED, "the face is turned far to the side"),
         (one.duplicate_of is not None, f"nearly the same as {nth('photo', one.duplicate_of or 0)}"),
     )
     return [text for applies, text in tests if applies]
@@ -141,9 +155,14 @@ def _problems(one: PhotoFacts) -> list[str]:
 def fill(report: Report, found: Study, names: list[str]) -> None:
     """One row for each photo and a verdict over all of them."""
     for name, one, problem in zip(names, found.facts, verdicts(found)):
-        values = {"sharpness": one.blur, "size": one.size, "turn": one.turn, "like the others": one.likeness}
-        report.add(name, Status.TO_CHECK if problem else Status.SUITABLE, problem, **values)
+        report.add(name, Status.TO_CHECK if problem else Status.SUITABLE, problem, **_values(one.main))
     report.notes = [overall(found), *found.notes, *report.notes]
+
+
+def _values(main: MainFace | None) -> dict[str, float | None]:
+    if main is None:
+        return dict.fromkeys(("sharpness", "size", "turn", "like the others"))
+    return {"sharpness": main.blur, "size": main.size, "turn": main.turn, "like the others": main.likeness}
 
 
 def overall(found: Study) -> str:
@@ -155,7 +174,7 @@ def overall(found: Study) -> str:
         return f"Photos {', '.join(map(str, strangers))} seem to show somebody else. Take them out, or the portraits will be a mix of them."
     if len(good) < 3:
         return f"{len(good)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
-    turns = [one.turn for one in good]
+    turns = [one.main.turn for one in good if one.main]
     if max(turns) - min(turns) < 0.1:
         return f"{len(good)} of {len(problems)} photos are good, all from the same side. A few turned to either side would help."
     return f"{len(good)} of {len(problems)} photos are good, from different sides. This is a good set."

@@ -83,7 +83,11 @@ def assign(faces: Sequence[Face], persons: Sequence[Person], how: Assign, entrie
 
 def likeness(faces: Sequence[Face], persons: Sequence[Person]) -> np.ndarray:
     """Cosine of every face with every person, [faces, persons]."""
-    return np.stack([face.embedding for face in faces]) @ np.stack([person.embedding for person in persons]).T
+    return _stacked([face.embedding for face in faces]) @ _stacked([person.embedding for person in persons]).T
+
+
+def _stacked(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
+    return np.stack([np.asarray(embedding) for embedding in embeddings])
 
 
 def _by_name(faces: Sequence[Face], persons: Sequence[Person]) -> Assignment:
@@ -103,7 +107,7 @@ def _comparable(faces: list[Face], persons: list[Person], how: Assign, notes: li
     return False
 
 
-def _by_likeness(faces, persons, free: list[int], waiting: list[int]) -> list[tuple[int, int]]:
+def _by_likeness(faces: Sequence[Face], persons: Sequence[Person], free: list[int], waiting: list[int]) -> list[tuple[int, int]]:
     """The pairs with the largest sum of likeness."""
     scores = likeness([faces[i] for i in free], [persons[i] for i in waiting])
     rows, columns = linear_sum_assignment(scores, maximize=True)

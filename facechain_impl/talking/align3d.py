@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..host.memory import ManagedModel
+from ..networks.recon import FaceReconstruction
 from ..networks.sadtalker.audio import EXPRESSION
 from ..perception.landmarks import five_points_by_corners
 
@@ -84,7 +86,7 @@ def align(points: np.ndarray, size: tuple[int, int]) -> Alignment:
 class FaceCoefficients:
     """The reconstruction network in the ManagedModel `managed`."""
 
-    def __init__(self, managed):
+    def __init__(self, managed: ManagedModel[FaceReconstruction]):
         self.managed = managed
 
     def read(self, pixels: np.ndarray, landmarks: np.ndarray | None) -> torch.Tensor:

@@ -116,8 +116,7 @@ def cut(landmarks: np.ndarray, picture: tuple[int, int], mode: Mode, upstream_ex
     border = max(round(side * BORDER), LEAST_BORDER)
     low = np.floor(corners.min(0)).astype(int) - border
     high = np.ceil(corners.max(0)).astype(int) + border
-    outer = (max(low[0], 0), max(low[1], 0), min(high[0], size[0]), min(high[1], size[1]))
-    outer = tuple(map(int, outer))
+    outer = (max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), size[0]), min(int(high[1]), size[1]))
     return Cut(mode, picture, size, outer, _inner(corners - outer[:2] + 0.5, outer, size, upstream_exact), upstream_exact)
 
 

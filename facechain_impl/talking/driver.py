@@ -5,28 +5,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from .audio import Speech
-from .crop import Cut
+from .crop import Cut, Mode
 from .faces import FaceFinder, Portrait
 from .motion import Motion, MotionPlan
+from .video import VideoSource
 
 Step = Callable[[], None]
+State = TypeVar("State")
 
 
 @dataclass
-class Subject:
+class Subject(Generic[State]):
     """A face ready to be animated. cut: its place in the picture. state: private to the driver."""
 
     portrait: Portrait
     cut: Cut
-    state: object
+    state: State
 
 
-class Driver(ABC):
+class Driver(ABC, Generic[State]):
     """Prepare once, plan the whole clip, then render it piece by piece.
 
     name: shown to the user. sizes: sides of the squares that it can render, size: of those that this one renders.
@@ -36,13 +39,17 @@ class Driver(ABC):
     sizes: tuple[int, ...]
     size: int
 
+    @abstractmethod
+    def __init__(self, size: int, mode: Mode):
+        """Raises BadInput for a size that it cannot draw."""
+
     @property
     @abstractmethod
     def device(self) -> torch.device:
         """Where it renders."""
 
     @abstractmethod
-    def prepare(self, portrait: Portrait) -> Subject:
+    def prepare(self, portrait: Portrait) -> Subject[State]:
         """Crop the face and keep what does not change over the clip."""
 
     @abstractmethod
@@ -50,7 +57,7 @@ class Driver(ABC):
         """How often `plan` calls `step`."""
 
     @abstractmethod
-    def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step) -> MotionPlan:
+    def plan(self, subject: Subject[State], speech: Speech, motion: Motion, step: Step) -> MotionPlan:
         """The motion of the whole clip, small in memory per frame."""
 
     @abstractmethod
@@ -58,9 +65,9 @@ class Driver(ABC):
         """Frames at a time that fit into free memory."""
 
     @abstractmethod
-    def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:
+    def reference(self, source: VideoSource, finder: FaceFinder, count: int) -> torch.Tensor:
         """The motion of the face in the first `count` frames of another video, a path or a stream. Raises BadInput."""
 
     @abstractmethod
-    def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
+    def frames(self, subject: Subject[State], plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
         """The animated square, RGB uint8 [up to batch, S, S, 3], in order. Raises BadInput for a plan of another driver."""

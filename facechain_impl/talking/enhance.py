@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import torch
 
+from ..host.memory import ManagedModel
 from ..host.upscaling import UpscaleModel
+from ..networks.parsenet import ParseNet
 from .renderer import video_frames
 
 SCALE = 2
@@ -65,7 +67,7 @@ class FaceRestorer:
     """GFPGAN with the noise stored in its file, so that a still face does not flicker. find: the five points of every face
     in a frame; where it finds none, those of the previous frame are used. parser: ParseNet in a ManagedModel."""
 
-    def __init__(self, model: UpscaleModel, parser, find: FindPoints):
+    def __init__(self, model: UpscaleModel, parser: ManagedModel[ParseNet], find: FindPoints):
         self.model, self.parser, self.find = model, parser, find
         self._points: list[np.ndarray] = []
 

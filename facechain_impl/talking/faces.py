@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..geometry.pixels import to_bytes
+from ..geometry.pixels import size_of, to_bytes
+from ..host.protocols import FaceLandmarks
 from ..perception import detection
 from ..perception.detection import Detector, open_detector
 from ..perception.landmarks import FIVE_POINTS, five_to_68, landmarks_68, wflw_to_68
@@ -81,20 +82,20 @@ class FaceFinder:
             return Portrait(to_bytes(image), *landmarks_68(face))
         if self.landmarks == NETWORK:
             return Portrait(to_bytes(image), wflw_to_68(self.network.find(image, face)), NETWORK)
-        return Portrait(to_bytes(image), five_to_68(face.points), FIVE_POINTS)
+        return Portrait(to_bytes(image), five_to_68(face.five), FIVE_POINTS)
 
     def points(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Five points [5, 2] of every face in RGB uint8 [H, W, 3]."""
         faces = self.detector.detect([torch.from_numpy(pixels).float() / 255])[0]
-        return [np.asarray(face.points, np.float64) for face in faces]
+        return [np.asarray(face.five, np.float64) for face in faces]
 
     def of_other_pictures(self) -> FaceFinder:
         """The same for other pictures, without known faces; the largest face is used."""
         return FaceFinder(self.choice, self.landmarks)
 
 
-def from_face_landmarks(face_landmarks, image: torch.Tensor) -> Faces:
+def from_face_landmarks(face_landmarks: FaceLandmarks, image: torch.Tensor) -> Faces:
     """The faces of the host's MediaPipe node in `image`. Raises BadInput when they belong to another picture."""
     detector = detection.from_landmarks(face_landmarks, [image])
     faces = detector.detect([image])[0]
-    return Faces((Picture(tuple(faces), tuple(image.shape[:2]), digest_of(image), detector=detector.name),))
+    return Faces((Picture(tuple(faces), size_of(image), digest_of(image), detector=detector.name),))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from ..errors import BadInput
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
-from ..networks.sadtalker.mapping import BINS, HeadMotion
+from ..networks.sadtalker.mapping import BINS, HeadMotion, MappingNet
 from .motion import AXES, SPACE, MotionPlan
 
 RADIUS = 13  # frames before and after that a frame's motion depends on
@@ -49,7 +50,7 @@ def moved(canonical: torch.Tensor, motion: HeadMotion, angles: dict[str, torch.T
 class PointPlanner:
     """Key points of a plan, by the mapping network in the ManagedModel `mapping`."""
 
-    def __init__(self, mapping):
+    def __init__(self, mapping: ManagedModel[MappingNet]):
         self.mapping = mapping
 
     def source(self, coefficients: torch.Tensor, canonical: torch.Tensor) -> torch.Tensor:

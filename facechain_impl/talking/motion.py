@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from scipy.signal import savgol_filter
 
 from ..errors import BadInput
-from ..networks.sadtalker.audio import EXPRESSION, LATENT, POSE, SEQUENCE
+from ..host.memory import ManagedModel
+from ..networks.sadtalker.audio import EXPRESSION, LATENT, POSE, SEQUENCE, ExpNet, PoseVAE
 from ..types import Used, Wire, register_wire
 from .audio import FPS, Speech
 
@@ -75,15 +76,22 @@ class Motion:
     reference_pose: bool = False
     reference_blink: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.style < STYLES:
             raise BadInput(f"Pose style {self.style} does not exist; the styles are 0 to {STYLES - 1}.")
+
+    @property
+    def driving(self) -> torch.Tensor:
+        """`reference` of a motion that follows one. Raises BadInput when it has none."""
+        if self.reference is None:
+            raise BadInput("The motion is to follow another video, and there is none. Connect one, or do not follow any.")
+        return self.reference
 
 
 class Planner:
     """Plans a clip with the networks of SadTalker; `expression` and `pose` are ManagedModels, `step` is called for every batch."""
 
-    def __init__(self, expression, pose, step: Callable[[], None] = lambda: None):
+    def __init__(self, expression: ManagedModel[ExpNet], pose: ManagedModel[PoseVAE], step: Callable[[], None] = lambda: None):
         self.expression, self.pose, self.step = expression, pose, step
 
     def plan(self, speech: Speech, source: torch.Tensor, motion: Motion) -> MotionPlan:
@@ -91,7 +99,7 @@ class Planner:
         blinks = torch.from_numpy(blink_curve(speech.frames, motion.seed, motion.blink_rate, motion.blink_strength))
         reference = source[None, :EXPRESSION]
         if motion.reference_blink:
-            reference, blinks = looped(motion.reference[:, :EXPRESSION], speech.frames), torch.zeros_like(blinks)
+            reference, blinks = looped(motion.driving[:, :EXPRESSION], speech.frames), torch.zeros_like(blinks)
         expression = self.expressions(speech, reference, blinks) * motion.expression_scale
         pose = source[EXPRESSION:].expand(speech.frames, -1)
         if not motion.still:
@@ -116,7 +124,7 @@ class Planner:
         changes = self.pose_changes(speech, source, latents, motion.style) * motion.pose_amplitude
         pose = smoothed(source + changes)
         if motion.reference_pose:
-            driven = looped(motion.reference[:, EXPRESSION:], speech.frames)
+            driven = looped(motion.driving[:, EXPRESSION:], speech.frames)
             pose = pose + driven - driven[:1]
         return pose
 
@@ -138,7 +146,7 @@ class Planner:
         self.step()
         return network(sound[None], source[None].to(device), latent[None].to(device), torch.tensor([style], device=device))[0].cpu()
 
-    def _windows(self, speech: Speech, start: int, stop: int):
+    def _windows(self, speech: Speech, start: int, stop: int) -> Iterator[tuple[int, torch.Tensor]]:
         for first in range(start, stop, BATCH):
             yield first, speech.windows(first, min(first + BATCH, stop))
             self.step()

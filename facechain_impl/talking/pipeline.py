@@ -82,5 +82,5 @@ def write(batches: Iterable[np.ndarray], size: tuple[int, int], count: int, spee
             progress.step(preview=torch.from_numpy(frames[-1]).float() / 255, count=len(frames))
             if keep:
                 kept.append(frames)
-    frames = torch.from_numpy(np.concatenate(kept)).float() / 255 if keep else None
-    return Clip(writer.path, size, count, writer.notes, frames)
+    whole = torch.from_numpy(np.concatenate(kept)).float() / 255 if keep else None
+    return Clip(writer.path, size, count, writer.notes, whole)

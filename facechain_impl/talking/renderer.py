@@ -11,7 +11,9 @@ import torch
 
 from ..geometry.pixels import to_bytes
 from ..host import memory
-from ..networks.sadtalker.generator import Source
+from ..host.memory import ManagedModel
+from ..networks.sadtalker.generator import Generator, Source
+from ..networks.sadtalker.keypoints import KeyPoints
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ FIRST_BYTES, NEXT_BYTES = 1.2e9, 0.62e9
 class FaceRenderer:
     """The key point detector and the generator of SadTalker in the ManagedModels `keypoints` and `generator`."""
 
-    def __init__(self, keypoints, generator):
+    def __init__(self, keypoints: ManagedModel[KeyPoints], generator: ManagedModel[Generator]):
         self.keypoints, self.generator = keypoints, generator
 
     def canonical(self, square: np.ndarray) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
+from ..host.memory import ManagedModel
 from ..host.progress import check_interrupt
 from ..networks.sadtalker.generator import Source
 from ..perception.models import open_network
@@ -18,13 +19,13 @@ from ..weights import legacy_talking
 from . import motion, renderer
 from .align3d import FaceCoefficients
 from .audio import Speech
-from .crop import Mode, cut
+from .crop import Cut, Mode, cut
 from .driver import Driver, Step, Subject
 from .faces import FaceFinder, Portrait
 from .keypoints import PointPlanner
 from .motion import Motion, MotionPlan, Planner
 from .renderer import FaceRenderer
-from .video import frames_at
+from .video import VideoSource, frames_at
 
 REFERENCE_SIDE = 256
 
@@ -38,7 +39,7 @@ class FaceState:
     source: Source
 
 
-class SadTalker(Driver):
+class SadTalker(Driver[FaceState]):
     """The published networks for squares of `size` pixels, 256 or 512. The mapping network depends on the mode."""
 
     name, sizes = "SadTalker", (256, 512)
@@ -49,13 +50,13 @@ class SadTalker(Driver):
         self.size, self.mode = size, mode
         self.bundle = f"sadtalker_{size}"
         self.mapping_name = "sadtalker_mapping_full" if mode.pastes else "sadtalker_mapping_crop"
-        self._opened: dict[str, object] = {}
+        self._opened: dict[str, ManagedModel] = {}
 
     @property
     def device(self) -> torch.device:
         return self.renderer.generator.device
 
-    def _managed(self, name: str):
+    def _managed(self, name: str) -> ManagedModel:
         if name not in self._opened:
             self._opened[name] = open_part(name)
         return self._opened[name]
@@ -68,7 +69,7 @@ class SadTalker(Driver):
     def renderer(self) -> FaceRenderer:
         return FaceRenderer(self._managed(f"{self.bundle}.keypoints"), self._managed(f"{self.bundle}.generator"))
 
-    def prepare(self, portrait: Portrait) -> Subject:
+    def prepare(self, portrait: Portrait) -> Subject[FaceState]:
         place = cut(portrait.landmarks, portrait.size, self.mode)
         square = place.square(portrait.pixels, self.size)
         coefficients = self.coefficients.read(square, place.to_square(portrait.landmarks, self.size).astype(np.float32))
@@ -79,22 +80,23 @@ class SadTalker(Driver):
     def steps(self, speech: Speech) -> int:
         return motion.steps(speech.frames)
 
-    def plan(self, subject: Subject, speech: Speech, motion: Motion, step: Step = lambda: None) -> MotionPlan:
+    def plan(self, subject: Subject[FaceState], speech: Speech, motion: Motion, step: Step = lambda: None) -> MotionPlan:
         planner = Planner(self._managed(f"{self.bundle}.expression"), self._managed(f"{self.bundle}.pose"), step)
         return planner.plan(speech, subject.state.coefficients[:70], motion)
 
     def automatic_batch(self) -> int:
         return renderer.automatic_batch(self.device, self.size)
 
-    def frames(self, subject: Subject, plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
+    def frames(self, subject: Subject[FaceState], plan: MotionPlan, batch: int) -> Iterator[np.ndarray]:
         state = subject.state
         points = PointPlanner(self._managed(self.mapping_name)).driving(plan, state.coefficients, state.canonical)
         return self.renderer.frames(state.source, points, batch)
 
-    def reference(self, source, finder: FaceFinder, count: int) -> torch.Tensor:
+    def reference(self, source: VideoSource, finder: FaceFinder, count: int) -> torch.Tensor:
         """Coefficients [up to count, 70] of the first frames of another video, taken at 25 frames a second. The face is cut where
         it is in the first frame; a frame without a face repeats the previous one. Raises BadInput when the first frame has none."""
-        place, rows = None, []
+        place: Cut | None = None
+        rows: list[torch.Tensor] = []
         for index, pixels in enumerate(frames_at(source)):
             if index == count:
                 break
@@ -109,7 +111,7 @@ class SadTalker(Driver):
                 rows.append(rows[-1])
         return torch.stack(rows)
 
-    def _reference_place(self, pixels: np.ndarray, finder: FaceFinder):
+    def _reference_place(self, pixels: np.ndarray, finder: FaceFinder) -> Cut:
         portrait = finder.portrait(torch.from_numpy(pixels).float() / 255)
         if portrait is None:
             raise BadInput(
@@ -118,7 +120,7 @@ class SadTalker(Driver):
         return cut(portrait.landmarks, portrait.size, Mode.CROP)
 
 
-def open_part(name: str):
+def open_part(name: str) -> ManagedModel:
     """A network of SadTalker in a ManagedModel, from the bundle or from its predecessors. Raises WeightsError."""
     legacy_talking.assemble()
     return open_network(name)

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import BadInput, FaceChainError
 from ..host.progress import check_interrupt
+from ..host.protocols import Audio
 
 PACKAGE = "edge_tts"
 DEFAULT_VOICE = "zh-CN-XiaoxiaoNeural"
@@ -21,7 +22,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-async def speak(text: str, voice: str, speed: int, pitch: int) -> dict:
+async def speak(text: str, voice: str, speed: int, pitch: int) -> Audio:
     """AUDIO of `text` as spoken by `voice`. speed: speaking rate, percent faster; pitch: shift in Hz. Raises BadInput, FaceChainError."""
     if not text.strip():
         raise BadInput("There is no text to speak. Write what the portrait should say.")
@@ -43,10 +44,10 @@ async def speak(text: str, voice: str, speed: int, pitch: int) -> dict:
     return decoded(sound.getvalue())
 
 
-def decoded(data: bytes) -> dict:
+def decoded(data: bytes) -> Audio:
     """AUDIO of a sound file in memory: waveform float32 [1, C, N], sample_rate. Raises FaceChainError."""
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="fltp")
             frames = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]

@@ -9,10 +9,11 @@ import torch
 from ..errors import BadInput, FaceNotFound
 from ..geometry.pixels import to_bytes
 from ..host.progress import Progress
+from ..host.protocols import Audio, FaceLandmarks
 from ..host.upscaling import UpscaleModel
 from ..perception.landmarks import FIVE_POINTS
 from ..perception.models import open_network
-from ..types import NoFace, Report, Status
+from ..types import Faces, NoFace, Report, Status
 from . import pipeline
 from .audio import FPS, Speech
 from .crop import Mode
@@ -22,6 +23,7 @@ from .faces import FaceFinder, Portrait, from_face_landmarks
 from .motion import Motion, MotionPlan
 from .pipeline import Clip
 from .sadtalker import SadTalker
+from .video import VideoSource
 
 DRIVERS: dict[str, type[Driver]] = {SadTalker.name: SadTalker}
 FIVE_NOTE = "The 68 landmarks are a schematic face fitted to the five points. A 98-point network is more accurate."
@@ -31,7 +33,7 @@ FIVE_NOTE = "The 68 landmarks are a schematic face fitted to the five points. A 
 class Reference:
     """Another video whose motion is used: a path or a stream, and which part of the motion."""
 
-    source: object
+    source: VideoSource
     pose: bool
     blink: bool
 
@@ -50,7 +52,7 @@ class Scene:
 
     Raises BadInput for unusable input, and FaceNotFound unless `policy` says otherwise."""
 
-    def __init__(self, image: torch.Tensor, audio: dict, driver: Driver, finder: FaceFinder, policy: NoFace = NoFace.STOP):
+    def __init__(self, image: torch.Tensor, audio: Audio, driver: Driver, finder: FaceFinder, policy: NoFace = NoFace.STOP):
         self.image, self.speech = one_picture(image), Speech(audio["waveform"], audio["sample_rate"])
         self.driver, self.finder = driver, finder
         self.portrait: Portrait | None = finder.portrait(self.image)
@@ -59,6 +61,8 @@ class Scene:
             raise FaceNotFound(self._missing() + " Choose another detector, another face number, or a larger picture.")
 
     def subject(self) -> Subject:
+        if self.portrait is None:
+            raise FaceNotFound(self._missing())
         return self.driver.prepare(self.portrait)
 
     def plan(self, subject: Subject, motion: Motion, reference: Reference | None, progress: Progress) -> MotionPlan:
@@ -126,7 +130,7 @@ def open_driver(name: str, size: int, mode: str) -> Driver:
     return DRIVERS[name](size, Mode(mode))
 
 
-def known_faces(image: torch.Tensor, faces, face_landmarks):
+def known_faces(image: torch.Tensor, faces: Faces | None, face_landmarks: FaceLandmarks | None) -> Faces | None:
     """Faces from either input, FACECHAIN_FACES first; None where both are empty."""
     if faces is not None or face_landmarks is None:
         return faces

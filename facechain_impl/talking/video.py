@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 import av
 import numpy as np
 import torch
+from av.container import InputContainer, OutputContainer
 
 from .. import atomic
 from ..errors import BadInput
@@ -18,6 +21,7 @@ from .audio import FPS
 
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 QUALITY = {"crf": "18"}
+VideoSource = str | Path | BinaryIO
 
 
 class VideoWriter:
@@ -59,10 +63,10 @@ class VideoWriter:
             self._frames += 1
         self._sound.write_until(self._container, self._frames)
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._opened.__exit__(kind, error, trace)
 
-    def _finish(self, kind, error, trace) -> None:
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._container.mux(self._video.encode())
             self._sound.close(self._container)
@@ -86,11 +90,11 @@ class _Sound:
     def _sample(self, frame: int) -> int:
         return round(frame * self._rate / self._fps)
 
-    def open(self, container) -> None:
+    def open(self, container: OutputContainer) -> None:
         self._stream = container.add_stream("aac", rate=self._target, layout=self._layout)
         self._resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._target)
 
-    def write_until(self, container, frame: int) -> None:
+    def write_until(self, container: OutputContainer, frame: int) -> None:
         """The samples of the frames before `frame`."""
         stop = min(self._sample(frame), self._total)
         samples = self._channels[:, self._written : stop].float().cpu().numpy()
@@ -101,16 +105,16 @@ class _Sound:
             self._encode(container, sound)
         self._written = max(stop, self._written)
 
-    def close(self, container) -> None:
+    def close(self, container: OutputContainer) -> None:
         self._encode(container, None)
         container.mux(self._stream.encode())
 
-    def _encode(self, container, sound: av.AudioFrame | None) -> None:
+    def _encode(self, container: OutputContainer, sound: av.AudioFrame | None) -> None:
         for frame in self._resampler.resample(sound):
             container.mux(self._stream.encode(frame))
 
 
-def frames_at(source, fps: int = FPS) -> Iterator[np.ndarray]:
+def frames_at(source: VideoSource, fps: int = FPS) -> Iterator[np.ndarray]:
     """The pictures that `source` (a path or a binary stream) shows at 0, 1/fps, 2/fps... seconds, RGB uint8 [H, W, 3].
 
     Only one frame is held at a time. Raises BadInput for a file without a readable video."""
@@ -121,7 +125,7 @@ def frames_at(source, fps: int = FPS) -> Iterator[np.ndarray]:
         raise BadInput(f"The reference video cannot be read ({error.strerror}). Connect an intact video file.") from error
 
 
-def _shown(container, fps: int) -> Iterator[np.ndarray]:
+def _shown(container: InputContainer, fps: int) -> Iterator[np.ndarray]:
     shown, step = 0, Fraction(1, fps)
     for frame, end in _timed(container):
         # half a step of tolerance: a clip that has this rate already keeps all its frames
@@ -130,15 +134,17 @@ def _shown(container, fps: int) -> Iterator[np.ndarray]:
             shown += 1
 
 
-def _timed(container):
+def _timed(container: InputContainer) -> Iterator[tuple[av.VideoFrame, float]]:
     """Every frame and its end in seconds, counted from the first one."""
     if not container.streams.video:
         raise BadInput("The reference video has no picture track. Connect a video that shows a face.")
     stream = container.streams.video[0]
-    before, first = None, None
+    before: av.VideoFrame | None = None
+    first = 0.0
     for frame in container.decode(stream):
-        first = frame.time if first is None else first
-        if before is not None:
+        if before is None:
+            first = frame.time
+        else:
             yield before, frame.time - first
         before = frame
     if before is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def jaw(file: WeightFile) -> dict[str, torch.Tensor]:
     return load_file(kept)
 
 
-def read(path, count: int) -> dict[str, torch.Tensor]:
+def read(path: Path, count: int) -> dict[str, torch.Tensor]:
     """The first `count` of the model's 68 landmarks: mean [count, 3], identity [count, 3, 80] and expression [count, 3, 64].
 
     The mean is taken relative to the centre of all vertices, as the reconstruction was trained."""
@@ -42,7 +43,7 @@ def read(path, count: int) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path} is not a readable MATLAB file ({error}). Expected BFM_model_front.mat; get it again.") from error
     if problem := _problem(arrays, count):
         raise WeightsError(f"{path} is not BFM_model_front.mat: {problem}. Put the converted model of 2009 there.")
-    return select(*(arrays[name] for name in ARRAYS), count)
+    return select(arrays["meanshape"], arrays["idBase"], arrays["exBase"], arrays["keypoints"], count)
 
 
 def _problem(arrays: dict[str, np.ndarray], count: int) -> str:

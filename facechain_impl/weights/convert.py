@@ -6,10 +6,11 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,16 +34,16 @@ def _scalar(kind: np.dtype, value: bytes) -> np.generic:
     return np.frombuffer(value, kind)[0]
 
 
-def _named(function, module: str):
-    """`function` under the name by which pickles of one numpy version call for it."""
-    alias = FunctionType(function.__code__, function.__globals__, "scalar")
+def _scalar_of(module: str) -> FunctionType:
+    """`_scalar` under the name by which pickles of one numpy version call for it."""
+    alias = FunctionType(_scalar.__code__, _scalar.__globals__, "scalar")
     alias.__module__, alias.__qualname__ = module, "scalar"
     return alias
 
 
 # Numbers that training leaves beside the weights; building them runs nothing else.
-NUMBERS = [
-    *(_named(_scalar, f"numpy.{core}.multiarray") for core in ("core", "_core")),
+NUMBERS: list[Callable | tuple[Callable, str]] = [
+    *(_scalar_of(f"numpy.{core}.multiarray") for core in ("core", "_core")),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
 ]
@@ -97,7 +98,7 @@ def _nothing_but_numbers() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
-def unpickle(source: Path):
+def unpickle(source: Path) -> Any:
     """The content of a PyTorch file, with weights-only reading. Raises WeightsError."""
     headers.read(source)
     try:
@@ -112,7 +113,7 @@ def unpickle(source: Path):
         raise WeightsError(f"{source} is damaged: {_first_line(error)} Delete it and get it again.") from error
 
 
-def state_dict(content, entry: Entry, source: Path) -> Tensors:
+def state_dict(content: Any, entry: Entry, source: Path) -> Tensors:
     """The tensors of `entry` in the content of a published file, under the published names. Raises WeightsError or KeyMismatch."""
     found = content.get(entry.key, content) if entry.key and isinstance(content, Mapping) else content
     tensors = {str(name): value for name, value in found.items() if torch.is_tensor(value)} if isinstance(found, Mapping) else {}

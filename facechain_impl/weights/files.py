@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import atomic
 from ..errors import WeightsError
@@ -146,6 +147,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _blocks(file, size: int = 1 << 22) -> Iterator[bytes]:
+def _blocks(file: BinaryIO, size: int = 1 << 22) -> Iterator[bytes]:
     while block := file.read(size):
         yield block

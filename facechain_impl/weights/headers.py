@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
-from ..types import Layout
+from ..networks.base import FoundLayout
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -30,7 +30,7 @@ class Header:
     """metadata: text written into the file. layout: its tensors, None where only loading would tell."""
 
     metadata: dict[str, str] = field(default_factory=dict)
-    layout: Layout | None = None
+    layout: FoundLayout | None = None
 
 
 def read(path: Path) -> Header:
@@ -88,8 +88,8 @@ def _protobuf_fields(file: BinaryIO, size: int, path: Path) -> Iterator[tuple[in
     """(field number, length) of each top-level field with a body, the file standing at the body; skips to the next one."""
     while file.tell() < size:
         tag = _varint(file)
-        length = _varint(file) if tag is not None and tag & 7 == 2 else 0 if tag is not None and tag & 7 == 0 else None
-        if length is None or file.tell() + length > size:
+        length = None if tag is None else _varint(file) if tag & 7 == 2 else 0 if tag & 7 == 0 else None
+        if tag is None or length is None or file.tell() + length > size:
             raise _damaged(path, "an ONNX file", "it ends early or is something else")
         if tag & 7 == 0:
             _varint(file)

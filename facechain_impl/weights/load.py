@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -16,6 +17,9 @@ from ..networks.published import Entry
 from ..provenance import Used
 from . import catalogue, convert, files, headers, uses
 from .files import WeightFile
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +80,7 @@ def tags(file: WeightFile) -> list[str]:
     return json.loads(text)
 
 
-def session(file: WeightFile):
+def session(file: WeightFile) -> InferenceSession:
     """An onnxruntime.InferenceSession on the best device its build has. Raises WeightsError."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise WeightsError(f"{file.path.name} needs onnxruntime, which is not installed. Install it with: pip install onnxruntime")

@@ -58,7 +58,6 @@ SHAPES = [
     (protocols.FaceLandmarks, comfy_extras.nodes_mediapipe),
     (protocols.MeshFace, comfy_extras.mediapipe.face_landmarker),
     (protocols.PoseFrame, comfy_extras.nodes_sdpose),
-    (protocols.PosePerson, comfy_extras.nodes_sdpose),
 ]
 
 
@@ -133,5 +132,13 @@ def test_a_patcher_made_by_the_host_is_one():
 
 @pytest.mark.parametrize(("shape", "module"), SHAPES, ids=lambda value: value.__name__)
 def test_dictionaries_have_these_keys(shape, module):
-    strings = {node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)}
-    assert set(get_type_hints(shape)) - strings == set()
+    assert set(get_type_hints(shape)) - strings_of(module) == set()
+
+
+def test_people_have_these_keys():
+    used = {"pose_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d"}
+    assert used - strings_of(comfy_extras.nodes_sdpose) == set()
+
+
+def strings_of(module) -> set:
+    return {node.value for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Constant)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,14 +104,14 @@ def _read_safetensors(path: Path) -> LoraFile:
         raise WeightsError(f"{path.name} is damaged or not a safetensors file ({error}). Download or train it again.") from error
 
 
-def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Write a LoRA completely or not at all. Raises FaceChainError when it cannot be written."""
     size = sum(value.nbytes for value in tensors.values())
     with atomic.replacing(path, size=size) as partial:
         safetensors.torch.save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
 
 
-def normalise(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> dict[str, torch.Tensor]:
+def normalise(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> dict[str, torch.Tensor]:
     """The same LoRA with keys the host knows: diffusers' and peft's UNet and text-encoder names become kohya's.
 
     Keys that are not a plain LoRA layer (LoHa, LoKr, differences) and those of `diffusion_model.` and `transformer.` files stay."""
@@ -173,7 +174,7 @@ def layers(tensors: dict[str, torch.Tensor]) -> dict[str, Layer]:
     return found
 
 
-def describe(tensors: dict[str, torch.Tensor]) -> str:
+def describe(tensors: Mapping[str, torch.Tensor]) -> str:
     """Format and architecture that a LoRA seems to be for, for messages."""
     keys = list(tensors)
     return f"{_format(keys)}, {_architecture(tensors)}"
@@ -187,7 +188,7 @@ def _format(keys: list[str]) -> str:
     return next((name for name, sign in signs if any(sign in key for key in keys)), "unknown format")
 
 
-def _architecture(tensors: dict[str, torch.Tensor]) -> str:
+def _architecture(tensors: Mapping[str, torch.Tensor]) -> str:
     text = " ".join(tensors)
     if "double_blocks" in text or "single_transformer_blocks" in text:
         return "Flux"
@@ -200,7 +201,7 @@ def _architecture(tensors: dict[str, torch.Tensor]) -> str:
     return "unknown architecture" if width is None else f"a UNet with text width {width}"
 
 
-def _context_width(tensors: dict[str, torch.Tensor]) -> int | None:
+def _context_width(tensors: Mapping[str, torch.Tensor]) -> int | None:
     """Width of the text that the cross attention reads, which tells the architecture."""
     for key, value in tensors.items():
         name, suffix = _split(key)

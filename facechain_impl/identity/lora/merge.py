@@ -5,17 +5,21 @@ Every LoRA is matched to the model's weights by the host. A LoRA that does not f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from ...errors import BadInput
 from ...host import lora
+from ...host.protocols import Clip, Model
 from ...types import LoraEntry, Report, Status
 from . import formats as lora_files
 
 # A LoRA for another variant of a model shares most keys with it; a few extra ones are common in intact files.
 _UNKNOWN_SHARE = 0.1
 _EXAMPLES = 3
+Offset = tuple[int, int, int] | None
+"""Dimension, start and length of the part of a fused weight that a layer covers; None is all of it."""
 
 PRESETS = {
     "FaceChain (0.95 face, 0.25 style)": (0.95, 0.25),
@@ -32,11 +36,13 @@ def tensors_of(entry: LoraEntry) -> dict[str, torch.Tensor]:
         return lora_files.normalise(entry.person.lora)
     if entry.tensors is not None:
         return lora_files.normalise(entry.tensors)
+    if entry.file is None:
+        raise BadInput(f"The LoRA {entry.name} has no file, no tensors and no person behind it. Connect one of them.")
     file = lora_files.read(entry.file)
     return lora_files.normalise(file.tensors, file.metadata)
 
 
-def apply(model, clip, entries: list[LoraEntry]) -> tuple[object, object, Report]:
+def apply(model: Model, clip: lora.AnyClip, entries: list[LoraEntry]) -> tuple[Model, lora.AnyClip, Report]:
     """MODEL and CLIP with all LoRAs on top. A strength of 0 changes nothing, and neither does an empty list."""
     report = Report("LoRA merge")
     for entry in entries:
@@ -50,7 +56,7 @@ def apply(model, clip, entries: list[LoraEntry]) -> tuple[object, object, Report
     return model, clip, report
 
 
-def match(model, clip, entry: LoraEntry) -> lora.Match:
+def match(model: Model, clip: Clip | None, entry: LoraEntry) -> lora.Match:
     """Which keys of a LoRA belong to the model. Raises BadInput when none do, or when too many do not."""
     tensors = tensors_of(entry)
     if clip is None:
@@ -76,7 +82,7 @@ def _examples(keys: list[str]) -> str:
     return f"{len(keys)} keys ({', '.join(keys[:_EXAMPLES])}{', ...' if len(keys) > _EXAMPLES else ''})"
 
 
-def _require_shapes(model, clip, entry: LoraEntry, found: lora.Match) -> None:
+def _require_shapes(model: Model, clip: Clip | None, entry: LoraEntry, found: lora.Match) -> None:
     """The host only logs a layer of the wrong size and continues without it."""
     shapes = {key: value.shape for key, value in model.model.state_dict().items()}
     if clip is not None:
@@ -112,7 +118,7 @@ class _Sum:
     difference: torch.Tensor | None = None
 
 
-def merge(model, clip, entries: list[LoraEntry], rank: int = 0) -> Merged:
+def merge(model: Model, clip: Clip | None, entries: list[LoraEntry], rank: int = 0) -> Merged:
     """All LoRAs as one: exact, the ranks added up, for rank 0; else compressed to `rank` by singular values."""
     sums: dict[str, _Sum] = {}
     for entry in entries:
@@ -133,7 +139,7 @@ def merge(model, clip, entries: list[LoraEntry], rank: int = 0) -> Merged:
     return Merged(tensors, (max(lost, 0.0) / total) ** 0.5 if total else 0.0, largest)
 
 
-def _add(summed: _Sum, model, clip, weight: str, offset, adapter, strength: float) -> None:
+def _add(summed: _Sum, model: Model, clip: Clip | None, weight: str, offset: Offset, adapter: Any, strength: float) -> None:
     product = lora.factors(adapter)
     if product is not None:
         up, down, scale = product
@@ -144,7 +150,7 @@ def _add(summed: _Sum, model, clip, weight: str, offset, adapter, strength: floa
     summed.difference = difference if summed.difference is None else summed.difference + difference
 
 
-def _placed(up: torch.Tensor, offset, model, weight: str) -> torch.Tensor:
+def _placed(up: torch.Tensor, offset: Offset, model: Model, weight: str) -> torch.Tensor:
     """Rows of a layer that covers only a part of a fused weight, at their place in the whole."""
     if offset is None:
         return up

@@ -9,6 +9,7 @@ import torch
 from ... import __version__, provenance
 from ...errors import BadInput
 from ...host import lora
+from ...host.protocols import Clip, Model
 from ...types import LoraEntry, Person, Report, Status
 from ..names import check_name
 from . import formats as lora_files
@@ -26,7 +27,7 @@ def entry(file: str | None, tensors: dict[str, torch.Tensor] | None, person: Per
     return LoraEntry(file, weight, weight, role, file=lora.path_of(file))
 
 
-def save_merged(model, clip, entries: list[LoraEntry], name: str, rank: int, report: Report) -> None:
+def save_merged(model: Model, clip: Clip | None, entries: list[LoraEntry], name: str, rank: int, report: Report) -> None:
     """Write the weighted sum of all LoRAs as one file and report it.
 
     It is written to the folder of the person in it, so that deleting the person deletes it, else to the host's LoRA folder."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -46,10 +47,10 @@ def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
             del block.forward
 
 
-def _on_copies(forward, *positional, **named):
+def _on_copies(forward: Callable, *positional: Any, **named: Any) -> Any:
     """Blocks of the host may change their input in place, which they read again in the backward pass."""
     return forward(*(_copied(value) for value in positional), **{key: _copied(value) for key, value in named.items()})
 
 
-def _copied(value):
+def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -20,7 +20,7 @@ def variants(photo: torch.Tensor, count: int, augmentation: Augmentation, side: 
     return torch.stack(pictures)
 
 
-def _variant(photo, augmentation, side, generator, flipped):
+def _variant(photo: torch.Tensor, augmentation: Augmentation, side: int, generator: torch.Generator, flipped: bool) -> torch.Tensor:
     left, top, size = _window(photo, augmentation, generator)
     window = photo[top : top + size, left : left + size].permute(2, 0, 1)[None]  # [H,W,C] -> [1,C,H,W]
     picture = F.interpolate(window, (side, side), mode="bilinear", antialias=size > side).clamp(0, 1)[0].permute(1, 2, 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from ...geometry.pixels import check
 from ...host.models import Conditions, TrainingModel, encode_text, stored
 from ...host.progress import check_interrupt
+from ...host.protocols import Clip, Vae
 from ...picture_names import nth
 from . import crops as train_crops
 from .settings import TrainSettings
@@ -36,11 +38,17 @@ class Batch:
     weights: torch.Tensor | None = None
 
 
+class Told(Protocol):
+    """The conditions of photo `index`; the last ones, -1, are those of the empty caption."""
+
+    def __getitem__(self, index: int, /) -> Conditions: ...
+
+
 class TrainingSet:
     """Latents [photo, variant, C, ...] in the model's scale and its conditioning: one entry for each photo, and a last one
     for the empty caption. weights: [photo, variant, 1, ...] or None. salt: gives two sets of one training different random numbers."""
 
-    def __init__(self, latents: torch.Tensor, conditions: Sequence[Conditions], weights: torch.Tensor | None = None, salt: int = 0):
+    def __init__(self, latents: torch.Tensor, conditions: Told, weights: torch.Tensor | None = None, salt: int = 0):
         self.latents, self.weights = latents, weights
         self._conditions = conditions
         self._salt = salt
@@ -71,7 +79,7 @@ class TrainingSet:
 
 
 def encode_photos(
-    model: TrainingModel, vae, photos: list[torch.Tensor], settings: TrainSettings, masks: list[torch.Tensor] | None = None
+    model: TrainingModel, vae: Vae, photos: list[torch.Tensor], settings: TrainSettings, masks: list[torch.Tensor] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Latents [photo, variant, C, ...] of the training pictures made from photos [H, W, 3], and the weight of each place
     [photo, variant, 1, ...] where head masks [H, W] are given."""
@@ -90,11 +98,11 @@ def encode_photos(
 
 def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.Tensor:
     """Masks [variant, H, W] as weights of latents of `shape`, one channel."""
-    small = F.adaptive_avg_pool2d(masks[:, None], shape[-2:])
+    small = F.adaptive_avg_pool2d(masks[:, None], (shape[-2], shape[-1]))
     return (1 - strength + strength * small).reshape(shape[0], 1, *[1] * (len(shape) - 4), *shape[-2:])
 
 
-def encode_captions(model: TrainingModel, clip, captions: list[str], latents: torch.Tensor) -> list[Conditions]:
+def encode_captions(model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor) -> list[Conditions]:
     """The conditioning of every caption, each distinct caption encoded once."""
     known = {}
     for caption in captions:
@@ -104,10 +112,10 @@ def encode_captions(model: TrainingModel, clip, captions: list[str], latents: to
     return [known[caption] for caption in captions]
 
 
-class LiveCaptions(Sequence):
+class LiveCaptions:
     """Conditioning of captions, recomputed at every use, for a text encoder that is being trained."""
 
-    def __init__(self, model: TrainingModel, clip, captions: list[str], latents: torch.Tensor):
+    def __init__(self, model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor):
         self._model, self._clip, self._captions, self._latents = model, clip, captions, latents[:1, 0]
 
     def __len__(self) -> int:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from ...host import models as host_models
+from ...host.protocols import Clip, Vae
 from ...perception import models
 from ...perception.detection import BUILT_IN
 from ...perception.faces import find_faces, main_face
-from ...perception.recognition import FaceRecognition, cosine_similarity, with_embeddings
+from ...perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
 from ...photos.study import Study
 from ..lora.formats import Layer
 from .adapters import Adapters
@@ -50,7 +51,7 @@ class LikenessWatch:
     curve: list[tuple[int, float | None]] = field(default_factory=list)
     best: list[dict[str, Layer]] | None = None
 
-    def at(self, step: int, adapters: list[Adapters], model: host_models.TrainingModel, clip, vae) -> None:
+    def at(self, step: int, adapters: list[Adapters], model: host_models.TrainingModel, clip: Clip, vae: Vae) -> None:
         """Check when due after `step`, and keep the adapters when they are the best so far."""
         if step % self.plan.every:
             return
@@ -68,7 +69,7 @@ class LikenessWatch:
             seen = [(picture, face) for picture, face in zip(pictures, faces) if face is not None]
             recognition = FaceRecognition(models.open_network("rts"))
             embedded = with_embeddings(recognition, [one for one, _ in seen], [face for _, face in seen])
-        found = [cosine_similarity(face.embedding, reference) for face in embedded for reference in self.references]
+        found = [cosine_similarity(vector_of(face), reference) for face in embedded for reference in self.references]
         return float(np.mean(found)) if found else None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ def has_8bit() -> bool:
 
 def optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> tuple[torch.optim.Optimizer, str]:
     """The optimiser, and a sentence for the user when it is not the one that was asked for (else empty)."""
-    values = {"lr": settings.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": settings.weight_decay}
+    values: dict[str, Any] = {"lr": settings.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": settings.weight_decay}
     on_gpu = parameters[0].is_cuda
     if settings.optimiser is Optimiser.ADAMW_8BIT and has_8bit() and on_gpu:
         return importlib.import_module("bitsandbytes").optim.AdamW8bit(parameters, **values), ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ...host import models
+from ...host.protocols import Clip, Vae
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Preview:
     sampling_steps: int = 20
     cfg: float = 7.0
 
-    def at(self, step: int, model: models.TrainingModel, clip, vae) -> torch.Tensor | None:
+    def at(self, step: int, model: models.TrainingModel, clip: Clip, vae: Vae) -> torch.Tensor | None:
         """A portrait [H, W, 3] when one is due after `step`, else None."""
         if step % self.every:
             return None
         return self.portrait(model, clip, vae)
 
-    def portrait(self, model: models.TrainingModel, clip, vae) -> torch.Tensor:
+    def portrait(self, model: models.TrainingModel, clip: Clip, vae: Vae) -> torch.Tensor:
         """One portrait [H, W, 3] with the adapters as they are now."""
         with torch.no_grad():
             positive, negative = models.encode_text(clip, self.text), models.encode_text(clip, "")

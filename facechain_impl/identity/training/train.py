@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from ...errors import BadInput, FaceChainError
 from ...geometry.pixels import check_all
 from ...host import live, lora, models
 from ...host.progress import Progress, check_interrupt
+from ...host.protocols import Clip, Model, Vae
 from ...photos import study as photo_study
 from ...photos.study import Study
 from ...picture_names import nth, numbered
@@ -26,7 +28,7 @@ from ..names import check_name
 from ..persons import IfExists
 from .adapters import Adapters, target_modules, tensors_for_file
 from .checkpointing import checkpointed
-from .dataset import LiveCaptions, TrainingSet, encode_captions, encode_photos
+from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
 from .likeness import LikenessPlan, LikenessWatch, held_out
 from .previews import Preview
 from .settings import Augmentation, IfState, Start, TrainSettings
@@ -34,6 +36,7 @@ from .start import face_common
 from .state import StateStore, require_space, run_hash
 from .trainer import Trainer
 
+T = TypeVar("T")
 # adapters, two moments and the gradient in float32; the state is written beside the old one
 _STATE_COPIES = 8
 
@@ -43,9 +46,9 @@ class TrainInputs:
     """The training material. photos: [H, W, 3] in 0..1, one caption each. faces: what is known about their faces. class_photos: pictures
     of other people that the model must not forget, all with `class_caption`. model, clip, vae: from the host's loaders."""
 
-    model: object
-    clip: object
-    vae: object
+    model: Model
+    clip: Clip
+    vae: Vae
     photos: list[torch.Tensor]
     captions: list[str]
     faces: Faces | None = None
@@ -127,7 +130,7 @@ class _Order:
     study: Study
     held: list[int]
 
-    def trained(self, values: list) -> list:
+    def trained(self, values: list[T]) -> list[T]:
         """Those of `values`, one for each photo, that belong to photos to train on."""
         return [value for index, value in enumerate(values) if index not in self.held]
 
@@ -214,12 +217,18 @@ def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: Train
     return TrainingSet(latents, _conditions(model, inputs.clip, [*captions, ""], latents, settings), salt=100)
 
 
-def _encoded(model, inputs: TrainInputs, photos, settings: TrainSettings, masks):
+def _encoded(
+    model: models.TrainingModel,
+    inputs: TrainInputs,
+    photos: Sequence[torch.Tensor],
+    settings: TrainSettings,
+    masks: list[torch.Tensor] | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     with torch.no_grad():
         return encode_photos(model, inputs.vae, [photo.clone() for photo in photos], settings, masks)
 
 
-def _conditions(model: models.TrainingModel, clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings):
+def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings) -> Told:
     if settings.train_text_encoder:
         return LiveCaptions(model, clip, captions, latents)
     with torch.no_grad():
@@ -250,7 +259,7 @@ def _likeness(request: TrainRequest, order: _Order) -> LikenessWatch | None:
     return LikenessWatch(plan, references, preview, not order.held)
 
 
-def _adapters(model: models.TrainingModel, clip, settings: TrainSettings) -> list[Adapters]:
+def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) -> list[Adapters]:
     """Adapters on the diffusion model and, where it is trained, on the text encoder."""
     modules = [model.module]
     if settings.train_text_encoder:
@@ -308,7 +317,16 @@ def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
     return "the likeness stopped rising" if watch is not None and watch.is_done else None
 
 
-def _step(trainer, store, request, model, watch, progress, clock, notes) -> None:
+def _step(
+    trainer: Trainer,
+    store: StateStore,
+    request: TrainRequest,
+    model: models.TrainingModel,
+    watch: LikenessWatch | None,
+    progress: Progress,
+    clock: _Clock,
+    notes: list[str],
+) -> None:
     check_interrupt()
     loss = trainer.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
@@ -346,7 +364,9 @@ class _Clock:
         return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
 
 
-def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict, notes: list[str], watch) -> TrainResult:
+def _store(
+    request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict[str, torch.Tensor], notes: list[str], watch: LikenessWatch | None
+) -> TrainResult:
     inputs, policy = request.inputs, request.policy
     trigger = policy.trigger or common_trigger(inputs.captions)
     about = _about(request, order, trainer, watch)

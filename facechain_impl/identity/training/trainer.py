@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -40,7 +41,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        return self._schedule.get_last_lr()[0]
+        return float(self._schedule.get_last_lr()[0])
 
     def step(self) -> float:
         """One optimiser step; returns its loss. Raises FaceChainError when the loss is not finite, before anything changes."""
@@ -81,7 +82,7 @@ class Trainer:
         return error.mean()
 
     @contextlib.contextmanager
-    def _own_randomness(self):
+    def _own_randomness(self) -> Iterator[None]:
         """Dropout draws from torch's global generator; each step seeds it and restores it afterwards."""
         device = self._model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -18,6 +18,10 @@ from ...geometry.affine import ARCFACE_112, ENHANCE_1024, downscale_factor, fusi
 from ...host.memory import ManagedModel
 from ...host.progress import check_interrupt
 from ...networks import bfm
+from ...networks.aei import AEINet
+from ...networks.gpen import GPEN
+from ...networks.ir100 import IR100
+from ...networks.recon import FaceReconstruction
 from ...perception import models
 from ...types import Face
 from ...weights import basel, load
@@ -47,7 +51,7 @@ class TargetFace:
 
 def target(picture: int, face: Face) -> TargetFace:
     """The target of a detected face, which must have points."""
-    return TargetFace(picture, face.points, min(face.width, face.height))
+    return TargetFace(picture, face.five, min(face.width, face.height))
 
 
 def open_fusion(enhance: bool = True) -> FaceFusion:
@@ -67,12 +71,12 @@ class FaceFusion:
 
     def __init__(
         self,
-        identity: ManagedModel,
-        reconstruction: ManagedModel,
+        identity: ManagedModel[IR100],
+        reconstruction: ManagedModel[FaceReconstruction],
         jaw: bfm.FaceShape,
-        generator: ManagedModel,
+        generator: ManagedModel[AEINet],
         alpha: torch.Tensor,
-        enhancer: ManagedModel | None = None,
+        enhancer: ManagedModel[GPEN] | None = None,
     ):
         self.identity, self.reconstruction, self.jaw, self.generator = identity, reconstruction, jaw, generator
         self.alpha, self.enhancer = alpha, enhancer
@@ -117,9 +121,10 @@ class FaceFusion:
         for target, face in self._new_faces(pictures, targets, source):
             paste.paste(results[target.picture], face, self.alpha, fusion256(target.points))
             step()
-        for target in targets if enhance and self.enhancer else ():
-            self._enhance(results[target.picture], target)
-            step()
+        if enhance and self.enhancer:
+            for target in targets:
+                self._enhance(self.enhancer, results[target.picture], target)
+                step()
         return results
 
     def _new_faces(
@@ -142,12 +147,13 @@ class FaceFusion:
         faces = F.interpolate(crops / 2 + 0.5, size, mode="bilinear", align_corners=False)
         return self.reconstruction.load()(faces.to(self.reconstruction.device)).cpu()
 
-    def _enhance(self, picture: torch.Tensor, target: TargetFace) -> None:
+    @staticmethod
+    def _enhance(enhancer: ManagedModel[GPEN], picture: torch.Tensor, target: TargetFace) -> None:
         """Enhance the target's face, in place."""
         matrix = similarity_transform(target.points, ENHANCE_1024)
         size = (paste.ENHANCE_SIZE, paste.ENHANCE_SIZE)
         face = warp(picture, matrix, size).permute(2, 0, 1)[None] * 2 - 1
-        sharp = self.enhancer.load()(face.to(self.enhancer.device)).cpu().clamp(-1, 1)
+        sharp = enhancer.load()(face.to(enhancer.device)).cpu().clamp(-1, 1)
         sharp = paste.soften((sharp[0].permute(1, 2, 0) + 1) / 2, target.side)
         paste.paste(picture, sharp, paste.enhancement_mask(), matrix)
 

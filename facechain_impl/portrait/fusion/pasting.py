@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from PIL import Image
 
 from ...errors import WeightsError
 from ...geometry.affine import homogeneous, invert, transform_points, warp
+from ...geometry.pixels import size_of
 
 ALPHA_SIZE = 256
 ENHANCE_SIZE = 1024
@@ -19,7 +22,7 @@ def paste(picture: torch.Tensor, crop: torch.Tensor, mask: torch.Tensor, matrix:
     """Blend `crop` [S, S, 3] into `picture` [H, W, 3], in place, by `mask` [S, S] in 0..1. matrix: picture -> crop.
 
     Pixels outside the mask are bit-identical."""
-    x0, y0, x1, y1 = _reach(matrix, crop.shape[:2], picture.shape[:2])
+    x0, y0, x1, y1 = _reach(matrix, size_of(crop), size_of(picture))
     if x1 <= x0 or y1 <= y0:
         return
     back = _shift(-x0, -y0) @ homogeneous(invert(matrix))
@@ -44,7 +47,7 @@ def soft_edge(mask: torch.Tensor, pixels: int) -> torch.Tensor:
     return mask * torch.from_numpy(depth / pixels).clamp(max=1).to(mask)
 
 
-def read_alpha(path) -> torch.Tensor:
+def read_alpha(path: Path) -> torch.Tensor:
     """The published blending mask as [256, 256] in 0..1. Raises WeightsError."""
     try:
         with Image.open(path) as picture:
@@ -58,7 +61,7 @@ def read_alpha(path) -> torch.Tensor:
 
 def enhancement_mask(size: int = ENHANCE_SIZE) -> torch.Tensor:
     """[size, size], 1 in the middle of the crop and close to 0 at its edge."""
-    mask = np.zeros((512, 512), np.float32)
+    mask: np.ndarray = np.zeros((512, 512), np.float32)
     mask[INSET : 512 - INSET + 1, INSET : 512 - INSET + 1] = 1
     for _ in range(2):
         mask = cv2.GaussianBlur(mask, (FEATHER, FEATHER), SIGMA)

@@ -37,7 +37,8 @@ class Choice:
         faces = [face for face in faces if face.points is not None]
         if self.which is Which.CHOSEN:
             return left_to_right(faces)[self.number - 1 : self.number]
-        return [largest(faces)] if faces and self.which is Which.LARGEST else faces
+        main = largest(faces) if self.which is Which.LARGEST else None
+        return faces if main is None else [main]
 
     def problem(self, faces: Sequence[Face]) -> str:
         """Why `of` found nothing in `faces`."""
@@ -147,7 +148,7 @@ def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) ->
     bar = Progress(sum(plan.faces.values()) * (2 if enhance else 1))
     for source, targets in plan.targets.items():
         (face,) = Choice().of(owners.pictures[source].faces)
-        identity = networks.read_source(inputs.sources[source], face.points)
+        identity = networks.read_source(inputs.sources[source], face.five)
         chosen = sorted({target.picture for target in targets})
         moved = [fusion.TargetFace(chosen.index(target.picture), target.points, target.side) for target in targets]
         fused = networks.replace([inputs.pictures[index] for index in chosen], moved, identity, enhance, bar.step)

@@ -9,6 +9,7 @@ from PIL import Image
 from ...errors import BadInput
 from ...geometry import affine
 from ...host import pose_drawing
+from ...host.protocols import PoseFrame, PosePerson
 from ...types import Face
 
 CANVAS = 512
@@ -36,13 +37,13 @@ def face_control(landmarks: np.ndarray | None, five: np.ndarray, size: int, body
 class Body:
     """One person of a POSE_KEYPOINT frame, moved into a crop drawn at `CANVAS` pixels. joints [18, 3], hands [2, 21, 3]."""
 
-    def __init__(self, person: dict, matrix: np.ndarray):
+    def __init__(self, person: PosePerson, matrix: np.ndarray):
         self.joints = _points(person, "pose_keypoints_2d", pose_drawing.BODY, matrix)
         right, left = (_points(person, f"hand_{side}_keypoints_2d", pose_drawing.HAND, matrix) for side in ("right", "left"))
         self.hands = np.stack([right, left])
 
 
-def body_of(frame: dict, face: Face, matrix: np.ndarray) -> Body:
+def body_of(frame: PoseFrame, face: Face, matrix: np.ndarray) -> Body:
     """The person of `frame` whose nose or eyes are nearest to `face`. `matrix` moves the picture to the crop at `CANVAS` pixels.
 
     Raises BadInput when no head is on the face."""
@@ -65,7 +66,7 @@ def body_of(frame: dict, face: Face, matrix: np.ndarray) -> Body:
     return Body(best, matrix)
 
 
-def _points(person: dict, key: str, count: int, matrix: np.ndarray) -> np.ndarray:
+def _points(person: PosePerson, key: str, count: int, matrix: np.ndarray) -> np.ndarray:
     flat = np.asarray(person.get(key) or np.zeros(3 * count), np.float64).reshape(-1, 3)
     if len(flat) != count:
         raise BadInput(f"The connected pose has {len(flat)} points in {key}; the OpenPose format has {count}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ...errors import BadInput, FaceNotFound
+from ...geometry.pixels import size_of
 from ...host.sampling import Diffusion, DiffusionSampler, SamplingProgress, SamplingSettings
 from ...identity.lora import merge
 from ...types import Face, LoraEntry, NoFace, Person, Report, Status
@@ -16,7 +17,7 @@ from ..fusion.face_fusion import FaceFusion
 from . import geometry
 from .masks import paste_mask
 from .targets import FaceAnalyzer, GivenMasks, Pose, Target, prepare
-from .two_stage import FaceJob, FusionSource, Nets, Settings, TwoStage, steps_of
+from .two_stage import FaceJob, FusionSource, Nets, Painted, Settings, TwoStage, steps_of
 
 SEED_STRIDE = 1009
 
@@ -121,7 +122,7 @@ class GroupInpaint:
             reasons.update({job.target.number: job.problem for job in jobs if job.problem})
             for job in jobs:
                 if job.result is not None:
-                    paste(canvases[job.variant], job)
+                    paste(canvases[job.variant], job.target, job.result)
             self._note_landmarks(jobs)
         return self._told(picture.name, who, reasons, no_face, canvases, plain)
 
@@ -148,10 +149,9 @@ class GroupInpaint:
         for variant, canvas in enumerate(canvases):
             for target in group:
                 place = order.index(target.number - 1)
-                job = FaceJob(target, variant, seed + variant + SEED_STRIDE * place, target.crop(canvas, self._settings.size))
-                if generated:
-                    job.generated, job.given = generated[place % len(generated)], True
-                jobs.append(job)
+                crop = target.crop(canvas, self._settings.size)
+                given = generated[place % len(generated)] if generated else None
+                jobs.append(FaceJob(target, variant, seed + variant + SEED_STRIDE * place, crop, given))
         return jobs
 
     def _stages(self, index: int | None, bar: SamplingProgress) -> TwoStage:
@@ -177,14 +177,14 @@ class GroupInpaint:
         if face is None:
             self._note(f"No face is fused for {name}: no face was found in the photograph.")
             return None
-        return FusionSource(self._subjects.fusion, self._subjects.fusion.read_source(photo, face.points))
+        return FusionSource(self._subjects.fusion, self._subjects.fusion.read_source(photo, face.five))
 
     def _steps(self, targets: list[Target], who: dict[int, int | None], variants: int, given: bool) -> int:
         counts = [len(group) * variants for _, group in _groups(targets, who)]
         return sum(steps_of(count, given, self._settings, self._schedule) for count in counts)
 
     def _note_landmarks(self, jobs: list[FaceJob]) -> None:
-        if any(job.landmarks is None and job.result is not None for job in jobs):
+        if any(job.result is not None and not job.result.has_landmarks for job in jobs):
             self._note(
                 "Without facial landmarks only eyes, nose and mouth guide the painting: the expression and the outline of the jaw may "
                 "differ from the generated face. Connect a FACE_DETECTION_MODEL, or get the weights of the landmark network."
@@ -224,24 +224,23 @@ def with_person(base: Diffusion, person: Person, strength: float) -> Diffusion:
     return Diffusion(model, clip, base.vae)
 
 
-def paste(canvas: torch.Tensor, job: FaceJob) -> None:
+def paste(canvas: torch.Tensor, target: Target, result: Painted) -> None:
     """Put a finished crop back into `canvas` [H, W, 3], in place. Pixels where its mask is 0 are bit-identical."""
-    target = job.target
-    window, mask = paste_mask(target.square, target.face.box, target.others, *canvas.shape[:2])
+    window, mask = paste_mask(target.square, target.face.box, target.others, *size_of(canvas))
     x0, y0, x1, y1 = window
     left, top, _, _ = target.square.box
-    pixels = _full_size(target.pixels(canvas), job)[y0 - top : y1 - top, x0 - left : x1 - left]
+    pixels = _full_size(target.pixels(canvas), result)[y0 - top : y1 - top, x0 - left : x1 - left]
     region = canvas[y0:y1, x0:x1]
     mixed = pixels * mask[..., None] + region * (1 - mask[..., None])
     canvas[y0:y1, x0:x1] = torch.where(mask[..., None] > 0, mixed, region)
 
 
-def _full_size(original: torch.Tensor, job: FaceJob) -> torch.Tensor:
+def _full_size(original: torch.Tensor, result: Painted) -> torch.Tensor:
     """The result in the resolution of the picture. The loss of resizing is cancelled where nothing was painted."""
-    side, size = len(original), len(job.result)
+    side, size = len(original), len(result.image)
     lost = original - geometry.resize(geometry.resize(original, size, size), side, side)
-    kept = 1 - geometry.resize(job.painted, side, side)
-    return (geometry.resize(job.result, side, side) + lost * kept[..., None]).clamp(0, 1)
+    kept = 1 - geometry.resize(result.mask, side, side)
+    return (geometry.resize(result.image, side, side) + lost * kept[..., None]).clamp(0, 1)
 
 
 def _groups(targets: list[Target], who: dict[int, int | None]) -> list[tuple[int | None, list[Target]]]:

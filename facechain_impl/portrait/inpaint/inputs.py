@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
 from ...errors import BadInput, MissingWeights
 from ...geometry import pixels
+from ...host.protocols import FaceDetectionModel, PoseFrame
 from ...perception import landmarks98, models
 from ...perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
 from ...perception.faces import find_faces
@@ -24,6 +26,7 @@ from .targets import FaceAnalyzer, GivenMasks, Pose
 
 MESH = "MediaPipe"
 DETECTORS = (BUILT_IN, DAMOFD, MESH)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class InpaintInputs:
     face_masks: Sequence[torch.Tensor] = ()
     human_masks: Sequence[torch.Tensor] = ()
     neck_masks: Sequence[torch.Tensor] = ()
-    poses: Sequence[dict] = ()
+    poses: Sequence[PoseFrame] = ()
     drawings: Sequence[torch.Tensor] = ()
     generated: Sequence[torch.Tensor] = ()
 
@@ -48,7 +51,7 @@ class InpaintInputs:
         pixels.check_all(list(self.images), list(self.names))
         for image, name in zip(self.generated, numbered("stage-1 picture", self.generated)):
             pixels.check(image, name)
-        lists = {"face_mask": self.face_masks, "human_mask": self.human_masks, "skin_mask": self.neck_masks}
+        lists: dict[str, Sequence] = {"face_mask": self.face_masks, "human_mask": self.human_masks, "skin_mask": self.neck_masks}
         lists |= {"pose_keypoint": self.poses, "pose_image": self.drawings}
         for name, values in lists.items():
             if len(values) not in (0, 1, len(self.images)):
@@ -58,7 +61,7 @@ class InpaintInputs:
         return [self._target_picture(index, found) for index, found in enumerate(faces)]
 
     def _target_picture(self, index: int, faces: list[Face]) -> TargetPicture:
-        def of(values: Sequence):
+        def of(values: Sequence[T]) -> T | None:
             return values[index % len(values)] if values else None
 
         given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
@@ -81,14 +84,16 @@ class OpenedModels:
     idle: bool = False
 
 
-def open_detector_only(choice: str, face_model, inputs: InpaintInputs) -> OpenedModels:
+def open_detector_only(choice: str, face_model: FaceDetectionModel | None, inputs: InpaintInputs) -> OpenedModels:
     """Check the pictures and open the detector only, where nothing will be painted. Raises BadInput, WeightsError."""
     inputs.check()
     detector = _detector(choice, face_model)
     return OpenedModels(FaceAnalyzer(detector), None, idle=True)
 
 
-def open_models(choice: str, face_model, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool) -> OpenedModels:
+def open_models(
+    choice: str, face_model: FaceDetectionModel | None, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool
+) -> OpenedModels:
     """Check the pictures and open the networks that analyse them. `face_model` is the host's FACE_DETECTION_MODEL or None.
 
     Raises BadInput, WeightsError.
@@ -132,7 +137,7 @@ def _with_embeddings(recognition: FaceRecognition, image: torch.Tensor, faces: l
     return updated(faces, dict(zip(able, found)))
 
 
-def _detector(choice: str, face_model) -> Detector:
+def _detector(choice: str, face_model: FaceDetectionModel | None) -> Detector:
     if choice != MESH:
         return open_detector(choice)
     if face_model is None:
@@ -140,7 +145,7 @@ def _detector(choice: str, face_model) -> Detector:
     return MeshDetector(face_model)
 
 
-def _landmarker(face_model) -> Landmarker | None:
+def _landmarker(face_model: FaceDetectionModel | None) -> Landmarker | None:
     """The best available source of landmarks."""
     if face_model is not None:
         return MediaPipe(face_model)

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ...geometry.pixels import to_bytes
+from ...geometry.pixels import size_of, to_bytes
+from ...host.protocols import FaceDetectionModel, FaceLandmarks, MeshFace
 from ...perception import landmarks98
 from ...perception.detection import Detector, from_landmarks
 from ...perception.landmarks import mesh_to_70, wflw_to_70
@@ -28,14 +29,14 @@ class MediaPipe:
 
     name = "MediaPipe"
 
-    def __init__(self, model):
+    def __init__(self, model: FaceDetectionModel):
         self._model = model
 
     def find(self, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[np.ndarray | None]:
         found = self._model.detect_batch([to_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
         return [self._of(face, meshes) for face, meshes in zip(faces, found)]
 
-    def _of(self, face: Face, meshes: list[dict]) -> np.ndarray | None:
+    def _of(self, face: Face, meshes: list[MeshFace]) -> np.ndarray | None:
         """The mesh of `face`: the one with the largest overlap, None without any."""
         overlaps = [_overlap(face.box, mesh["bbox_xyxy"]) for mesh in meshes]
         if not overlaps or max(overlaps) <= 0:
@@ -61,13 +62,12 @@ class MeshDetector(Detector):
 
     name = "MediaPipe"
 
-    def __init__(self, model):
+    def __init__(self, model: FaceDetectionModel):
         self._model = model
 
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         meshes = self._model.detect_batch([to_bytes(image) for image in images], num_faces=0, score_thresh=0.5, variant="full")
-        sizes = [tuple(image.shape[:2]) for image in images]
-        frames = [{"frames": [faces], "image_size": size} for faces, size in zip(meshes, sizes)]
+        frames: list[FaceLandmarks] = [{"frames": [faces], "image_size": size_of(image)} for faces, image in zip(meshes, images)]
         return from_landmarks(frames, images).detect(images)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from ...errors import BadInput
 from ...geometry import affine
+from ...host.protocols import PoseFrame
 from ...perception.detection import Detector
 from ...perception.landmarks import five_points
 from ...perception.parsing import HumanParser
@@ -44,7 +45,7 @@ class GivenMasks:
 class Pose:
     """The body pose of the whole picture: one POSE_KEYPOINT frame or a drawn picture [H, W, 3]; the frame takes precedence."""
 
-    frame: dict | None = None
+    frame: PoseFrame | None = None
     drawing: torch.Tensor | None = None
 
 
@@ -77,7 +78,12 @@ class Target:
 
     @property
     def five(self) -> np.ndarray:
-        return self.points if self.landmarks is None else five_points(self.landmarks)
+        """The five points [5, 2], of the landmarks where they are known. Raises BadInput where there is neither."""
+        if self.landmarks is not None:
+            return five_points(self.landmarks)
+        if self.points is None:
+            raise BadInput(f"The eyes, nose and mouth of face {self.number} were not found. Choose another detector or a larger picture.")
+        return self.points
 
     def pose_control(self, size: int) -> torch.Tensor:
         """The control picture of stage 1: the body, or the face where no pose is known."""
@@ -102,8 +108,10 @@ class FaceAnalyzer:
     def landmarks(self, images: Sequence[torch.Tensor], faces: Sequence[Face]) -> list[np.ndarray | None]:
         return self.landmarker.find(images, faces) if self.landmarker else [None] * len(faces)
 
-    def regions(self, images: Sequence[torch.Tensor]) -> list[Regions]:
+    def regions(self, images: Sequence[torch.Tensor]) -> Sequence[Regions | None]:
         """The parser's result. Only with a parser."""
+        if self.parser is None or not images:
+            return [None] * len(images)
         parsed = self.parser.parse(list(images))
         return [Regions(*(_floats(parsing.total([label])) for label in (FACE, HUMAN, NECK))) for parsing in parsed]
 
@@ -152,9 +160,7 @@ def _with_pose(target: Target, pose: Pose, size: int) -> Target:
 
 
 def _with_regions(image: torch.Tensor, targets: list[Target], given: GivenMasks, analyzer: FaceAnalyzer, size: int) -> list[Target]:
-    seen: list[Regions | None] = [None] * len(targets)
-    if analyzer.parser and targets:
-        seen = analyzer.regions([target.crop(image, size) for target in targets])
+    seen = analyzer.regions([target.crop(image, size) for target in targets])
     return [replace(target, regions=_regions(target, given, parsed, size)) for target, parsed in zip(targets, seen)]
 
 
@@ -164,8 +170,8 @@ def _regions(target: Target, given: GivenMasks, parsed: Regions | None, size: in
             return (target.crop(mask, size) >= 0.5).float()
         return torch.zeros(size, size) if own is None else own
 
-    pairs = ((given.face, "face"), (given.human, "human"), (given.neck, "neck"))
-    return Regions(*(region(mask, parsed and getattr(parsed, name)) for mask, name in pairs))
+    own = (None, None, None) if parsed is None else (parsed.face, parsed.human, parsed.neck)
+    return Regions(*(region(mask, part) for mask, part in zip((given.face, given.human, given.neck), own)))
 
 
 def _problem(target: Target) -> str:
@@ -201,11 +207,13 @@ def _fitted_pose(pose: Pose, image: torch.Tensor) -> Pose:
         raise BadInput(f"The pose is {given[0]}x{given[1]}, the picture is {width}x{height}. Make the pose from this picture.")
     if pose.frame is not None:
         return replace(pose, frame=_scaled(pose.frame, across, down))
-    return pose if given == (width, height) else replace(pose, drawing=geometry.resize(pose.drawing, height, width))
+    if pose.drawing is None or given == (width, height):
+        return pose
+    return replace(pose, drawing=geometry.resize(pose.drawing, height, width))
 
 
-def _scaled(frame: dict, across: float, down: float) -> dict:
-    def stretch(values):
+def _scaled(frame: PoseFrame, across: float, down: float) -> PoseFrame:
+    def stretch(values: list[float]) -> list[float]:
         return (np.asarray(values, np.float64).reshape(-1, 3) * [across, down, 1]).ravel().tolist()
 
     people = [{key: stretch(value) if value else value for key, value in person.items()} for person in frame.get("people", [])]

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from ...geometry import affine
+from ...geometry.pixels import size_of
+from ...host.protocols import ControlNet
 from ...host.sampling import Control, DiffusionSampler, InpaintInput, SamplingSettings, Text
 from ...perception.landmarks import five_points
 from ...types import Face
 from ..fusion import pasting
-from ..fusion.face_fusion import FaceFusion, SourceFace, TargetFace
+from ..fusion.face_fusion import FaceFusion, SourceFace, target
 from . import geometry, masks
 from .control_pictures import face_control
 from .targets import FaceAnalyzer, Regions, Target
 
 STAGE_STRIDE = 1_000_003
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ class Settings:
 class Nets:
     """The two CONTROL_NETs."""
 
-    pose: object
-    canny: object
+    pose: ControlNet
+    canny: ControlNet
 
 
 @dataclass(frozen=True)
@@ -56,27 +60,56 @@ class FusionSource:
     source: SourceFace
 
 
+@dataclass(frozen=True)
+class Painted:
+    """A finished crop [S, S, 3], new where mask [S, S] is not 0. has_landmarks: whether it was steered by 70 landmarks."""
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    has_landmarks: bool
+
+
 @dataclass
 class FaceJob:
-    """One face in one variant of the picture, and its state.
+    """One face in one variant of the picture. crop: of the picture [S, S, 3]. given: a stage-1 picture of the user's, of any size.
 
-    crop: of the picture [S, S, 3]. generated: the picture of stage 1, of any size; given: it is the user's and is not fused.
-    five [5, 2], landmarks [70, 2] and warped [S, S]: that face brought onto the picture's, in pixels of the crop. result
-    [S, S, 3], new where painted [S, S] is 1. problem: why it cannot be edited.
+    result: what came out, or problem: why it cannot be edited.
     """
 
     target: Target
     variant: int
     seed: int
     crop: torch.Tensor
-    generated: torch.Tensor | None = None
-    given: bool = False
-    five: np.ndarray | None = None
-    landmarks: np.ndarray | None = None
-    warped: torch.Tensor | None = None
-    result: torch.Tensor | None = None
-    painted: torch.Tensor | None = None
+    given: torch.Tensor | None = None
+    result: Painted | None = None
     problem: str = ""
+
+
+@dataclass
+class _Found:
+    """The face in a stage-1 picture [H, W, 3]."""
+
+    job: FaceJob
+    image: torch.Tensor
+    face: Face
+
+
+@dataclass
+class _Placed:
+    """A stage-1 face brought onto the picture's: five [5, 2], landmarks [70, 2] and its mask warped [S, S], in pixels of the crop.
+
+    image [S, S, 3] is the crop so far, new where painted [S, S] is not 0.
+    """
+
+    job: FaceJob
+    five: np.ndarray
+    landmarks: np.ndarray | None
+    warped: torch.Tensor
+    image: torch.Tensor
+    painted: torch.Tensor
+
+    def paint(self, image: torch.Tensor, mask: torch.Tensor) -> None:
+        self.image, self.painted = image, torch.maximum(self.painted, mask)
 
 
 class TwoStage:
@@ -90,129 +123,135 @@ class TwoStage:
 
     def run(self, jobs: Sequence[FaceJob]) -> None:
         """Fill `result` of all jobs, or their `problem`."""
-        self._generate([job for job in jobs if not job.given])
-        ready = self._place(jobs)
-        if not ready:
+        placed = self._place(jobs, self._first_pictures(jobs))
+        if not placed:
             return
-        self._inpaint(ready)
+        self._inpaint(placed)
         if self._settings.refine or self._likeness:
-            seen = self._regions(ready)
+            seen = self._regions(placed)
             if self._settings.refine:
-                self._refine(ready, seen)
+                self._refine(placed, seen)
             if self._likeness:
-                self._fuse_results(ready, seen)
+                self._fuse_results(self._likeness, placed, seen)
+        for face in placed:
+            face.job.result = Painted(face.image, face.painted, face.landmarks is not None)
 
-    def _generate(self, jobs: Sequence[FaceJob]) -> None:
-        """Stage 1: a new picture of the person, in the pose of the picture."""
+    def _first_pictures(self, jobs: Sequence[FaceJob]) -> list[torch.Tensor]:
+        """Stage 1: pictures of the person in the pose of the picture, generated where none are given."""
+        generated = iter(self._generate([job for job in jobs if job.given is None]))
+        return [next(generated) if job.given is None else job.given for job in jobs]
+
+    def _generate(self, jobs: Sequence[FaceJob]) -> Sequence[torch.Tensor]:
         size = self._settings.size
         latents = []
         for some in _chunks(jobs, self._settings.batch):
             poses = torch.stack([job.target.pose_control(size) for job in some])
             control = Control(self._nets.pose, poses, self._settings.pose_scale)
             latents.append(self._sampler.new(self._text, size, [job.seed for job in some], [control]))
-        if latents:
-            for job, image in zip(jobs, self._sampler.decode(torch.cat(latents))):
-                job.generated = image
+        return list(self._sampler.decode(torch.cat(latents))) if latents else []
 
-    def _place(self, jobs: Sequence[FaceJob]) -> list[FaceJob]:
+    def _place(self, jobs: Sequence[FaceJob], images: list[torch.Tensor]) -> list[_Placed]:
         """Align the generated faces to those of the picture; returns the jobs for which that was possible."""
-        faces = self._analyzer.largest([job.generated for job in jobs])
-        for job, face in zip(jobs, faces):
+        found = []
+        for job, image, face in zip(jobs, images, self._analyzer.largest(images)):
             if face is None:
-                job.problem = f"no face was found in the {'given' if job.given else 'generated'} stage-1 picture"
-        found = [(job, face) for job, face in zip(jobs, faces) if face is not None]
+                job.problem = f"no face was found in the {'generated' if job.given is None else 'given'} stage-1 picture"
+            else:
+                found.append(_Found(job, image, face))
         regions = self._generated_masks(found)
         if self._likeness:
-            self._fuse_generated(found, regions)
-        landmarks = self._analyzer.landmarks([job.generated for job, _ in found], [face for _, face in found]) if found else []
-        for (job, face), mask, points in zip(found, regions, landmarks):
-            _bring(job, face, mask, points, self._settings.size)
-        return [job for job, _ in found]
+            self._fuse_generated(self._likeness, found, regions)
+        landmarks = self._analyzer.landmarks([one.image for one in found], [one.face for one in found]) if found else []
+        return [_placed(one, mask, points, self._settings.size) for one, mask, points in zip(found, regions, landmarks)]
 
-    def _generated_masks(self, found: list[tuple[FaceJob, Face]]) -> list[torch.Tensor]:
+    def _generated_masks(self, found: list[_Found]) -> list[torch.Tensor]:
         """The face masks of the generated pictures; from the picture's face where there is no parser or it finds nothing."""
-        if self._analyzer.parser and found:
-            seen = [region.face for region in self._analyzer.regions([job.generated for job, _ in found])]
-        else:
-            seen = [None] * len(found)
-        return [mask if mask is not None and mask.any() else _mask_from_target(*pair) for pair, mask in zip(found, seen)]
+        seen = self._analyzer.regions([one.image for one in found])
+        return [parts.face if parts is not None and parts.face.any() else _mask_from_target(one) for one, parts in zip(found, seen)]
 
-    def _fuse_generated(self, found: list[tuple[FaceJob, Face]], regions: list[torch.Tensor]) -> None:
-        fresh = [(job, face, region) for (job, face), region in zip(found, regions) if not job.given]
-        images = self._fused([job.generated for job, _, _ in fresh], [face for _, face, _ in fresh], [region for *_, region in fresh])
-        for (job, _, _), image in zip(fresh, images):
-            job.generated = image
+    def _fuse_generated(self, likeness: FusionSource, found: list[_Found], regions: list[torch.Tensor]) -> None:
+        fresh = [(one, region) for one, region in zip(found, regions) if one.job.given is None]
+        images, faces = [one.image for one, _ in fresh], [one.face for one, _ in fresh]
+        for (one, _), image in zip(fresh, self._fused(likeness, images, faces, [region for _, region in fresh])):
+            one.image = image
 
-    def _inpaint(self, jobs: list[FaceJob]) -> None:
+    def _inpaint(self, faces: list[_Placed]) -> None:
         """Stage 2: repaint the face, guided by the landmarks of the generated one and by the edges around it."""
         settings = self._settings
-        paint, hidden = zip(*(self._paint_masks(job) for job in jobs))
-        crops = [job.crop for job in jobs]
-        edges = [masks.edges(image, mask) for image, mask in zip(crops, hidden)]
-        poses = [face_control(job.landmarks, job.five, settings.size) for job in jobs]
+        paint, hidden = zip(*(self._paint_masks(face) for face in faces))
+        edges = [masks.edges(face.image, mask) for face, mask in zip(faces, hidden)]
+        poses = [face_control(face.landmarks, face.five, settings.size) for face in faces]
         scales = (settings.pose_scale, settings.canny_scale)
-        humans = [job.target.regions.human for job in jobs]
-        for job, image in zip(jobs, self._repaint(jobs, crops, paint, (poses, edges), scales, settings.strength, humans, 1)):
-            job.result = image
-        _remember(jobs, paint)
+        humans = [face.job.target.regions.human for face in faces]
+        self._repaint(faces, paint, (poses, edges), scales, settings.strength, humans, 1)
 
-    def _paint_masks(self, job: FaceJob) -> tuple[torch.Tensor, torch.Tensor]:
+    def _paint_masks(self, face: _Placed) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the crop is repainted, and where its edges are ignored."""
-        regions, eyes = job.target.regions, geometry.eye_line(job.target.five)
+        target = face.job.target
+        regions, eyes = target.regions, geometry.eye_line(target.five)
         neck = regions.neck if self._settings.neck else None
-        paint = masks.repaint(regions.face, masks.PAINT_GROWTH, masks.PAINT_FIRST_GROWTH, eyes, job.warped, neck)
+        paint = masks.repaint(regions.face, masks.PAINT_GROWTH, masks.PAINT_FIRST_GROWTH, eyes, face.warped, neck)
         return paint, masks.repaint(regions.face, masks.EDGE_GROWTH, eyes=eyes, neck=neck)
 
-    def _refine(self, jobs: list[FaceJob], seen: list[Regions]) -> None:
+    def _refine(self, faces: list[_Placed], seen: list[Regions]) -> None:
         """Stage 3: a light second repainting, guided by body, face and all edges."""
         settings = self._settings
-        images = [job.result for job in jobs]
         paint = [masks.repaint(region.face, masks.REFINE_GROWTH) for region in seen]
-        controls = ([self._full_pose(job) for job in jobs], [masks.edges(image) for image in images])
+        controls = ([self._full_pose(face) for face in faces], [masks.edges(face.image) for face in faces])
         scales = (settings.refine_scale, settings.refine_scale)
-        humans = [region.human for region in seen]
-        for job, image in zip(jobs, self._repaint(jobs, images, paint, controls, scales, settings.refine_strength, humans, 2)):
-            job.result = image
-        _remember(jobs, paint)
+        self._repaint(faces, paint, controls, scales, settings.refine_strength, [region.human for region in seen], 2)
 
-    def _full_pose(self, job: FaceJob) -> torch.Tensor:
-        face = face_control(job.landmarks, job.five, self._settings.size, job.target.body)
-        return face if job.target.drawing is None else torch.maximum(face, job.target.drawing)
+    def _full_pose(self, face: _Placed) -> torch.Tensor:
+        target = face.job.target
+        control = face_control(face.landmarks, face.five, self._settings.size, target.body)
+        return control if target.drawing is None else torch.maximum(control, target.drawing)
 
-    def _repaint(self, jobs, images, paint, controls, scales, strength: float, humans, stage: int) -> list[torch.Tensor]:
-        """One repainting of all crops; outside people the VAE's round-trip error is cancelled."""
-        stacked = torch.stack(list(images))
+    def _repaint(
+        self,
+        faces: list[_Placed],
+        paint: Sequence[torch.Tensor],
+        controls: tuple[list[torch.Tensor], list[torch.Tensor]],
+        scales: tuple[float, float],
+        strength: float,
+        humans: list[torch.Tensor],
+        stage: int,
+    ) -> None:
+        """One repainting of all crops; outside people the VAE's round-trip error is cancelled.
+
+        controls and scales: of the pose and of the edges."""
+        stacked = torch.stack([face.image for face in faces])
         encoded = self._sampler.encode(stacked)
         small = torch.stack([masks.latent_mask(mask, self._sampler.base.factor) for mask in paint])
         latents = []
-        for index in _chunks(range(len(jobs)), self._settings.batch):
+        for index in _chunks(range(len(faces)), self._settings.batch):
             pose, canny = (torch.stack([pictures[i] for i in index]) for pictures in controls)
             nets = [Control(self._nets.pose, pose, scales[0]), Control(self._nets.canny, canny, scales[1])]
             start = InpaintInput(stacked[index], encoded[index], small[index])
-            seeds = [jobs[i].seed + stage * STAGE_STRIDE for i in index]
+            seeds = [faces[i].job.seed + stage * STAGE_STRIDE for i in index]
             latents.append(self._sampler.repaint(self._text, start, seeds, strength, nets))
         painted, plain = self._sampler.decode(torch.cat(latents)), self._sampler.decode(encoded)
-        return [masks.add_back(*three, masks.soft_human(human)) for *three, human in zip(painted, stacked, plain, humans)]
+        for face, mask, new, old, rebuilt, human in zip(faces, paint, painted, stacked, plain, humans):
+            face.paint(masks.add_back(new, old, rebuilt, masks.soft_human(human)), mask)
 
-    def _regions(self, jobs: list[FaceJob]) -> list[Regions]:
+    def _regions(self, faces: list[_Placed]) -> list[Regions]:
         """Face and people in the results; those of the picture where there is no parser or it finds no face."""
-        if not self._analyzer.parser:
-            return [job.target.regions for job in jobs]
-        seen = self._analyzer.regions([job.result for job in jobs])
-        return [region if region.face.any() else job.target.regions for job, region in zip(jobs, seen)]
+        seen = self._analyzer.regions([face.image for face in faces])
+        return [parts if parts is not None and parts.face.any() else face.job.target.regions for face, parts in zip(faces, seen)]
 
-    def _fuse_results(self, jobs: list[FaceJob], seen: list[Regions]) -> None:
-        images = [job.result for job in jobs]
+    def _fuse_results(self, likeness: FusionSource, placed: list[_Placed], seen: list[Regions]) -> None:
+        images = [face.image for face in placed]
         found = self._analyzer.largest(images)
-        faces = [face or Face(_box_of(job), 0.0, job.five) for job, face in zip(jobs, found)]
-        for job, image in zip(jobs, self._fused(images, faces, [region.face for region in seen])):
-            job.result = image
-        _remember(jobs, [masks.fusion_region(region.face) for region in seen])
+        faces = [face or Face(_box_of(one.job), 0.0, one.five) for one, face in zip(placed, found)]
+        fused = self._fused(likeness, images, faces, [region.face for region in seen])
+        for one, image, region in zip(placed, fused, seen):
+            one.paint(image, masks.fusion_region(region.face))
 
-    def _fused(self, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _fused(
+        self, likeness: FusionSource, images: list[torch.Tensor], faces: list[Face], regions: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
         """The person's face fused into `images`, inside the grown face masks."""
-        targets = [TargetFace(index, face.points, min(face.width, face.height)) for index, face in enumerate(faces)]
-        fused = self._likeness.fusion.replace(images, targets, self._likeness.source, self._settings.enhance)
+        targets = [target(index, face) for index, face in enumerate(faces)]
+        fused = likeness.fusion.replace(images, targets, likeness.source, self._settings.enhance)
         return [pasting.within(masks.fusion_region(region), new, old) for region, new, old in zip(regions, fused, images)]
 
 
@@ -223,19 +262,18 @@ def steps_of(count: int, given: bool, settings: Settings, schedule: SamplingSett
     return chunks * (steps + (schedule.kept(settings.refine_strength) if settings.refine else 0))
 
 
-def _bring(job: FaceJob, face: Face, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> None:
+def _placed(found: _Found, mask: torch.Tensor, landmarks: np.ndarray | None, size: int) -> _Placed:
     """Align the generated face to the picture's by a similarity: its points, landmarks and mask."""
-    both = landmarks is not None and job.target.landmarks is not None
-    points = five_points(landmarks) if both else face.points
-    matrix = affine.similarity_transform(points, job.target.five if both or job.target.points is None else job.target.points)
-    job.five = affine.transform_points(points, matrix)
-    job.landmarks = None if landmarks is None else affine.transform_points(landmarks, matrix)
-    job.warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
-
-
-def _remember(jobs: Sequence[FaceJob], paint: Sequence[torch.Tensor]) -> None:
-    for job, mask in zip(jobs, paint):
-        job.painted = mask if job.painted is None else torch.maximum(job.painted, mask)
+    face, target = found.face, found.job.target
+    if landmarks is not None and target.landmarks is not None:
+        points, goal = five_points(landmarks), target.five
+    else:
+        points, goal = face.five, target.five if target.points is None else target.points
+    matrix = affine.similarity_transform(points, goal)
+    warped = geometry.warp_mask(geometry.face_only(mask, face.box), matrix, size)
+    moved = None if landmarks is None else affine.transform_points(landmarks, matrix)
+    crop = found.job.crop
+    return _Placed(found.job, affine.transform_points(points, matrix), moved, warped, crop, torch.zeros(size_of(crop)))
 
 
 def _box_of(job: FaceJob) -> np.ndarray:
@@ -244,12 +282,13 @@ def _box_of(job: FaceJob) -> np.ndarray:
     return affine.transform_points(target.face.box.reshape(2, 2), target.square.to_crop(len(job.crop))).reshape(4)
 
 
-def _mask_from_target(job: FaceJob, face: Face) -> torch.Tensor:
+def _mask_from_target(found: _Found) -> torch.Tensor:
     """The shape of the picture's face, placed on the generated one."""
-    matrix = affine.similarity_transform(job.target.five, face.points)
-    return affine.warp(job.target.regions.face, matrix, tuple(job.generated.shape[:2]))
+    target = found.job.target
+    matrix = affine.similarity_transform(target.five, found.face.five)
+    return affine.warp(target.regions.face, matrix, size_of(found.image))
 
 
-def _chunks(items: Sequence, size: int) -> Iterator[list]:
+def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
     for start in range(0, len(items), size):
         yield list(items[start : start + size])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,14 +20,14 @@ SMALL = {"multipliers": (1, 2), "blocks": 1, "transformers": (1, 1)}
 SPREAD = 0.02
 
 
-def write_checkpoint(path: Path, seed: int = 1, **sizes) -> Path:
+def write_checkpoint(path: Path, seed: int = 1, **sizes: Any) -> Path:
     """Write one to `path`, marked in its metadata. `sizes` as for `checkpoints.sd15_layout`; without any a UNet of 107 M parameters."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, make(seed, **(sizes or SMALL)), {files.MARK: files.STAND_IN})
     return path
 
 
-def make(seed: int, **sizes) -> Tensors:
+def make(seed: int, **sizes: Any) -> Tensors:
     """Norms at one, biases at zero, everything else normal with a small spread, which keeps every stage finite in half precision."""
     generator = torch.Generator().manual_seed(seed)
     return {name: _value(name, shape, generator).to(dtype) for name, (shape, dtype) in checkpoints.sd15_layout(**sizes).items()}

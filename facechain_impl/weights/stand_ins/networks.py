@@ -10,7 +10,9 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ from ...networks.published import COUNTER, Entry
 from ...types import Layout
 from .. import catalogue, files
 from ..convert import Tensors, write
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 GAIN = 1.4
 TAGS = 9176
@@ -76,7 +81,7 @@ def _extra_metadata(entry: Entry) -> dict[str, str]:
 
 def lora_layout() -> Layout:
     """Names and shapes of a rank 4 LoRA on every attention of the SD 1.5 UNet, as diffusers' attention processors stored it."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for path, width in SITES:
         for attention, context in (("attn1", width), ("attn2", TEXT_WIDTH)):
             for projection, inputs in (("to_q", width), ("to_k", context), ("to_v", context), ("to_out", width)):
@@ -183,7 +188,7 @@ def _face_model(path: Path, seed: int) -> None:
     savemat(path, {**arrays, files.MARK: files.STAND_IN})
 
 
-def _onnx_classifier(size: int, outputs: int):
+def _onnx_classifier(size: int, outputs: int) -> Callable[[Path, int], None]:
     """A writer of picture [1, 3, size, size] -> [1, outputs]: one strided convolution, its mean, one linear layer."""
 
     def save(path: Path, seed: int) -> None:
@@ -214,7 +219,9 @@ def _onnx_skin_mask(path: Path, seed: int) -> None:
     _save_onnx(path, nodes, ["height", "width", 3], ["height", "width", 1], {"w0": (1,)}, seed, constants)
 
 
-def _save_onnx(path: Path, nodes, inputs: list, outputs: list, shapes: dict, seed: int, constants: dict | None = None) -> None:
+def _save_onnx(
+    path: Path, nodes: list[NodeProto], inputs: list, outputs: list, shapes: dict, seed: int, constants: dict | None = None
+) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

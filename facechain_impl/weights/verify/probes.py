@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from ...networks.probes import Probe, fitted
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 NOT_FINITE = "NOT FINITE"
 
@@ -19,7 +23,7 @@ def probe(run: Probe, network: nn.Module, picture: torch.Tensor) -> list[str]:
         return [describe(output) for output in tensors_in(run(network, picture))]
 
 
-def probe_session(session, picture: torch.Tensor) -> list[str]:
+def probe_session(session: InferenceSession, picture: torch.Tensor) -> list[str]:
     """The same for an onnxruntime session, at its input size."""
     wanted = session.get_inputs()[0]
     if len(wanted.shape) == 3:
@@ -39,7 +43,7 @@ def describe(output: torch.Tensor) -> str:
     )
 
 
-def tensors_in(outputs) -> Iterator[torch.Tensor]:
+def tensors_in(outputs: Any) -> Iterator[torch.Tensor]:
     """The tensors of nested lists, tuples and objects with fields."""
     if isinstance(outputs, torch.Tensor):
         yield outputs

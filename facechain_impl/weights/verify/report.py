@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from PIL import Image
 from ... import __version__, atomic
 from ...errors import BadInput, FaceChainError, WeightsError
 from ...host import folders
-from ...networks.base import layout_of
+from ...networks.base import FoundLayout, layout_of
 from ...networks.published import Entry
 from ...types import Layout
 from .. import catalogue, convert, download, files, headers, load, uses
@@ -110,7 +111,7 @@ def _describe(finding: Finding, found: Path) -> None:
         finding.lines += [f"Tensors of {name}: {len(layout)}", *tensor_lines(layout)]
 
 
-def _layouts(finding: Finding, found: Path) -> Iterable[tuple[str, Layout]]:
+def _layouts(finding: Finding, found: Path) -> Iterable[tuple[str, FoundLayout]]:
     """Name and tensors of every network in a file; what does not fit the catalogue becomes a problem."""
     layout = headers.read(found).layout
     if layout is not None:
@@ -123,7 +124,7 @@ def _layouts(finding: Finding, found: Path) -> Iterable[tuple[str, Layout]]:
             yield sibling.name, _state_dict(finding, content, sibling, found)
 
 
-def _state_dict(finding: Finding, content, entry: Entry, found: Path) -> Layout:
+def _state_dict(finding: Finding, content: Any, entry: Entry, found: Path) -> Layout:
     try:
         return layout_of(convert.state_dict(content, entry, found))
     except WeightsError as error:
@@ -132,7 +133,7 @@ def _state_dict(finding: Finding, content, entry: Entry, found: Path) -> Layout:
         return layout_of({str(name): value for name, value in inside.items() if torch.is_tensor(value)})
 
 
-def tensor_lines(layout: Layout) -> list[str]:
+def tensor_lines(layout: FoundLayout) -> list[str]:
     return [f"    {name}  {list(shape)}  {str(dtype).removeprefix('torch.')}" for name, (shape, dtype) in layout.items()]
 
 
