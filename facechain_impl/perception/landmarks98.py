@@ -24,12 +24,12 @@ class Landmarks98:
     def origin(self) -> Origin:
         return self.managed.origin
 
-    def find(self, image: torch.Tensor, face: Face, upstream_exact: bool = False) -> np.ndarray:
+    def find(self, image: torch.Tensor, face: Face) -> np.ndarray:
         """Landmarks float64 [98, 2] of `face` in pixels of `image`, float RGB [H, W, 3] in 0..1."""
         left, top, right, bottom = cut_box(face.box, size_of(image))
         pixels = to_bytes(image[top:bottom, left:right])
         maps = self.maps(pixels)
-        cells = points_of(maps, upstream_exact)[0]
+        cells = points_of(maps)[0]
         return cells * [(right - left) / maps.shape[-1], (bottom - top) / maps.shape[-2]] + [left, top]
 
     def maps(self, pixels: np.ndarray) -> np.ndarray:
@@ -52,22 +52,19 @@ def network_input(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(small.transpose(2, 0, 1).copy())[None].float() / 255
 
 
-def points_of(maps: np.ndarray, upstream_exact: bool = False) -> np.ndarray:
-    """The peaks of heat maps [N, K, H, W], float64 [N, K, 2] in cells, moved a quarter cell towards the higher neighbour.
-
-    upstream_exact: the neighbours above and below are the corners of the map for all points as soon as one point is at its edge."""
+def points_of(maps: np.ndarray) -> np.ndarray:
+    """The peaks of heat maps [N, K, H, W], float64 [N, K, 2] in cells, moved a quarter cell towards the higher neighbour."""
     height, width = maps.shape[-2:]
     flat = maps.reshape(*maps.shape[:2], -1)
     peaks = flat.argmax(2)
-    if upstream_exact:
-        last = height * width - 1
-        right, left = (peaks + 1).clip(0, last), peaks - 1
-        below = np.full_like(peaks, last) if (peaks + width > last).any() else peaks + width
-        above = np.zeros_like(peaks) if (peaks - width <= 0).any() else peaks - width
-    else:
-        rows, columns = peaks // width, peaks % width
-        right, left = rows * width + (columns + 1).clip(max=width - 1), rows * width + (columns - 1).clip(min=0)
-        below, above = (rows + 1).clip(max=height - 1) * width + columns, (rows - 1).clip(min=0) * width + columns
-    near = [np.take_along_axis(flat, index[..., None], 2)[..., 0].astype(np.float64) for index in (right, left, below, above)]
+    near = [np.take_along_axis(flat, index[..., None], 2)[..., 0].astype(np.float64) for index in neighbours(peaks, height, width)]
     slope = np.sign(np.stack([near[0] - near[1], near[2] - near[3]], -1))
     return np.stack([peaks % width, peaks // width], -1) + slope * 0.25 + 0.5
+
+
+def neighbours(cells: np.ndarray, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """The cells right, left, below and above of `cells`, counted row by row through a map; at an edge the cell itself."""
+    rows, columns = cells // width, cells % width
+    right, left = rows * width + (columns + 1).clip(max=width - 1), rows * width + (columns - 1).clip(min=0)
+    below, above = (rows + 1).clip(max=height - 1) * width + columns, (rows - 1).clip(min=0) * width + columns
+    return right, left, below, above

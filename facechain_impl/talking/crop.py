@@ -39,8 +39,7 @@ class Mode(str, Enum):
 class Cut:
     """How a picture of `picture` (width, height) is cut: shrunk to `size`, then `outer`, then `inner` inside it.
 
-    outer: x0 y0 x1 y1 in the shrunk picture. inner: the same relative to outer, not rounded. upstream_exact keeps upstream's
-    mistakes: the lower edge limited by the width of the picture, and boxes of a shrunk picture not scaled back.
+    outer: x0 y0 x1 y1 in the shrunk picture. inner: the same relative to outer, not rounded.
     """
 
     mode: Mode
@@ -48,7 +47,6 @@ class Cut:
     size: tuple[int, int]
     outer: Box
     inner: tuple[float, float, float, float]
-    upstream_exact: bool = False
 
     @property
     def shrunk_box(self) -> Box:
@@ -63,8 +61,6 @@ class Cut:
     @property
     def box(self) -> Box:
         """The animated part, x0 y0 x1 y1 in the picture."""
-        if self.upstream_exact:
-            return self.shrunk_box
         scale = np.array(self.picture) / self.size
         corners = np.rint(np.reshape(self.shrunk_box, (2, 2)) * scale).astype(int)
         return tuple(corners.clip(0, self.picture).ravel().tolist())
@@ -74,10 +70,7 @@ class Cut:
         """Width and height whose ratio the finished crop has."""
         if self.mode is Mode.RESIZE:
             return self.picture
-        if self.upstream_exact:
-            left, top, right, bottom = map(int, self.inner)
-        else:
-            left, top, right, bottom = self.box
+        left, top, right, bottom = self.box
         return right - left, bottom - top
 
     @property
@@ -92,7 +85,7 @@ class Cut:
         if pixels.shape[1::-1] != self.size:
             pixels = cv2.resize(pixels, self.size)
         left, top, right, bottom = self.shrunk_box
-        return pixels[top : min(bottom, self.outer[3]), left : min(right, self.outer[2])]
+        return pixels[top:bottom, left:right]
 
     def square(self, pixels: np.ndarray, size: int) -> np.ndarray:
         """`pixels` of the whole picture -> the networks' input, uint8 [size, size, 3]. The aspect is not kept."""
@@ -104,7 +97,7 @@ class Cut:
         return (points + 0.5 - [left, top]) * [size / (right - left), size / (bottom - top)] - 0.5
 
 
-def cut(landmarks: np.ndarray, picture: tuple[int, int], mode: Mode, upstream_exact: bool = False) -> Cut:
+def cut(landmarks: np.ndarray, picture: tuple[int, int], mode: Mode) -> Cut:
     """The cut for 68 landmarks [68, 2] of a picture of (width, height)."""
     centre, across, down = _axes(landmarks.astype(np.float32))
     corners = np.stack([centre - across - down, centre - across + down, centre + across + down, centre + across - down])
@@ -117,7 +110,7 @@ def cut(landmarks: np.ndarray, picture: tuple[int, int], mode: Mode, upstream_ex
     low = np.floor(corners.min(0)).astype(int) - border
     high = np.ceil(corners.max(0)).astype(int) + border
     outer = (max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), size[0]), min(int(high[1]), size[1]))
-    return Cut(mode, picture, size, outer, _inner(corners - outer[:2] + 0.5, outer, size, upstream_exact), upstream_exact)
+    return Cut(mode, picture, size, outer, _inner(corners - outer[:2] + 0.5, outer))
 
 
 def _axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,8 +125,8 @@ def _axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return eyes + to_mouth * 0.1, across, across[::-1] * [-1, 1]
 
 
-def _inner(corners: np.ndarray, outer: Box, size: tuple[int, int], upstream_exact: bool) -> tuple[float, float, float, float]:
+def _inner(corners: np.ndarray, outer: Box) -> tuple[float, float, float, float]:
     """The upright box of the tilted square's corners (upper left, lower left, lower right, upper right)."""
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners.tolist()
-    right, bottom = (size[0], size[0]) if upstream_exact else (outer[2] - outer[0], outer[3] - outer[1])
+    right, bottom = outer[2] - outer[0], outer[3] - outer[1]
     return max(min(ax, bx), 0.0), max(min(ay, dy), 0.0), min(max(cx, dx), right), min(max(by, cy), bottom)

@@ -193,20 +193,16 @@ def looped(rows: torch.Tensor, count: int) -> torch.Tensor:
     return rows[torch.arange(count) % len(rows)]
 
 
-def angle_curve(degrees: tuple[float, ...], frames: int, upstream_exact: bool = False) -> torch.Tensor:
-    """The angle in every frame, float32 [T], moving through all `degrees` at constant speed; a single value is held.
-
-    upstream_exact: upstream's way, which restarts at each of `degrees`, never quite reaches the last, and divides by zero
-    where two neighbours are equal."""
-    if upstream_exact and len(degrees) > 1:
-        return _upstream_curve(degrees, frames)
-    travelled = np.cumsum(np.abs(np.diff(degrees, prepend=degrees[0])))
-    curve = np.interp(np.linspace(0, travelled[-1], frames), travelled, degrees) if travelled[-1] else np.full(frames, degrees[0])
-    return torch.from_numpy(curve.astype(np.float32))
+def angle_curve(degrees: tuple[float, ...], frames: int) -> torch.Tensor:
+    """The angle in every frame, float32 [T], moving through all `degrees` at constant speed; a single value is held."""
+    return angles_at(degrees, np.linspace(0, travelled(degrees)[-1], frames))
 
 
-def _upstream_curve(degrees: tuple[float, ...], frames: int) -> torch.Tensor:
-    speed = np.abs(np.diff(degrees)).sum() / (frames - 1)
-    legs = [np.arange(a, b, speed * abs(b - a) / (b - a)) for a, b in zip(degrees, degrees[1:])]
-    curve = np.concatenate(legs)[:frames]
-    return torch.from_numpy(np.pad(curve, (0, frames - len(curve)), mode="edge").astype(np.float32))
+def angles_at(degrees: tuple[float, ...], distances: np.ndarray) -> torch.Tensor:
+    """The angle after each of `distances` [T] in degrees on the way through all `degrees`, float32 [T]."""
+    return torch.from_numpy(np.interp(distances, travelled(degrees), degrees).astype(np.float32))
+
+
+def travelled(degrees: tuple[float, ...]) -> np.ndarray:
+    """How far each of `degrees` is from the first on the way through all of them."""
+    return np.cumsum(np.abs(np.diff(degrees, prepend=degrees[0])))

@@ -11,6 +11,7 @@ from facechain_impl.talking.align3d import flipped
 from facechain_impl.talking.crop import Mode, cut
 from facechain_impl.talking.paste import PoissonPaste, sine_transform
 
+from ..parity import upstream_mistakes
 from .conftest import portrait_of
 
 
@@ -28,7 +29,7 @@ def test_boxes_lie_in_the_picture(mode, width, height):
 def test_a_portrait_keeps_its_chin():
     """Upstream limits the lower edge by the width of the picture."""
     portrait = portrait_of(250, 900, 0.28)
-    ours, theirs = (cut(portrait.landmarks, portrait.size, Mode.CROP, upstream_exact=exact) for exact in (False, True))
+    ours, theirs = (way(portrait.landmarks, portrait.size, Mode.CROP) for way in (cut, upstream_mistakes.cut))
     chin = portrait.landmarks[8, 1]
     assert ours.outer == theirs.outer and theirs.box[3] < chin < ours.box[3]
 
@@ -36,7 +37,7 @@ def test_a_portrait_keeps_its_chin():
 def test_a_large_face_is_cut_where_it_is():
     """Upstream shrinks the picture and forgets to scale the boxes back."""
     portrait = portrait_of(3000, 2600, 0.09)
-    ours, theirs = (cut(portrait.landmarks, portrait.size, Mode.FULL, upstream_exact=exact) for exact in (False, True))
+    ours, theirs = (way(portrait.landmarks, portrait.size, Mode.FULL) for way in (cut, upstream_mistakes.cut))
     assert ours.size == (1500, 1300) and np.allclose(ours.box, np.array(theirs.box) * 2, atol=1)
     eyes = portrait.landmarks[36:48].mean(0)
     assert ours.box[0] < eyes[0] < ours.box[2] and ours.box[1] < eyes[1] < ours.box[3]
