@@ -84,7 +84,7 @@ def cut_by_pillow(picture: Image.Image, matrix: np.ndarray) -> np.ndarray:
     back = np.linalg.inv(matrix)
     # Pillow counts from the corners of pixels, the matrix from their centres
     back[:2, 2] += back[:2, :2] @ [-0.5, -0.5] + 0.5 + edge
-    return np.asarray(ground.transform_points((512, 512), Image.Transform.AFFINE, tuple(back[:2].ravel()), Image.Resampling.BILINEAR))
+    return np.asarray(ground.transform((512, 512), Image.Transform.AFFINE, tuple(back[:2].ravel()), Image.Resampling.BILINEAR))
 
 
 def test_crops_are_those_of_an_independent_crop(client, photos, sample):
