@@ -95,5 +95,5 @@ def test_real_photographs(photographs):
     folder = photographs / "person_a"
     photos = load_photos(sorted(folder.glob("*.jpg")))
     found = photo_study.study(list(photos.images))
-    sharp = [one.blur for one in found.facts if one.face is not None]
+    sharp = [one.main.blur for one in found.facts if one.main is not None]
     assert len(sharp) >= 3 and min(sharp) > 5

@@ -281,7 +281,7 @@ class TestRefusals:
     def test_nan_pixels(self, home, sd15, photos):
         bad = photos[1].clone()
         bad[0, 0, 0] = float("nan")
-        with pytest.raises(BadInput, match="Picture 2 holds"):
+        with pytest.raises(BadInput, match="photo 2 contains 1 NaN or infinite pixels"):
             train.train_face_lora(order(sd15, [photos[0], bad, photos[2]]))
 
     def test_nan_loss_says_what_to_do_and_keeps_the_last_good_state(self, home, sd15, photos, monkeypatch):
