@@ -185,6 +185,7 @@ def test_the_recipe_of_a_node(with_node):
     assert with_node.changed() == by_hand | network | BUILT
     with_node.python("-m", "ruff", "check", ".")
     with_node.python("-m", "ruff", "format", "--check", ".")
+    with_node.python("-m", "launcher.type_check")
     cases = ("the_light_on_pictures", "no_node_opens_what_it_does_not_declare", "every_node_was_run_here")
     of_nodes = ("tests/host/test_contract.py", "tests/host/test_fingerprints.py", "tests/weights/test_uses.py", "tests/test_messages.py")
     provenance = [f"tests/host/test_provenance.py::test_{case}" for case in cases]
