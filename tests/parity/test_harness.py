@@ -235,23 +235,24 @@ def test_tests_of_photographs_are_skipped_on_the_committed_data(stored):
 @pytest.mark.slow
 def test_a_folder_with_another_seed_other_sizes_and_other_pictures(tmp_path):
     """The command line as a user types it, on numbers of this very network."""
-    arrays = flcm_fixture(tmp_path, seed=7)
-    np.savez(tmp_path / "flcm.npz", **arrays)
-    good = run(tmp_path)
-    assert good.returncode == 0 and "flcm: 7 of 14 arrays compared" in good.stdout, good.stdout
-    np.savez(tmp_path / "flcm.npz", another=np.zeros(2), **arrays)
-    incomplete = run(tmp_path)
-    assert incomplete.returncode == 1 and "never compared or used: another" in incomplete.stdout, incomplete.stdout
-    np.savez(tmp_path / "flcm.npz", **arrays | {"seed": 8})
-    assert run(tmp_path).returncode == 1
-    assert "holds no fixtures" in run(tmp_path / "photos").stderr
+    arrays = flcm_fixture(tmp_path / "photos", seed=7)
+    folders = [tmp_path / name for name in ("good", "incomplete", "other_weights", "empty")]
+    for folder, changes in zip(folders, ({}, {"another": np.zeros(2)}, {"seed": 8}, None)):
+        folder.mkdir()
+        if changes is not None:
+            np.savez(folder / "flcm.npz", **arrays | changes)
+    good, incomplete, other_weights, empty = runs(folders, tmp_path / "photos")
+    assert good[0] == 0 and "flcm: 7 of 14 arrays compared" in good[1], good
+    assert incomplete[0] == 1 and "never compared or used: another" in incomplete[1], incomplete
+    assert other_weights[0] == 1 and "flcm cls: differs" in other_weights[1], other_weights
+    assert empty[0] == 4 and "holds no fixtures" in empty[1], empty
 
 
-def flcm_fixture(folder, seed):
+def flcm_fixture(photos, seed):
     network = FLCM.from_state_dict(weights(seed))
     shape, pixels = (3, 3, 120, 120), np.random.default_rng(seed).integers(0, 256, (90, 70, 3), np.uint8)
-    (folder / "photos").mkdir()
-    Image.fromarray(pixels).save(folder / "photos" / "b.png")
+    photos.mkdir()
+    Image.fromarray(pixels).save(photos / "b.png")
     boxes = np.float32([[3, 4, 60, 80], [-5, 10, 33, 95]])
     found = LandmarkConfidence(Ready(network)).judge([torch.from_numpy(pixels / np.float32(255))] * 2, boxes)
     scores = np.array([one.score for one in found], np.float32)
@@ -267,21 +268,24 @@ def weights(seed):
     return {name: torch.from_numpy(np.array(value)) for name, value in recipe.make(rows_of(FLCM.layout()), seed).items()}
 
 
-def run(folder):
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "tests/parity/test_flcm.py",
-        "--fixtures",
-        str(folder),
-        "--photos",
-        str(folder / "photos"),
-        "-p",
-        "no:cacheprovider",
-    ]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+RUNS = """
+import sys, pytest
+photos, *folders = sys.argv[1:]
+for folder in folders:
+    words = ["tests/parity/test_flcm.py", "--fixtures", folder, "--photos", photos, "-q", "-p", "no:cacheprovider"]
+    print("STATUS", int(pytest.main(words)), flush=True)
+"""
+
+
+def runs(folders: list[Path], photos: Path) -> list[tuple[int, str]]:
+    """Exit status and output of pytest on each of `folders`, one after the other in one process, which opens torch once."""
+    command = [sys.executable, "-c", RUNS, str(photos), *map(str, folders)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    found = re.findall(r"(.*?)^STATUS (\d+)$", done.stdout, re.DOTALL | re.MULTILINE)
+    assert len(found) == len(folders), done.stdout
+    return [(int(status), text) for text, status in found]
 
 
 def test_every_known_file_is_declared_by_its_own_name():

@@ -64,21 +64,21 @@ class Watched:
             "up0": decoder.up_0,
             "up1": decoder.up_1,
             "presigmoid": decoder.conv_img,
+            "motion": motion,
         }.items():
             layer.register_forward_hook(lambda _, __, output, name=name: self.kept.__setitem__(name, output))
 
     def draw(self, source, points) -> dict[str, torch.Tensor]:
-        motion = self.generator.dense_motion_network
         prediction = self.generator(source, points)
-        deformation, occlusion = motion(source, points)
-        batch = len(points)
-        return self.kept | {
+        kept, batch = dict(self.kept), len(points)
+        deformation, occlusion = kept.pop("motion")
+        return kept | {
             "prediction": prediction,
-            "mask": self.kept["mask"].softmax(1),
+            "mask": kept["mask"].softmax(1),
             "deformation": deformation,
             "occlusion_map": occlusion,
             "feature3d": source.volume.expand(batch, -1, -1, -1, -1),
-            "compressed": self.kept["compressed"].expand(batch, -1, -1, -1, -1),
+            "compressed": kept["compressed"].expand(batch, -1, -1, -1, -1),
         }
 
 
@@ -108,20 +108,26 @@ def test_key_points(parity):
         case.compare(f"out_kp_{size}", network(picture), max=1e-5)
 
 
-def test_every_stage_at_128(parity, seeds):
+@pytest.fixture(scope="module")
+def small(parity, seeds):
+    """(case, watched generator, source, driving points, the stages of each frame drawn alone) at 128 pixels."""
     case = parity("sadtalker/generator_128")
-    watched = seeds(case)
-    source = watched.generator.encode(pixels(case.input("in_rgb")), tensor(case.input("in_kp_source")))
-    driving = tensor(case.input("in_kp_driving"))
-    predictions = []
-    for index, points in enumerate(driving.split(1)):
-        stages = watched.draw(source, points)
-        predictions.append(stages["prediction"])
+    with torch.inference_mode():
+        watched = seeds(case)
+        source = watched.generator.encode(pixels(case.input("in_rgb")), tensor(case.input("in_kp_source")))
+        driving = tensor(case.input("in_kp_driving"))
+        return case, watched, source, driving, [watched.draw(source, points) for points in driving.split(1)]
+
+
+def test_every_stage_at_128(small):
+    case, watched, source, driving, frames = small
+    for index, stages in enumerate(frames):
         compare(case, stages, f"_f{index}")
     compare(case, motion_stages(watched, source, driving[:1]))
-    compare(case, {"prediction": torch.cat(predictions)})
-    case.compare("out_uint8", renderer.video_frames(torch.cat(predictions)), max=1, share=0.99)
-    case.compare("out_uint8", renderer.video_frames(torch.cat(predictions)), share=0.99)
+    prediction = torch.cat([stages["prediction"] for stages in frames])
+    compare(case, {"prediction": prediction})
+    case.compare("out_uint8", renderer.video_frames(prediction), max=1, share=0.99)
+    case.compare("out_uint8", renderer.video_frames(prediction), share=0.99)
 
 
 def motion_stages(watched, source, points) -> dict[str, torch.Tensor]:
@@ -130,17 +136,14 @@ def motion_stages(watched, source, points) -> dict[str, torch.Tensor]:
     return {"sparse_motion": moves, "deformed": motion.deformed(source, moves), "heatmap": motion.heat(source, points)[:, :, None]}
 
 
-def test_folding_changes_nothing(parity, seeds):
+def test_folding_changes_nothing(small):
     """Bit for bit; several frames at a time only reorder sums."""
-    case = parity("sadtalker/generator_128")
-    folded = seeds(case).generator
+    case, watched, source, driving, frames = small
     plain = part(case, Generator, "generator.", fold=False).load()
-    picture, points = pixels(case.input("in_rgb")), tensor(case.input("in_kp_source"))
-    driving = tensor(case.input("in_kp_driving"))
-    expected = torch.cat([plain(plain.encode(picture, points), one) for one in driving.split(1)])
-    source = folded.encode(picture, points)
-    assert torch.equal(expected, torch.cat([folded(source, one) for one in driving.split(1)]))
-    assert torch.allclose(expected, folded(source, driving), rtol=0, atol=1e-3)
+    unfolded = plain.encode(pixels(case.input("in_rgb")), tensor(case.input("in_kp_source")))
+    expected = torch.cat([plain(unfolded, one) for one in driving.split(1)])
+    assert torch.equal(expected, torch.cat([stages["prediction"] for stages in frames]))
+    assert torch.allclose(expected, watched.generator(source, driving), rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
