@@ -31,7 +31,7 @@ import psutil  # noqa: E402
 from facechain_impl.host.sampling import Diffusion, SamplingSettings  # noqa: E402
 from facechain_impl.perception.detection import Detector  # noqa: E402
 from facechain_impl.portrait.inpaint import group  # noqa: E402
-from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, TargetPicture  # noqa: E402
+from facechain_impl.portrait.inpaint.group import FaceAssignment, GroupInpaint, PromptText, Subjects, TargetPicture  # noqa: E402
 from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks, Target  # noqa: E402
 from facechain_impl.portrait.inpaint.two_stage import Nets, Painted, Settings  # noqa: E402
 from facechain_impl.types import Face, NoFace  # noqa: E402
@@ -120,7 +120,7 @@ def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argpar
     try:
         with watched(cost):
             start = clock()
-            inpaint.run(picture, Choice(which="all"), 1, 1, NoFace.STOP)
+            inpaint.run(picture, FaceAssignment(which="all"), 1, 1, NoFace.STOP)
             cost.seconds = clock() - start
     finally:
         group.paste = paste

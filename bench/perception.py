@@ -330,7 +330,6 @@ def use_folder(folder: Path) -> None:
     """Files are searched only in `folder`, which has the stand-ins."""
     folders.register()
     folders.stand_in_folders = lambda: [folder]
-    folders.model_folders = lambda: [folder / "none"]
     folders.category_folders = lambda category: [folder / "none"]
 
 

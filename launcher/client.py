@@ -34,7 +34,6 @@ class PromptFailed(RuntimeError):
         self.interrupted = "execution_interrupted" in messages
         self.node_id, self.node_type = error.get("node_id"), error.get("node_type")
         self.exception = error.get("exception_message", "").strip()
-        self.traceback = "".join(error.get("traceback", []))
         what = "interrupted" if self.interrupted else self.exception
         super().__init__(f"{self.node_type} (node {self.node_id}): {what}" if self.node_type else what or "the prompt failed")
 

@@ -119,17 +119,17 @@ class PickFaces(FaceChainNode):
         max_size: Sequence[int], min_likeness: Sequence[float], detector: Sequence[str], no_face: Sequence[str],
         images: Sequence[torch.Tensor] = (), reference: Sequence[torch.Tensor] = (), person: Sequence[Person] = (),
     ) -> io.NodeOutput:  # fmt: skip
-        choice = picking.Choice(
+        rule = picking.PickRule(
             order=single(order), first=single(first), count=single(count), min_size=single(min_size), max_size=single(max_size),
             min_likeness=single(min_likeness),
         )  # fmt: skip
         known, target = single(faces), None
         report = Report("Faces picked")
-        if choice.needs_reference:
+        if rule.needs_reference:
             ranker = open_ranker(single(detector), by_quality=False)
             target = _target(ranker, flatten_images(reference), optional(person))
             known = picking.embedded(known, flatten_images(images), ranker.recognition)
-        picked = picking.pick(known, choice, target, NoFace(single(no_face)), report)
+        picked = picking.pick(known, rule, target, NoFace(single(no_face)), report)
         kept = sum(len(picture.faces) for picture in picked.pictures)
         return io.NodeOutput(picked, cutting.boxes_of(picked), kept, ui=report_ui(report))
 

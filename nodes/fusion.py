@@ -7,7 +7,7 @@ import torch
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
-from ..facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
+from ..facechain_impl.portrait.fusion.pictures import FusionChoice, FusionInputs, FusionSettings, Which, fuse_pictures
 from ..facechain_impl.types import Faces, NoFace, Person, Report
 from ..facechain_impl.weights.uses import FUSE_FACE
 from ._api import FaceChainFaces, FaceChainPerson, io
@@ -61,7 +61,7 @@ class FaceFusion(FaceChainNode):
     ) -> io.NodeOutput:  # fmt: skip
         sources = _source_pictures(face_image, person)
         inputs = FusionInputs(pictures=flatten_images([image]), sources=sources, mask=mask, faces=faces, source_faces=user_faces)
-        choice = Choice(Which(which), face_number)
+        choice = FusionChoice(Which(which), face_number)
         settings = FusionSettings(detector=detector, choice=choice, enhance=enhance, edge=mask_edge, no_face=NoFace(no_face))
         report = Report("Face fusion")
         pictures = fuse_pictures(inputs, settings, report)

@@ -11,7 +11,7 @@ from ..facechain_impl import picture_names
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.host.sampling import DEFAULT_SAMPLER, DEFAULT_SCHEDULER, SAMPLERS, SCHEDULERS, Diffusion, SamplingSettings
 from ..facechain_impl.portrait import prompts
-from ..facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects
+from ..facechain_impl.portrait.inpaint.group import FaceAssignment, GroupInpaint, PromptText, Subjects
 from ..facechain_impl.portrait.inpaint.inputs import DETECTORS, InpaintInputs, OpenedModels, find_known, open_detector_only, open_models
 from ..facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from ..facechain_impl.portrait.people import AUTO_FACES, Assign
@@ -50,7 +50,7 @@ class TwoStageInpaint(FaceChainNode):
         values: dict[str, Any] = {name: optional(entries) for name, entries in lists.items()}
         people = [person for entries in (persons or {}).values() for person in entries or ()]
         inputs = _inputs(lists, values)
-        choice = Choice(how=Assign(values["assign"]), entries=values["assign_list"], which=values["which_faces"])
+        choice = FaceAssignment(how=Assign(values["assign"]), entries=values["assign_list"], which=values["which_faces"])
         opened = _open(values, inputs, idle=choice.nobody or values["strength"] == 0)
         faces = find_known(inputs, people, choice.how, opened)
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)

@@ -63,6 +63,7 @@ def scale_matrix(scale: float) -> np.ndarray:
 
 
 def shift(x: float, y: float) -> np.ndarray:
+    """A picture -> the same picture moved by (x, y) pixels [3, 3]."""
     return _scaling(1, x, y)
 
 

@@ -24,11 +24,6 @@ def register() -> None:
         folder_paths.add_model_folder_path("loras", persons)
 
 
-def model_folders() -> list[Path]:
-    """Folders searched for published files, first match wins; new files are written to the first."""
-    return [Path(path) for path in folder_paths.get_folder_paths(MODELS)]
-
-
 def category_folders(category: str) -> list[Path]:
     """The folders of one of the host's categories, such as "loras"; new files are written to the first."""
     return [Path(path) for path in folder_paths.get_folder_paths(category)]
@@ -60,10 +55,6 @@ def input_subfolders() -> list[str]:
 def is_inside(folder: Path, target: Path) -> bool:
     """Whether `target`, with links resolved, is in `folder`."""
     return folder_paths.is_within_directory(str(folder), str(target))
-
-
-def output_folder() -> Path:
-    return Path(folder_paths.get_output_directory())
 
 
 def temp_folder() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -78,15 +79,19 @@ def fields(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def trigger_in(captions: Sequence[str]) -> str:
-    """The trigger that most captions name in their second field; the first of the list on a tie. Raises BadInput."""
-    named = Counter(parts[1] for parts in map(fields, captions) if len(parts) > 1 and parts[1] in ALL_TRIGGERS)
-    if not named:
-        raise BadInput(
-            f"None of the {len(captions)} captions names a known trigger in its second field. Expected one of: {', '.join(ALL_TRIGGERS)}; "
-            f"for example {caption(TOKEN, ALL_TRIGGERS[2])!r}."
-        )
-    return max(ALL_TRIGGERS, key=lambda trigger: named[trigger])
+def common_trigger(captions: Sequence[str]) -> str:
+    """Token and trigger that stand for all captions: the known trigger that is the most frequent second field, and the token before it.
+
+    Of equally frequent ones the first of ALL_TRIGGERS is taken. Where another second field is more frequent, the captions are in the
+    user's own words: then the result is the fields that all captions begin with, at most two, possibly none."""
+    parts = [fields(text) for text in captions]
+    named = Counter(part[1] for part in parts if len(part) > 1)
+    best = max(ALL_TRIGGERS, key=lambda trigger: named[trigger])
+    if named[best] and named[best] == max(named.values()):
+        token, _ = Counter(part[0] for part in parts if part[1:2] == [best]).most_common(1)[0]
+        return f"{token}, {best}"
+    common = takewhile(lambda position: len(set(position)) == 1, zip(*parts))
+    return ", ".join(position[0] for position in islice(common, 2))
 
 
 def common_tags(captions: Sequence[str]) -> list[str]:

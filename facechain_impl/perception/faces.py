@@ -62,6 +62,11 @@ def large_enough(faces: Sequence[Face], side: float = 10.0) -> list[Face]:
     return [face for face in faces if face.width >= side and face.height >= side]
 
 
+def left_to_right(faces: Sequence[Face]) -> list[Face]:
+    """`faces` by their left edges, the upper of two first."""
+    return sorted(faces, key=lambda face: (float(face.box[0]), float(face.box[1])))
+
+
 def main_face(faces: Sequence[Face]) -> Face | None:
     """The largest face that can be aligned to 112 pixels, or None."""
     return largest([face for face in large_enough(faces) if face.points is not None])

@@ -42,10 +42,6 @@ class LandmarkConfidence:
         """Pictures [H, W, 3] in 0..1 with one face box x0 y0 x1 y1 each -> their scores."""
         return [clarity.score for clarity in self.judge(images, boxes)]
 
-    def landmarks(self, images: Sequence[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The same -> five points [5, 2] each, in pixels of the picture."""
-        return [clarity.landmarks for clarity in self.judge(images, boxes)]
-
     def judge(self, images: Sequence[torch.Tensor], boxes: Sequence[np.ndarray]) -> list[Clarity]:
         """Both at once. Raises BadInput when a box lies outside its picture."""
         crops = [crop_face(image, box) for image, box in zip(images, boxes)]

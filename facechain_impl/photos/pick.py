@@ -24,7 +24,7 @@ ORDERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class PickRule:
     """first: 1 for the first in that order. count: 0 for all from there. Sizes are of the face's longer side, 0 for no limit."""
 
     order: str = LEFT
@@ -59,24 +59,24 @@ def _embedded(picture: Picture, image: torch.Tensor | None, recognition: FaceRec
     return replace(picture, faces=tuple(updated(picture.faces, dict(zip(wanted, found)))))
 
 
-def pick(faces: Faces, choice: Choice, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
+def pick(faces: Faces, rule: PickRule, reference: np.ndarray | None, policy: NoFace, report: Report) -> Faces:
     """The chosen faces of every picture, in the chosen order; one row of `report` per face. Raises FaceNotFound according to `policy`."""
-    if choice.needs_reference and reference is None:
+    if rule.needs_reference and reference is None:
         raise BadInput("Likeness needs a reference: connect a picture or a person, or choose another order.")
-    pictures = tuple(replace(picture, faces=tuple(_picked(picture, choice, reference, report))) for picture in faces.pictures)
+    pictures = tuple(replace(picture, faces=tuple(_picked(picture, rule, reference, report))) for picture in faces.pictures)
     bare = [picture.name for picture in pictures if not picture.faces]
     if bare and policy is NoFace.STOP:
         raise FaceNotFound(f"No face is left in: {', '.join(bare)}.\n{report.text()}\nLoosen the limits, or set no_face to Skip.")
     return replace(faces, pictures=pictures)
 
 
-def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, report: Report) -> list[Face]:
+def _picked(picture: Picture, rule: PickRule, reference: np.ndarray | None, report: Report) -> list[Face]:
     likeness = {id(face): _likeness(face, reference) for face in picture.faces}
-    order = ORDERS.get(choice.order, lambda face: -likeness[id(face)])
+    order = ORDERS.get(rule.order, lambda face: -likeness[id(face)])
     ranked = sorted(picture.faces, key=order)
-    fitting = [face for face in ranked if choice.keeps(face) and (not choice.needs_reference or likeness[id(face)] >= choice.min_likeness)]
-    last = choice.first - 1 + choice.count if choice.count else None
-    kept = fitting[choice.first - 1 : last]
+    fitting = [face for face in ranked if rule.keeps(face) and (not rule.needs_reference or likeness[id(face)] >= rule.min_likeness)]
+    last = rule.first - 1 + rule.count if rule.count else None
+    kept = fitting[rule.first - 1 : last]
     for face in ranked:
         status = Status.PICKED if any(face is other for other in kept) else Status.LEFT_OUT
         values: dict[str, float] = {
@@ -86,7 +86,7 @@ def _picked(picture: Picture, choice: Choice, reference: np.ndarray | None, repo
         }
         if reference is not None:
             values["likeness"] = likeness[id(face)]
-        report.add(picture.name, status, "" if status is Status.PICKED else _why(face, choice, likeness[id(face)]), **values)
+        report.add(picture.name, status, "" if status is Status.PICKED else _why(face, rule, likeness[id(face)]), **values)
     return kept
 
 
@@ -95,9 +95,9 @@ def _likeness(face: Face, reference: np.ndarray | None) -> float:
     return cosine_similarity(face.embedding, reference) if reference is not None and face.embedding is not None else -1.0
 
 
-def _why(face: Face, choice: Choice, likeness: float) -> str:
-    if not choice.keeps(face):
+def _why(face: Face, rule: PickRule, likeness: float) -> str:
+    if not rule.keeps(face):
         return "its size is outside the limits"
-    if choice.needs_reference and likeness < choice.min_likeness:
-        return f"likeness below {choice.min_likeness:g}"
+    if rule.needs_reference and likeness < rule.min_likeness:
+        return f"likeness below {rule.min_likeness:g}"
     return "not among the first"

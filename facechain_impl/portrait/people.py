@@ -35,10 +35,6 @@ class Assignment:
     notes: list[str] = field(default_factory=list)
 
 
-def left_to_right(faces: Sequence[Face]) -> list[Face]:
-    return sorted(faces, key=lambda face: (float(face.box[0]), float(face.box[1])))
-
-
 def chosen(faces: Sequence[Face], choice: str, anybody: bool) -> list[int]:
     """Indices of the faces (from left to right) that may be edited.
 

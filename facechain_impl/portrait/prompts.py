@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-TOKEN = "<fcsks>"
-CHILDREN = "children"
-CHILD_TRIGGERS = ("a boy", "a girl")
-ADULT_MALE_TRIGGERS = ("a handsome man", "a mature man")
+from ..identity.captions import ADULT, CHILD, CHILDREN, MATURE, TRIGGERS
+
+ADULT_MALE_TRIGGERS = (TRIGGERS[ADULT][0], TRIGGERS[MATURE][0])
 
 SCENE_INPAINT = "plain studio background, one person, upper body, detailed face, photorealistic, best quality, wearing a T-shirt"
 NEGATIVE_INPAINT = (
@@ -38,7 +37,7 @@ def join(*parts: str) -> str:
 def identity(trigger: str) -> str:
     """The words a face LoRA was trained with, as in its captions, and `children` after a boy or a girl."""
     subject = _subject(trigger)
-    child = CHILDREN if subject in CHILD_TRIGGERS and not _says(trigger, CHILDREN) else ""
+    child = CHILDREN if subject in TRIGGERS[CHILD] and not _says(trigger, CHILDREN) else ""
     return join(trigger, child)
 
 

@@ -85,3 +85,10 @@ def test_one_pixel_can_be_contained_and_turned():
 @pytest.mark.parametrize("box", [[5.0, 5.0, 5.0, 5.0], [10.0, 10.0, 10.4, 10.2]])
 def test_a_box_without_extent_still_gives_a_window(box):
     assert crop.window_of(box).side == 1
+
+
+def test_a_box_grows_about_its_middle_and_stops_at_the_last_pixel():
+    assert crop.grown(np.array([40.7, 60.2, 81.9, 100.0]), 1.5, (200, 200)).tolist() == [29, 50, 91, 109]
+    assert crop.grown(np.array([40.0, 60.0, 80.0, 100.0]), 1.1, (200, 200)).tolist() == [38, 58, 82, 102]
+    assert crop.grown(np.array([2.0, 3.0, 42.0, 43.0]), 1.5, (45, 44)).tolist() == [0, 0, 43, 44]
+    assert crop.grown(np.array([250.0, 150.0, 319.0, 239.0]), 1.5, (240, 320)).tolist() == [232, 127, 319, 239]

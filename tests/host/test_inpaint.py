@@ -16,9 +16,9 @@ from PIL import Image
 from facechain_impl.identity import persons
 from facechain_impl.identity.persons import IfExists
 from facechain_impl.perception.detection import open_detector
+from facechain_impl.perception.faces import left_to_right
 from facechain_impl.portrait.inpaint.geometry import face_square
 from facechain_impl.portrait.inpaint.masks import paste_mask
-from facechain_impl.portrait.people import left_to_right
 from facechain_impl.types import Person
 from facechain_impl.weights.stand_ins import checkpoint as stand_in_checkpoint
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet

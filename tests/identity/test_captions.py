@@ -62,13 +62,22 @@ def test_chosen_tags_are_sorted_and_rated_ones_left_out():
     assert captions.escaped("hat_(cap)\\") == "hat_\\(cap\\)\\\\"
 
 
-def test_trigger_in_a_tie_is_the_first_of_the_list():
-    assert captions.trigger_in(["x, a mature woman", "x, a handsome man", "x, nobody"]) == "a handsome man"
-
-
-def test_trigger_in_refuses_strangers():
-    with pytest.raises(BadInput, match="None of the 2 captions"):
-        captions.trigger_in(["x, somebody", "alone"])
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["x, a mature woman", "x, a handsome man", "x, nobody"], "x, a handsome man"),
+        (["<fcsks>, a girl, children, hat", "<fcsks>, a girl, children"], "<fcsks>, a girl"),
+        (["x, a boy", "x, a mature man", "x, a mature man, hat"], "x, a mature man"),
+        (["x, Eva, smile", "x, Eva, smile"], "x, Eva"),
+        (["x, Eva"] * 3 + ["x, a boy"], "x"),
+        (["x, Eva in red", "x, Eva at sea"], "x"),
+        (["Eva", "Eva, smile"], "Eva"),
+        (["Eva in red", "a photo of Eva"], ""),
+        ([], ""),
+    ],
+)
+def test_common_trigger(texts, expected):
+    assert captions.common_trigger(texts) == expected
 
 
 def test_common_tags_need_more_than_half():

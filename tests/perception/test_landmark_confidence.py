@@ -26,9 +26,9 @@ def confidence():
 
 
 def test_points_lie_in_the_picture():
-    (points,) = confidence().landmarks([torch.rand(200, 300, 3)], [np.array([100.7, 50.2, 140.9, 110.0])])
+    (found,) = confidence().judge([torch.rand(200, 300, 3)], [np.array([100.7, 50.2, 140.9, 110.0])])
     # 40x60 pixels from (100, 50), made square by ten columns on each side
-    assert points == pytest.approx(np.array([[90, 50], [150, 50], [120, 80], [90, 110], [150, 110]]))
+    assert found.landmarks == pytest.approx(np.array([[90, 50], [150, 50], [120, 80], [90, 110], [150, 110]]))
 
 
 def test_score_is_one_minus_the_output():

@@ -9,7 +9,7 @@ import torch
 from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.perception.recognition import Embedding
 from facechain_impl.photos import pick as picking
-from facechain_impl.photos.pick import Choice, pick
+from facechain_impl.photos.pick import PickRule, pick
 from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of, replace
 
 # name: box, score
@@ -38,24 +38,24 @@ def names(faces: Faces) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "choice, expected",
+    "rule, expected",
     [
-        (Choice(), ["anna", "carl", "bert"]),
-        (Choice(order=picking.RIGHT), ["bert", "carl", "anna"]),
-        (Choice(order=picking.TOP), ["bert", "carl", "anna"]),
-        (Choice(order=picking.LARGE), ["bert", "anna", "carl"]),
-        (Choice(order=picking.SURE), ["bert", "carl", "anna"]),
-        (Choice(first=2, count=1), ["carl"]),
-        (Choice(first=2), ["carl", "bert"]),
-        (Choice(order=picking.LARGE, count=2), ["bert", "anna"]),
-        (Choice(min_size=30), ["anna", "bert"]),
-        (Choice(max_size=30), ["anna", "carl"]),
-        (Choice(min_size=21, max_size=79), ["anna"]),
+        (PickRule(), ["anna", "carl", "bert"]),
+        (PickRule(order=picking.RIGHT), ["bert", "carl", "anna"]),
+        (PickRule(order=picking.TOP), ["bert", "carl", "anna"]),
+        (PickRule(order=picking.LARGE), ["bert", "anna", "carl"]),
+        (PickRule(order=picking.SURE), ["bert", "carl", "anna"]),
+        (PickRule(first=2, count=1), ["carl"]),
+        (PickRule(first=2), ["carl", "bert"]),
+        (PickRule(order=picking.LARGE, count=2), ["bert", "anna"]),
+        (PickRule(min_size=30), ["anna", "bert"]),
+        (PickRule(max_size=30), ["anna", "carl"]),
+        (PickRule(min_size=21, max_size=79), ["anna"]),
     ],
 )
-def test_order_count_and_size(faces, choice, expected):
+def test_order_count_and_size(faces, rule, expected):
     report = Report("test")
-    assert names(pick(faces, choice, None, NoFace.STOP, report)) == expected
+    assert names(pick(faces, rule, None, NoFace.STOP, report)) == expected
     assert [row.status for row in report.rows].count("picked") == len(expected) and len(report.rows) == 3
 
 
@@ -63,37 +63,37 @@ def test_mirroring_the_picture_mirrors_the_order(faces):
     boxes = [(face.box * [-1, 1, -1, 1] + [200, 0, 200, 0])[[2, 1, 0, 3]] for face in faces.pictures[0].faces]
     people = [replace(face, box=box) for face, box in zip(faces.pictures[0].faces, boxes)]
     mirrored = Faces([Picture(people, (100, 200), "other", "mirror.jpg")])
-    assert names(pick(mirrored, Choice(), None, NoFace.STOP, Report("test"))) == ["bert", "carl", "anna"]
+    assert names(pick(mirrored, PickRule(), None, NoFace.STOP, Report("test"))) == ["bert", "carl", "anna"]
 
 
 def test_likeness_orders_and_leaves_out(faces):
     people = [replace(face, embedding=LIKE_ANNA[face.person]) for face in faces.pictures[0].faces]
     faces = Faces([replace(faces.pictures[0], faces=people)])
     report = Report("test")
-    assert names(pick(faces, Choice(order=picking.LIKE), unit(1, 0), NoFace.STOP, report)) == ["anna", "carl", "bert"]
+    assert names(pick(faces, PickRule(order=picking.LIKE), unit(1, 0), NoFace.STOP, report)) == ["anna", "carl", "bert"]
     assert report.rows[0].values["likeness"] == pytest.approx(1 / np.hypot(1, 0.1))
-    assert names(pick(faces, Choice(min_likeness=0.5), unit(1, 0), NoFace.STOP, Report("test"))) == ["anna", "carl"]
+    assert names(pick(faces, PickRule(min_likeness=0.5), unit(1, 0), NoFace.STOP, Report("test"))) == ["anna", "carl"]
     people[0] = replace(people[0], embedding=None)
     faces = Faces([replace(faces.pictures[0], faces=people)])
-    assert names(pick(faces, Choice(order=picking.LIKE), unit(1, 0), NoFace.STOP, Report("test")))[-1] == "anna"
+    assert names(pick(faces, PickRule(order=picking.LIKE), unit(1, 0), NoFace.STOP, Report("test")))[-1] == "anna"
 
 
 def test_likeness_without_a_reference_is_refused(faces):
-    for choice in (Choice(order=picking.LIKE), Choice(min_likeness=0.1)):
+    for rule in (PickRule(order=picking.LIKE), PickRule(min_likeness=0.1)):
         with pytest.raises(BadInput, match="needs a reference: connect a picture or a person"):
-            pick(faces, choice, None, NoFace.STOP, Report("test"))
+            pick(faces, rule, None, NoFace.STOP, Report("test"))
 
 
 def test_a_picture_without_a_fitting_face_follows_the_policy(faces):
     with pytest.raises(FaceNotFound, match="No face is left in: party.jpg"):
-        pick(faces, Choice(min_size=500), None, NoFace.STOP, Report("test"))
+        pick(faces, PickRule(min_size=500), None, NoFace.STOP, Report("test"))
     report = Report("test")
-    assert names(pick(faces, Choice(min_size=500), None, NoFace.SKIP, report)) == []
+    assert names(pick(faces, PickRule(min_size=500), None, NoFace.SKIP, report)) == []
     assert all(row.reason == "its size is outside the limits" for row in report.rows)
 
 
 def test_what_was_given_stays_as_it_was(faces):
-    pick(faces, Choice(count=1), None, NoFace.STOP, Report("test"))
+    pick(faces, PickRule(count=1), None, NoFace.STOP, Report("test"))
     assert len(faces.pictures[0].faces) == 3
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from facechain_impl.host.sampling import Diffusion, DiffusionSampler, SamplingSettings
 from facechain_impl.perception.detection import Detector
 from facechain_impl.portrait.inpaint import group
-from facechain_impl.portrait.inpaint.group import Choice, GroupInpaint, PromptText, Subjects, TargetPicture
+from facechain_impl.portrait.inpaint.group import FaceAssignment, GroupInpaint, PromptText, Subjects, TargetPicture
 from facechain_impl.portrait.inpaint.targets import FaceAnalyzer, GivenMasks
 from facechain_impl.portrait.inpaint.two_stage import Nets, Settings
 from facechain_impl.types import Face, NoFace, Person
@@ -100,7 +100,7 @@ class Studio:
 
     def run(self, target_picture, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
         inpaint = self.inpaint(persons, **settings)
-        images = inpaint.run(target_picture, choice or Choice(), seed, variants, no_face)
+        images = inpaint.run(target_picture, choice or FaceAssignment(), seed, variants, no_face)
         return images, inpaint.report
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from facechain_impl.errors import BadInput
+from facechain_impl.perception.faces import left_to_right
 from facechain_impl.portrait import people
 from facechain_impl.portrait.people import Assign
 from facechain_impl.types import Face, Person
@@ -37,7 +38,7 @@ def test_likeness_beats_order():
 
 def test_mirroring_the_picture_keeps_everybody_on_their_face():
     faces = [face(0, direction(2, 1, 0.4)), face(50, direction(0)), face(100, direction(1, 2, 0.3))]
-    mirrored = people.left_to_right([face(400 - one.box[2], one.embedding) for one in faces])
+    mirrored = left_to_right([face(400 - one.box[2], one.embedding) for one in faces])
     plain = people.assign(faces, THREE, Assign.AUTO).person_of
     assert people.assign(mirrored, THREE, Assign.AUTO).person_of == plain[::-1]
 
@@ -112,4 +113,4 @@ def test_faces_that_are_not_there_cannot_be_chosen(choice):
 
 def test_left_to_right_goes_by_the_left_edge():
     faces = [face(70), face(5), face(30)]
-    assert [float(one.box[0]) for one in people.left_to_right(faces)] == [5, 30, 70]
+    assert [float(one.box[0]) for one in left_to_right(faces)] == [5, 30, 70]

@@ -24,6 +24,7 @@ from ...photos.study import Study
 from ...picture_names import nth, numbered
 from ...types import Faces, Person, Report, Status
 from .. import persons
+from ..captions import common_trigger
 from ..names import check_name
 from ..persons import IfExists
 from .adapters import Adapters, target_modules, tensors_for_file
@@ -422,14 +423,3 @@ def file_metadata(about: dict, request: TrainRequest) -> dict[str, str]:
         "ss_seed": str(request.settings.seed),
         "ss_steps": str(about["steps"]),
     }
-
-
-def common_trigger(captions: list[str]) -> str:
-    """The words that all captions begin with, cut at commas: a caption is the token, the trigger and what differs."""
-    fields = [[part.strip() for part in caption.split(",")] for caption in captions]
-    common = []
-    for position in zip(*fields, strict=False):
-        if len(set(position)) > 1:
-            break
-        common.append(position[0])
-    return ", ".join(common[:2])

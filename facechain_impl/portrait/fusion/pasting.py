@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ...errors import WeightsError
-from ...geometry.affine import homogeneous, invert, transform_points, warp
+from ...geometry.affine import homogeneous, invert, shift, transform_points, warp
 from ...geometry.pixels import size_of
 
 ALPHA_SIZE = 256
@@ -25,7 +25,7 @@ def paste(picture: torch.Tensor, crop: torch.Tensor, mask: torch.Tensor, matrix:
     x0, y0, x1, y1 = _reach(matrix, size_of(crop), size_of(picture))
     if x1 <= x0 or y1 <= y0:
         return
-    back = _shift(-x0, -y0) @ homogeneous(invert(matrix))
+    back = shift(-x0, -y0) @ homogeneous(invert(matrix))
     size = (y1 - y0, x1 - x0)
     weight = warp(mask, back, size)[..., None]
     region = picture[y0:y1, x0:x1]
@@ -89,7 +89,3 @@ def _reach(matrix: np.ndarray, size: tuple[int, int], picture: tuple[int, int]) 
     corners = transform_points(np.array([[-1, -1], [width, -1], [-1, height], [width, height]], float), invert(matrix))
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
     return max(low[0], 0), max(low[1], 0), min(high[0], picture[1]), min(high[1], picture[0])
-
-
-def _shift(x: float, y: float) -> np.ndarray:
-    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])

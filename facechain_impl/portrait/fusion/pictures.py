@@ -11,10 +11,9 @@ import torch
 from ...errors import BadInput, FaceNotFound
 from ...geometry import pixels
 from ...host.progress import Progress
-from ...perception.faces import find_faces, largest
+from ...perception.faces import find_faces, largest, left_to_right
 from ...picture_names import numbered
 from ...types import Face, Faces, NoFace, Report, Status
-from ..people import left_to_right
 from . import face_fusion as fusion
 from . import pasting
 
@@ -26,7 +25,7 @@ class Which(str, Enum):
 
 
 @dataclass(frozen=True)
-class Choice:
+class FusionChoice:
     """Which faces of a picture are replaced. number: for Which.CHOSEN, counted from 1, left to right."""
 
     which: Which = Which.LARGEST
@@ -66,7 +65,7 @@ class FusionSettings:
     """detector: see perception.detection. edge: width in pixels over which the mask fades, inwards."""
 
     detector: str
-    choice: Choice = field(default_factory=Choice)
+    choice: FusionChoice = field(default_factory=FusionChoice)
     enhance: bool = True
     edge: int = 0
     no_face: NoFace = NoFace.STOP
@@ -117,13 +116,13 @@ def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
     return masks
 
 
-def _plan(found: Faces, owners: Faces, choice: Choice) -> _Plan:
+def _plan(found: Faces, owners: Faces, choice: FusionChoice) -> _Plan:
     plan = _Plan()
     for index, picture in enumerate(found.pictures):
         source = index % len(owners)
         faces = choice.of(picture.faces)
-        if not Choice().of(owners.pictures[source].faces):
-            plan.problems[index] = f"in the face image, {Choice().problem(owners.pictures[source].faces)}"
+        if not FusionChoice().of(owners.pictures[source].faces):
+            plan.problems[index] = f"in the face image, {FusionChoice().problem(owners.pictures[source].faces)}"
         elif not faces:
             plan.problems[index] = choice.problem(picture.faces)
         else:
@@ -147,7 +146,7 @@ def _replace(inputs: FusionInputs, owners: Faces, plan: _Plan, enhance: bool) ->
     networks, results = fusion.open_fusion(enhance), list(inputs.pictures)
     bar = Progress(sum(plan.faces.values()) * (2 if enhance else 1))
     for source, targets in plan.targets.items():
-        (face,) = Choice().of(owners.pictures[source].faces)
+        (face,) = FusionChoice().of(owners.pictures[source].faces)
         identity = networks.read_source(inputs.sources[source], face.five)
         chosen = sorted({target.picture for target in targets})
         moved = [fusion.TargetFace(chosen.index(target.picture), target.points, target.side) for target in targets]

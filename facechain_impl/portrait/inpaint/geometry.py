@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from ...geometry import affine
+from ...geometry.crop import grown
+from ...geometry.pixels import size_of
 
 FACE_RATIO = 0.45
 GENERATED_GROWTH = 1.5
@@ -78,13 +80,6 @@ def crop(image: torch.Tensor, square: Square, size: int) -> torch.Tensor:
     return resize(cut(image, square), size, size)
 
 
-def grown(box: np.ndarray, ratio: float, height: int, width: int) -> tuple[int, int, int, int]:
-    """`box` made `ratio` times as large about its centre, clipped to the picture, in whole pixels."""
-    x0, y0, x1, y1 = whole(box)
-    dx, dy = (x1 - x0) * (ratio - 1) / 2, (y1 - y0) * (ratio - 1) / 2
-    return int(max(x0 - dx, 0)), int(max(y0 - dy, 0)), int(min(x1 + dx, width)), int(min(y1 + dy, height))
-
-
 def eye_line(points: np.ndarray) -> int:
     """The row of the eyes, given five points or more of which the first two are the eyes."""
     return int((points[0][1] + points[1][1]) / 2)
@@ -92,7 +87,7 @@ def eye_line(points: np.ndarray) -> int:
 
 def face_only(mask: torch.Tensor, box: np.ndarray) -> torch.Tensor:
     """`mask` [H, W] of a generated picture, zero outside its face box made half as large again."""
-    x0, y0, x1, y1 = grown(box, GENERATED_GROWTH, *mask.shape)
+    x0, y0, x1, y1 = grown(box, GENERATED_GROWTH, size_of(mask))
     kept = torch.zeros_like(mask)
     kept[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
     return kept

@@ -34,7 +34,7 @@ class PromptText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class FaceAssignment:
     """Which person on which face. which: see `people.chosen`; entries: the explicit list."""
 
     how: people.Assign = people.Assign.AUTO
@@ -90,7 +90,9 @@ class GroupInpaint:
         self._words, self._settings, self._schedule = words, settings, schedule
         self.report = Report("Faces put into pictures")
 
-    def run_all(self, pictures: Sequence[TargetPicture], choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+    def run_all(
+        self, pictures: Sequence[TargetPicture], choice: FaceAssignment, seed: int, variants: int, no_face: NoFace
+    ) -> list[torch.Tensor]:
         """The finished pictures of all pictures. Raises FaceNotFound when every one of them was skipped."""
         if not pictures:
             raise BadInput("There is no picture to put faces into. Connect at least one.")
@@ -99,7 +101,7 @@ class GroupInpaint:
             raise FaceNotFound(f"All {len(pictures)} pictures were skipped, so there is no output. {self.report.text()}")
         return finished
 
-    def run(self, picture: TargetPicture, choice: Choice, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
+    def run(self, picture: TargetPicture, choice: FaceAssignment, seed: int, variants: int, no_face: NoFace) -> list[torch.Tensor]:
         """`variants` pictures [H, W, 3]; empty when the picture is skipped. Raises FaceNotFound when a face is missing and no_face
         says so, BadInput when something connected does not belong to the picture."""
         plain = [picture.image] * variants
@@ -126,7 +128,7 @@ class GroupInpaint:
             self._note_landmarks(jobs)
         return self._told(picture.name, who, reasons, no_face, canvases, plain)
 
-    def _assign(self, faces: list[Face], choice: Choice) -> dict[int, int | None]:
+    def _assign(self, faces: list[Face], choice: FaceAssignment) -> dict[int, int | None]:
         """Index of the face -> index of its person, None for the person in the model."""
         persons = self._subjects.persons
         indices = people.chosen(faces, choice.which, bool(persons))

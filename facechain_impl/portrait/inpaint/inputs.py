@@ -13,13 +13,13 @@ from ...geometry import pixels
 from ...host.protocols import FaceDetectionModel, PoseFrame
 from ...perception import landmarks98, models
 from ...perception.detection import BUILT_IN, DAMOFD, Detector, open_detector
-from ...perception.faces import find_faces
+from ...perception.faces import find_faces, left_to_right
 from ...perception.parsing import HumanParser
 from ...perception.recognition import FaceRecognition, with_embeddings
 from ...picture_names import numbered
 from ...types import Face, Faces, Person, updated
 from ..fusion import face_fusion as fusion
-from ..people import Assign, left_to_right
+from ..people import Assign
 from .group import TargetPicture
 from .landmarkers import Landmarker, Landmarks98, MediaPipe, MeshDetector
 from .targets import FaceAnalyzer, GivenMasks, Pose

@@ -11,7 +11,7 @@ from facechain_impl.networks.bfm import JAW, FaceShape
 from facechain_impl.portrait.fusion import face_fusion as fusion_module
 from facechain_impl.portrait.fusion import pictures
 from facechain_impl.portrait.fusion.face_fusion import FaceFusion, TargetFace
-from facechain_impl.portrait.fusion.pictures import Choice, FusionInputs, FusionSettings, Which, fuse_pictures
+from facechain_impl.portrait.fusion.pictures import FusionChoice, FusionInputs, FusionSettings, Which, fuse_pictures
 from facechain_impl.types import Face, Faces, NoFace, Picture, Report, digest_of, replace
 
 FACE = np.array([[-12.0, -12.0], [12.0, -12.0], [0.0, 2.0], [-10.0, 14.0], [10.0, 14.0]])
@@ -69,7 +69,7 @@ def run(fusion, monkeypatch):
     opened = []
     monkeypatch.setattr(fusion_module, "open_fusion", lambda enhance: opened.append(enhance) or fusion)
 
-    def run(templates, users, choice=Choice(), mask=None, **settings):  # noqa: B008 (frozen)
+    def run(templates, users, choice=FusionChoice(), mask=None, **settings):  # noqa: B008 (frozen)
         inputs = FusionInputs(
             pictures=[t for t, _ in templates], sources=[u for u, _ in users], mask=mask, faces=faces_of(*templates),
             source_faces=faces_of(*users),
@@ -127,7 +127,12 @@ def test_a_small_face_is_softened_even_when_nobody_says_how_small(fusion, monkey
 
 
 PLACES = [(60, 90), (150, 110), (240, 90)]
-WHICH = [(Choice(), {2}), (Choice(Which.CHOSEN, 1), {0}), (Choice(Which.CHOSEN, 2), {1}), (Choice(Which.ALL), {0, 1, 2})]
+WHICH = [
+    (FusionChoice(), {2}),
+    (FusionChoice(Which.CHOSEN, 1), {0}),
+    (FusionChoice(Which.CHOSEN, 2), {1}),
+    (FusionChoice(Which.ALL), {0, 1, 2}),
+]
 
 
 @pytest.mark.parametrize(("choice", "expected"), WHICH)
@@ -169,7 +174,7 @@ def test_nothing_is_opened_when_there_is_nothing_to_do(run):
 
 def test_a_face_that_is_not_there_is_named(run):
     with pytest.raises(FaceNotFound, match="face 4 was chosen, but there are only 3"):
-        run([(picture(), PLACES)], [(picture(seed=1), [(150, 100)])], Choice(Which.CHOSEN, 4))
+        run([(picture(), PLACES)], [(picture(seed=1), [(150, 100)])], FusionChoice(Which.CHOSEN, 4))
 
 
 def test_faces_without_points_are_named(run, monkeypatch):
@@ -225,5 +230,5 @@ def test_the_progress_counts_every_face_twice_with_enhancement(run, monkeypatch)
             totals[-1][1] += 1
 
     monkeypatch.setattr(pictures, "Progress", Bar)
-    run([(picture(), PLACES)], [(picture(seed=1), [(150, 100)])], Choice(Which.ALL), enhance=True)
+    run([(picture(), PLACES)], [(picture(seed=1), [(150, 100)])], FusionChoice(Which.ALL), enhance=True)
     assert totals == [[6, 6]]

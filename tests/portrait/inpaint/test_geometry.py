@@ -60,12 +60,6 @@ def test_points_move_with_the_pixels_of_the_crop():
     assert abs(columns.mean() - x) < 0.01 and abs(rows.mean() - y) < 0.01
 
 
-def test_a_box_grows_about_its_middle_and_stops_at_the_picture():
-    assert geometry.grown(np.array([40.7, 60.2, 81.9, 100.0]), 1.5, 200, 200) == (29, 50, 91, 110)
-    assert geometry.grown(np.array([40.0, 60.0, 80.0, 100.0]), 1.1, 200, 200) == (38, 58, 82, 102)
-    assert geometry.grown(np.array([2.0, 3.0, 42.0, 43.0]), 1.5, 45, 44) == (0, 0, 44, 45)
-
-
 def test_the_eye_line_is_the_whole_row_between_the_eyes():
     assert geometry.eye_line(np.array([[10.0, 100.9], [50.0, 103.0], [30.0, 130.0]])) == 101
 

@@ -10,7 +10,7 @@ import torch
 
 from facechain_impl.errors import BadInput, FaceNotFound
 from facechain_impl.portrait.inpaint.geometry import face_square
-from facechain_impl.portrait.inpaint.group import Choice
+from facechain_impl.portrait.inpaint.group import FaceAssignment
 from facechain_impl.portrait.inpaint.masks import paste_mask
 from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose
 from facechain_impl.portrait.people import Assign
@@ -58,7 +58,7 @@ def test_unchanged_latents_of_a_crop_of_the_paintings_size_are_the_picture(studi
 def test_a_real_edit_changes_the_face_and_nothing_outside_the_paste_mask(studio):
     studio.colour = {"base": 0.9}
     picture = target_picture(THREE)
-    (result,), report = studio.run(picture, choice=Choice(which="2"))
+    (result,), report = studio.run(picture, choice=FaceAssignment(which="2"))
     mask = pasted(picture.image, THREE, 1)
     assert torch.equal(result[mask == 0], picture.image[mask == 0])
     x0, y0, x1, y1 = THREE[1].box.astype(int)
@@ -66,7 +66,7 @@ def test_a_real_edit_changes_the_face_and_nothing_outside_the_paste_mask(studio)
     assert [(row.name, row.status) for row in report.rows] == [("party.png, face 2", "painted")]
 
 
-@pytest.mark.parametrize("settings, choice", [({"strength": 0.0}, Choice()), ({}, Choice(which="none"))])
+@pytest.mark.parametrize("settings, choice", [({"strength": 0.0}, FaceAssignment()), ({}, FaceAssignment(which="none"))])
 def test_nothing_to_do_is_the_picture_exactly(studio, settings, choice):
     studio.colour = {"base": 0.9}
     picture = target_picture(THREE)
@@ -86,7 +86,7 @@ def test_the_template_itself_is_never_written_to(studio):
 def test_one_person_goes_onto_one_face_and_the_others_keep_their_bits(studio):
     studio.colour = {"ann": 0.2}
     picture = target_picture(THREE)
-    (result,), _ = studio.run(picture, [person("ann")], Choice(how=Assign.LIST, entries="0, ann, 0"))
+    (result,), _ = studio.run(picture, [person("ann")], FaceAssignment(how=Assign.LIST, entries="0, ann, 0"))
     assert {call.model for call in studio.calls} == {"ann"}
     for index in (0, 2):
         x0, y0, x1, y1 = THREE[index].box.astype(int)
@@ -101,7 +101,7 @@ def test_neighbours_inside_the_crop_keep_their_bits_too(studio):
     x0, _, x1, _ = face_square(faces[1].box).box
     assert x0 < faces[0].box[2] and faces[2].box[0] < x1
     picture = target_picture(faces)
-    (result,), _ = studio.run(picture, [person("ann")], Choice(how=Assign.LIST, entries="0, ann, 0"))
+    (result,), _ = studio.run(picture, [person("ann")], FaceAssignment(how=Assign.LIST, entries="0, ann, 0"))
     for index in (0, 2):
         x0, y0, x1, y1 = faces[index].box.astype(int)
         assert torch.equal(result[y0:y1, x0:x1], picture.image[y0:y1, x0:x1])
@@ -126,25 +126,25 @@ def test_faces_are_painted_in_the_colour_of_their_person(studio):
 
 
 def test_crops_of_one_model_share_their_samplings(studio):
-    studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=8)
+    studio.run(target_picture(THREE), choice=FaceAssignment(which="all"), variants=2, batch=8)
     assert [len(call.seeds) for call in studio.calls] == [6, 6, 6]
     assert [call.skipped for call in studio.calls] == [0, 14, 36]
 
 
 def test_the_batch_size_does_not_change_the_picture(studio):
     studio.colour = {"base": 0.6}
-    together, _ = studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=8)
-    apart, _ = studio.run(target_picture(THREE), choice=Choice(which="all"), variants=2, batch=1)
+    together, _ = studio.run(target_picture(THREE), choice=FaceAssignment(which="all"), variants=2, batch=8)
+    apart, _ = studio.run(target_picture(THREE), choice=FaceAssignment(which="all"), variants=2, batch=1)
     assert max(len(call.seeds) for call in studio.calls[3:]) == 1
     assert all(torch.equal(one, other) for one, other in zip(together, apart))
 
 
 def test_variants_and_faces_have_their_own_seeds(studio):
     studio.colour = {"base": 0.6}
-    images, _ = studio.run(target_picture(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
+    images, _ = studio.run(target_picture(THREE), choice=FaceAssignment(which="1,3"), variants=2, seed=100, batch=8)
     assert len(set(studio.calls[0].seeds)) == 4 and 100 in studio.calls[0].seeds
     assert not torch.equal(*images)
-    again, _ = studio.run(target_picture(THREE), choice=Choice(which="1,3"), variants=2, seed=100, batch=8)
+    again, _ = studio.run(target_picture(THREE), choice=FaceAssignment(which="1,3"), variants=2, seed=100, batch=8)
     assert all(torch.equal(one, other) for one, other in zip(images, again))
 
 
@@ -196,7 +196,7 @@ def test_noise_without_a_face_gets_the_policys_answer(studio, no_face, count):
 def test_noise_stops_by_default(studio):
     studio.faces = False
     with pytest.raises(FaceNotFound, match=r"party.png: face 2: no face was found in the generated stage-1 picture"):
-        studio.run(target_picture(THREE[:2]), choice=Choice(which="2"))
+        studio.run(target_picture(THREE[:2]), choice=FaceAssignment(which="2"))
 
 
 def test_a_picture_without_faces_gets_the_policys_answer(studio):
@@ -212,9 +212,9 @@ def test_a_face_that_cannot_be_edited_costs_no_sampling(studio, no_face):
     picture = target_picture([replace(THREE[0], points=None), THREE[2]])
     if no_face is NoFace.STOP:
         with pytest.raises(FaceNotFound, match="face 1: its eyes, nose and mouth were not found"):
-            studio.run(picture, choice=Choice(which="all"))
+            studio.run(picture, choice=FaceAssignment(which="all"))
     else:
-        assert studio.run(picture, choice=Choice(which="all"), no_face=no_face)[0] == []
+        assert studio.run(picture, choice=FaceAssignment(which="all"), no_face=no_face)[0] == []
     assert not studio.calls
 
 
@@ -222,7 +222,7 @@ def test_one_bad_face_of_two_passes_through_and_the_other_is_painted(studio):
     studio.colour = {"base": 0.7}
     blind = replace(THREE[0], points=None)
     picture = target_picture([blind, THREE[2]])
-    (result,), report = studio.run(picture, choice=Choice(which="all"), no_face=NoFace.PASS)
+    (result,), report = studio.run(picture, choice=FaceAssignment(which="all"), no_face=NoFace.PASS)
     statuses = {row.name: (row.status, row.reason) for row in report.rows}
     assert statuses["party.png, face 1"] == ("left as it was", "its eyes, nose and mouth were not found")
     assert statuses["party.png, face 2"][0] == "painted"
@@ -239,10 +239,10 @@ def test_an_empty_face_mask_is_a_missing_face(studio):
 
 def test_given_stage_one_pictures_replace_the_generated_ones(studio):
     portrait = torch.rand(200, 160, 3)
-    studio.run(target_picture(THREE[:2], generated=[portrait]), choice=Choice(which="all"))
+    studio.run(target_picture(THREE[:2], generated=[portrait]), choice=FaceAssignment(which="all"))
     assert [call.skipped for call in studio.calls] == [14, 36]
     with pytest.raises(BadInput, match="3 stage-1 pictures for 2 faces"):
-        studio.run(target_picture(THREE[:2], generated=[portrait] * 3), choice=Choice(which="all"))
+        studio.run(target_picture(THREE[:2], generated=[portrait] * 3), choice=FaceAssignment(which="all"))
 
 
 def test_masks_of_another_picture_are_refused(studio):
@@ -269,9 +269,9 @@ def test_crop_sizes_that_the_vae_cannot_cut_are_refused(studio):
 def test_all_pictures_skipped_is_an_error(studio):
     inpaint = studio.inpaint()
     with pytest.raises(FaceNotFound, match="All 2 pictures were skipped"):
-        inpaint.run_all([target_picture([]), target_picture([])], Choice(), 0, 1, NoFace.SKIP)
+        inpaint.run_all([target_picture([]), target_picture([])], FaceAssignment(), 0, 1, NoFace.SKIP)
     with pytest.raises(BadInput, match="no picture"):
-        inpaint.run_all([], Choice(), 0, 1, NoFace.STOP)
+        inpaint.run_all([], FaceAssignment(), 0, 1, NoFace.STOP)
 
 
 def test_without_landmarks_the_report_says_what_is_lost(studio):

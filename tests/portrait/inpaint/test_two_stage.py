@@ -11,7 +11,7 @@ import torch
 from facechain_impl.geometry import affine
 from facechain_impl.perception.landmarks import five_points
 from facechain_impl.portrait.inpaint import control_pictures, geometry, masks
-from facechain_impl.portrait.inpaint.group import Choice
+from facechain_impl.portrait.inpaint.group import FaceAssignment
 from facechain_impl.portrait.inpaint.targets import GivenMasks, Pose, prepare
 from facechain_impl.types import Person
 
@@ -235,7 +235,7 @@ def test_no_photograph_means_no_fusion_and_the_report_says_so(studio):
 
 def test_the_person_brings_their_own_photograph(studio):
     fusion, photo = Fusion(), torch.rand(64, 64, 3)
-    studio.run(target_picture([FACE]), [Person("ann", {}, "<fcsks>, a girl", photo=photo)], Choice(), fusion=fusion)
+    studio.run(target_picture([FACE]), [Person("ann", {}, "<fcsks>, a girl", photo=photo)], FaceAssignment(), fusion=fusion)
     assert torch.equal(fusion.users[0][0], photo) and "a girl, children" in studio.calls[0].prompt
 
 
