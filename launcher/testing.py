@@ -17,8 +17,8 @@ NEEDS_PHOTOGRAPHS = "needs photographs, which are not part of the repository"
 COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 
 
-# Two processes: one begins with what needs a server, the other with what is slow. A later -n of the user takes precedence.
-PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", "--no-loadscope-reorder"]
+# Two processes, whole files each, those that need a server first. A later -n of the user's counts instead.
+PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def run(pytest_arguments: list[str], install: bool, everything: bool = False) -> int:

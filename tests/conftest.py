@@ -100,16 +100,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Alone, a process runs what needs no server first. Of several, one begins with everything that needs a server and one with what
-    is slow; the others take whole files, whose tests share what they build."""
+    """Alone, a process runs what needs no server first. Several take whole files, whose tests share what they build: those that need
+    a server first, then those with slow tests. The browser comes last: its driver keeps an event loop running until the end."""
     parallel = hasattr(config, "workerinput")
     if not config.getoption("all"):
         _leave_out(config, items)
     ranks = {item: [item.get_closest_marker(name) is not None for name in ("browser", "host", "slow")] for item in items}
     slow = {item.path for item in items if ranks[item][2]}
-    items.sort(key=lambda item: (not ranks[item][1], ranks[item][0], item.path not in slow) if parallel else ranks[item][:2])
-    for item in items if parallel else ():
-        item.add_marker(pytest.mark.xdist_group("host" if ranks[item][1] else str(item.path.relative_to(config.rootpath))))
+    items.sort(key=lambda item: (ranks[item][0], not ranks[item][1], item.path not in slow) if parallel else ranks[item][:2])
 
 
 def _leave_out(config, items: list[pytest.Item]) -> None:
