@@ -14,7 +14,7 @@ from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face
 from ..perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
-from ..picture_names import nth
+from ..picture_names import numbered
 from ..types import Face, Faces, Report, Status
 
 # Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
@@ -132,31 +132,37 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
         main.likeness = float(np.median(others)) if others else None
 
 
-def verdicts(found: Study) -> list[str]:
-    """The problems of every photo; empty for a good one."""
-    return ["; ".join(_problems(one)) for one in found.facts]
+def verdicts(found: Study, names: Sequence[str] = ()) -> list[str]:
+    """The problems of every photo; empty for a good one. names: of the photos, else their numbers."""
+    known = names or numbered("photo", found.facts)
+    return ["; ".join(_problems(one, known)) for one in found.facts]
 
 
-def _problems(one: PhotoFacts) -> list[str]:
+def _problems(one: PhotoFacts, names: Sequence[str]) -> list[str]:
     main = one.main
     if main is None:
         return ["no face was found"]
     tests = (
-        (main.likeness is not None and main.likeness < _ANOTHER_PERSON, "shows another person than most photos"),
+        (_another_person(one), "shows another person than most photos"),
         (one.others > 0, f"{one.others} more faces in the picture"),
         (main.blur < _BLURRED, "the face is blurred"),
         (main.size < _SMALL, "the face is small"),
         (abs(main.turn) > _TURNED, "the face is turned far to the side"),
-        (one.duplicate_of is not None, f"nearly the same as {nth('photo', one.duplicate_of or 0)}"),
+        (one.duplicate_of is not None, f"nearly the same as {names[one.duplicate_of or 0]}"),
     )
     return [text for applies, text in tests if applies]
 
 
-def fill(report: Report, found: Study, names: list[str]) -> None:
+def _another_person(one: PhotoFacts) -> bool:
+    return one.main is not None and one.main.likeness is not None and one.main.likeness < _ANOTHER_PERSON
+
+
+def fill(report: Report, found: Study, names: Sequence[str]) -> None:
     """One row for each photo and a verdict over all of them."""
-    for name, one, problem in zip(names, found.facts, verdicts(found)):
+    problems = verdicts(found, names)
+    for name, one, problem in zip(names, found.facts, problems):
         report.add(name, Status.TO_CHECK if problem else Status.SUITABLE, problem, **_values(one.main))
-    report.notes = [overall(found), *found.notes, *report.notes]
+    report.notes = [_overall(found, names, problems), *found.notes, *report.notes]
 
 
 def _values(main: MainFace | None) -> dict[str, float | None]:
@@ -165,13 +171,12 @@ def _values(main: MainFace | None) -> dict[str, float | None]:
     return {"sharpness": main.blur, "size": main.size, "turn": main.turn, "like the others": main.likeness}
 
 
-def overall(found: Study) -> str:
+def _overall(found: Study, names: Sequence[str], problems: Sequence[str]) -> str:
     """A plain sentence about the whole set."""
-    problems = verdicts(found)
     good = [one for one, problem in zip(found.facts, problems) if not problem]
-    strangers = [index + 1 for index, problem in enumerate(problems) if "another person" in problem]
+    strangers = [name for name, one in zip(names, found.facts) if _another_person(one)]
     if strangers:
-        return f"Photos {', '.join(map(str, strangers))} seem to show somebody else. Take them out, or the portraits will be a mix of them."
+        return f"{', '.join(strangers)}: another person than in most photos. Take them out, or the portraits will be a mix of both."
     if len(good) < 3:
         return f"{len(good)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
     turns = [one.main.turn for one in good if one.main]

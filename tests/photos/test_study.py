@@ -37,6 +37,12 @@ def no_weights(monkeypatch):
     monkeypatch.setattr(photo_study.models, "open_network", missing)
 
 
+def summary(found) -> str:
+    report = Report("Photos")
+    photo_study.fill(report, found, [f"{letter}.jpg" for letter, _ in zip("abcdef", found.facts)])
+    return report.notes[0]
+
+
 def problems(photos, faces) -> list[str]:
     return photo_study.verdicts(photo_study.study(photos, known(photos, faces)))
 
@@ -45,7 +51,7 @@ def test_good_photos():
     photos = [noise(seed) for seed in range(4)]
     found = photo_study.study(photos, known(photos, [[face(shift=shift)] for shift in (-8, -2, 3, 8)]))
     assert photo_study.verdicts(found) == [""] * 4
-    assert "4 of 4 photos are good, from different sides" in photo_study.overall(found)
+    assert "4 of 4 photos are good, from different sides" in summary(found)
     np.testing.assert_allclose(found.embedding, np.eye(512, dtype=np.float32)[0])
 
 
@@ -63,7 +69,7 @@ def test_two_different_people():
     photos = [noise(seed) for seed in range(4)]
     found = photo_study.study(photos, known(photos, [[face(0)], [face(0)], [face(7)], [face(0)]]))
     assert ["another person" in text for text in photo_study.verdicts(found)] == [False, False, True, False]
-    assert photo_study.overall(found).startswith("Photos 3 seem to show somebody else")
+    assert summary(found).startswith("c.jpg: another person than in most photos")
 
 
 def test_without_a_face_and_without_the_network():
@@ -79,6 +85,13 @@ def test_report_has_a_row_for_each_photo():
     photo_study.fill(report, photo_study.study(photos, known(photos, [[face()], []])), ["a.jpg", "b.jpg"])
     assert [(row.name, row.status) for row in report.rows] == [("a.jpg", "good"), ("b.jpg", "check")]
     assert report.rows[0].values["sharpness"] > photo_study._BLURRED and report.notes[0].startswith("1 of 2 photos are good")
+
+
+def test_a_duplicate_is_named_by_its_photo():
+    photos = [noise(0), noise(0) * 0.98]
+    report = Report("Photos")
+    photo_study.fill(report, photo_study.study(photos, known(photos, [[face()], [face()]])), ["anna.jpg", "anna copy.jpg"])
+    assert report.rows[1].reason == "nearly the same as anna.jpg"
 
 
 def test_others_on_the_whole_photo_count_for_its_crop():
