@@ -260,7 +260,9 @@ def test_a_talking_portrait_planned_edited_and_rendered(run, base, server, stand
     assert made["drawn"] == networks(full)
 
 
-LARGE = {"image": ["photo", 0], "audio": ["sound", 0], "detector": "Built-in", "size": "512", "preprocess": "crop"}
+SPEECH = {"image": ["photo", 0], "audio": ["sound", 0], "detector": "Built-in"}
+SMALL = {**SPEECH, "size": "256", "preprocess": "full", "landmarks": "five points"}
+LARGE = {**SPEECH, "size": "512", "preprocess": "crop", "landmarks": "98-point network"}
 
 
 def saved(key: str) -> tuple[str, dict]:
@@ -268,18 +270,22 @@ def saved(key: str) -> tuple[str, dict]:
 
 
 @pytest.mark.matrix
-def test_talking_nodes_with_the_large_networks(run, base, stand_in):
-    for name in ("sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"):
+def test_talking_nodes_with_small_and_large_networks(run, base, stand_in):
+    """What Render Motion opens itself shows where the motion was planned with other files."""
+    for name in ("sadtalker_256", "sadtalker_mapping_full", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"):
         stand_in(name)
     made = run(
         photo=base["photo"], sound=("LoadAudio", {"audio": "provenance.wav"}),
-        planned=("FaceChain_MotionFromAudio", LARGE),
-        drawn=("FaceChain_RenderMotion", {**LARGE, "motion": ["planned", 0]}),
+        small=("FaceChain_MotionFromAudio", SMALL), large=("FaceChain_MotionFromAudio", LARGE),
+        large_from_small=("FaceChain_RenderMotion", {**LARGE, "motion": ["small", 0]}),
+        small_from_large=("FaceChain_RenderMotion", {**SMALL, "motion": ["large", 0]}),
         talking=("FaceChain_SadTalker", LARGE),
-        one=saved("drawn"), two=saved("talking"),
+        one=saved("large_from_small"), two=saved("small_from_large"), three=saved("talking"),
     )  # fmt: skip
-    for key in ("planned", "drawn", "talking"):
-        assert {name.partition(".")[0] for _, name in made[key]} == {"sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"}, key
+    files = {key: {name.partition(".")[0] for _, name in names} for key, names in made.items()}
+    small, large = {"sadtalker_256", "sadtalker_mapping_full"}, {"sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"}
+    assert files["small"] == small and files["large"] == files["talking"] == large
+    assert files["large_from_small"] == files["small_from_large"] == small | large
 
 
 @pytest.mark.matrix
