@@ -1,7 +1,7 @@
 """What a result was made with: every network, file and model that a node opened or was handed, recorded where it happens.
 
-A node runs inside `recording()`. Whatever opens a published file registers it there, as does the node for everything that
-arrives on its sockets. Reports, stored persons and saved files read the record; nobody passes it along.
+A node runs inside `recording()`. Whatever opens a published file registers it there; the node adds what arrived on its
+sockets, and a file what it was made with. Reports, stored persons and saved files read the record; nobody passes it along.
 """
 
 from __future__ import annotations
@@ -59,19 +59,27 @@ def _origin(text: str) -> Origin:
 
 
 class Record:
-    """Everything used so far, in order, without repeats."""
+    """Everything used so far, in order, without repeats: what the node opened itself, and what its inputs or files were made with."""
 
-    def __init__(self, used: Iterable[Used] = ()):
-        self._used: dict[Used, None] = dict.fromkeys(used)
+    def __init__(self, inherited: Iterable[Used] = ()):
+        self._opened: dict[Used, bool] = dict.fromkeys(inherited, False)
 
-    def add(self, *used: Used) -> None:
-        self._used.update(dict.fromkeys(used))
+    def inherit(self, *used: Used) -> None:
+        for one in used:
+            self._opened.setdefault(one, False)
+
+    def open(self, *used: Used) -> None:
+        self._opened.update(dict.fromkeys(used, True))
+
+    def is_opened(self, one: Used) -> bool:
+        """Whether the node opened it itself."""
+        return self._opened[one]
 
     def __iter__(self) -> Iterator[Used]:
-        return iter(self._used)
+        return iter(self._opened)
 
     def __len__(self) -> int:
-        return len(self._used)
+        return len(self._opened)
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
@@ -104,5 +112,10 @@ def current() -> Record:
 
 
 def register(*used: Used) -> None:
-    """Record what the running node is about to use."""
-    current().add(*used)
+    """Record what the running node opens."""
+    current().open(*used)
+
+
+def inherit(*used: Used) -> None:
+    """Record what something that the running node uses was made with."""
+    current().inherit(*used)

@@ -357,7 +357,7 @@ class Report:
             "rows": [row.json() for row in self.rows],
             "notes": self.all_notes(),
             "stand_ins": list(self.record.stand_ins),
-            "used": self.record.plain(),
+            "used": [one.plain() | {"opened": self.record.is_opened(one)} for one in self.record],
         }
 
     def all_notes(self) -> list[str]:

@@ -42,7 +42,7 @@ def _recorded(execute: Callable) -> Callable:
         @functools.wraps(execute)
         async def run_async(cls: type, *values: Any, **inputs: Any) -> io.NodeOutput:
             with provenance.recording() as record:
-                record.add(*handed.used_by([*values, *inputs.values()]))
+                record.inherit(*handed.used_by([*values, *inputs.values()]))
                 return _stamped(await execute(cls, *values, **inputs), [*values, *inputs.values()], record)
 
         return run_async
@@ -50,7 +50,7 @@ def _recorded(execute: Callable) -> Callable:
     @functools.wraps(execute)
     def run(cls: type, *values: Any, **inputs: Any) -> io.NodeOutput:
         with provenance.recording() as record:
-            record.add(*handed.used_by([*values, *inputs.values()]))
+            record.inherit(*handed.used_by([*values, *inputs.values()]))
             return _stamped(execute(cls, *values, **inputs), [*values, *inputs.values()], record)
 
     return run

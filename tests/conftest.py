@@ -100,14 +100,16 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Alone, a process runs what needs no server first. Several take whole files, whose tests share what they build: those that need
+    """Alone, a process runs what needs no server first. Several take whole files, whose tests build on one another: those that need
     a server first, then those with slow tests. The browser comes last: its driver keeps an event loop running until the end."""
     parallel = hasattr(config, "workerinput")
     if not config.getoption("all"):
         _leave_out(config, items)
-    ranks = {item: [item.get_closest_marker(name) is not None for name in ("browser", "host", "slow")] for item in items}
-    slow = {item.path for item in items if ranks[item][2]}
-    items.sort(key=lambda item: (ranks[item][0], not ranks[item][1], item.path not in slow) if parallel else ranks[item][:2])
+    if parallel:
+        browser, host, slow = ({item.path for item in items if item.get_closest_marker(name)} for name in ("browser", "host", "slow"))
+        items.sort(key=lambda item: (item.path in browser, item.path not in host, item.path not in slow))
+    else:
+        items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("browser", "host")])
 
 
 def _leave_out(config, items: list[pytest.Item]) -> None:

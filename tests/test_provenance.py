@@ -55,6 +55,14 @@ def test_a_record_names_each_thing_once_and_its_stand_ins():
     assert len(record) == 2 and record.stand_ins == ("fqa",)
 
 
+def test_a_record_tells_what_was_opened_from_what_came_along():
+    with provenance.recording() as record:
+        provenance.inherit(RTS, FQA)
+        provenance.register(RTS)
+        provenance.inherit(RTS)
+    assert [(one, record.is_opened(one)) for one in record] == [(RTS, True), (FQA, False)]
+
+
 def test_what_was_written_down_can_be_read_by_another_version():
     assert Used.from_plain(RTS.plain()) == RTS
     assert Used.from_plain({"kind": "MODEL", "colour": "blue", "origin": "borrowed"}) == Used("MODEL", "unknown", Origin.UNKNOWN)

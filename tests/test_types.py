@@ -126,7 +126,7 @@ def test_a_report_shows_rows_with_their_severity_and_what_was_used():
     with provenance.recording() as record:
         report = Report("Said")
         report.add("a.jpg", Status.REJECTED, "no face was found", faces=0)
-        record.add(USED)
+        record.open(USED)
     shown = report.json()
     assert shown["rows"] == [
         {"name": "a.jpg", "status": "rejected", "severity": "problem", "reason": "no face was found", "values": {"faces": 0}}

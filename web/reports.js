@@ -64,7 +64,7 @@ function madeWith(used) {
   for (const one of used) {
     const label = one.kind === "network" ? one.name : `${one.kind} ${one.name}`;
     const file = one.file && one.file !== one.name ? `, ${one.file}` : "";
-    details.append(element("p", `${label}: ${one.origin}${file}`));
+    details.append(element("p", `${label}: ${one.origin}${file}${one.opened ? "" : ", through an input"}`));
   }
   return details;
 }

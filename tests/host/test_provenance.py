@@ -32,7 +32,6 @@ ONLY_ELSEWHERE = {
     "FaceChain_SadTalker": {"parsenet"},  # with GFPGAN's published weights only: tests/parity/test_sadtalker_enhance.py
     "FaceChain_RenderMotion": {"parsenet"},
 }
-BRING_ALONG = {"FaceChain_LoadPerson", "FaceChain_LoRAEntry", "FaceChain_LoRAMerge"}
 ALIGN = {"rot_bgr", "skin_unet", "skin_mask", "retinaface", "m2fp", "flcm", "damofd"}
 
 
@@ -63,12 +62,10 @@ def run(server: Server, widgets):
             for key, (kind, inputs) in nodes.items()
         }
         outputs = server.client.run(graph)["outputs"]
-        found = {key: used(outputs[key]["report"]) for key, (kind, _) in nodes.items() if kind.startswith("FaceChain_") and key in outputs}
-        for key, names in found.items():
-            kind, inputs = nodes[key]
-            handed = {entry for link in inputs.values() if isinstance(link, list) for entry in found.get(link[0], ())}
-            OPENED[kind] |= {name.partition(".")[0] for source, name in names - handed if source == "network"}
-        return found
+        reports = {key: outputs[key]["report"] for key, (kind, _) in nodes.items() if kind.startswith("FaceChain_") and key in outputs}
+        for key, rows in ((key, row["used"]) for key, found in reports.items() for row in found):
+            OPENED[nodes[key][0]] |= {row["name"].partition(".")[0] for row in rows if row["opened"] and row["kind"] == "network"}
+        return {key: used(found) for key, found in reports.items()}
 
     return run
 
@@ -271,7 +268,6 @@ def saved(key: str) -> tuple[str, dict]:
 
 @pytest.mark.matrix
 def test_talking_nodes_with_small_and_large_networks(run, base, stand_in):
-    """What Render Motion opens itself shows where the motion was planned with other files."""
     for name in ("sadtalker_256", "sadtalker_mapping_full", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_fan"):
         stand_in(name)
     made = run(
@@ -327,10 +323,9 @@ def test_a_cached_node_keeps_its_own_record(run, base, stand_in):
 
 
 def test_no_node_opens_what_it_does_not_declare():
-    """Over everything that the tests above ran. A LoRA file brings along what it was made with, which the node did not open."""
+    """Over everything that the tests above ran."""
     declared = {node.node_id: set(node.files) for node in uses.NODES}
-    opened = {kind: names for kind, names in OPENED.items() if kind not in BRING_ALONG}
-    assert {kind: names - declared.get(kind, set()) for kind, names in opened.items() if names - declared.get(kind, set())} == {}
+    assert {kind: names - declared.get(kind, set()) for kind, names in OPENED.items() if names - declared.get(kind, set())} == {}
 
 
 @pytest.mark.matrix

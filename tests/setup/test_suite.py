@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from .. import conftest
 
 ROOT = Path("/checkout")
@@ -15,13 +13,10 @@ ROOT = Path("/checkout")
 
 class Item:
     def __init__(self, path: str, *markers: str):
-        self.path, self.markers, self.group = ROOT / path, markers, ""
+        self.path, self.markers = ROOT / path, markers
 
     def get_closest_marker(self, name: str) -> str | None:
         return name if name in self.markers else None
-
-    def add_marker(self, mark: pytest.MarkDecorator) -> None:
-        (self.group,) = mark.args
 
 
 def collected(items: list[Item], everything: bool = False, **config) -> tuple[list[Item], Counter]:
@@ -47,12 +42,11 @@ def test_alone_a_process_begins_with_what_needs_no_server():
     assert collected([browser, host, plain, slow])[0] == [plain, slow, host, browser]
 
 
-def test_of_several_processes_one_has_the_server_and_files_stay_together():
+def test_several_processes_begin_with_what_takes_long_and_keep_the_order_within_a_file():
     browser, host, plain = Item("d.py", "host", "browser"), Item("c.py", "host"), Item("b.py")
-    slow, beside = Item("a.py", "slow"), Item("a.py")
-    left, _ = collected([plain, browser, beside, slow, host], workerinput={})
-    assert left == [host, browser, beside, slow, plain]
-    assert [item.group for item in left] == ["host", "host", "a.py", "a.py", "b.py"]
+    slow, beside, alone = Item("a.py", "slow"), Item("a.py"), Item("c.py")
+    left, _ = collected([plain, browser, beside, slow, alone, host], workerinput={})
+    assert left == [alone, host, beside, slow, plain, browser]
 
 
 def test_processes_tell_what_they_left_out():

@@ -81,7 +81,8 @@ def read(path: Path) -> LoraFile:
     if path.suffix.lower() not in _WEIGHT_FILES:
         raise WeightsError(f"{path.name} is not a LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
     file = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
-    provenance.register(handed.host_file("LORA", path), *handed.used_in_header(file.metadata, USED))
+    provenance.register(handed.host_file("LORA", path))
+    provenance.inherit(*handed.used_in_header(file.metadata, USED))
     return file
 
 

@@ -170,7 +170,7 @@ def _finished(name: str, run: str) -> TrainResult | None:
         if ours.fullmatch(stored) and report.get("run") == run:
             note = "This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."
             person = persons.load(stored)
-            provenance.register(*person.used)
+            provenance.inherit(*person.used)
             return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=[note]))
     return None
 
