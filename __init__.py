@@ -16,6 +16,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     compatibility.require()
     from .facechain_impl.host import folders, routes
     from .facechain_impl.identity import listing, persons
+    from .facechain_impl.photos import thumbnails
     from .nodes import (  # isort: skip
         align, check, faces, fusion, inpaint, lora, person, photos, portrait, rank, speech, study, tagger, talking, train,
     )  # fmt: skip
@@ -24,7 +25,7 @@ async def comfy_entrypoint() -> ComfyExtension:
     class FaceChainStudio(ComfyExtension):
         async def on_load(self) -> None:
             folders.register()
-            routes.register(routes.PersonActions(listing.summaries, persons.rename, persons.delete))
+            routes.register(routes.PersonActions(listing.summaries, persons.rename, persons.delete), thumbnails.thumbnails)
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [

@@ -17,6 +17,11 @@ def numbered(what: str, pictures: Sized) -> list[str]:
     return [nth(what, index) for index in range(len(pictures))]
 
 
+def counted(things: Sized, what: str) -> str:
+    """How many there are: "1 photo", "3 photos"."""
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+
+
 def given(names: Sequence[str] | None, pictures: Sized, what: str = "picture") -> list[str]:
     """`names` of the pictures, or their numbers where none are given. Raises BadInput for another number of names."""
     if not names:

@@ -54,8 +54,7 @@ def _read(file: Path) -> dict:
 def _set_widgets(node: dict, inputs: dict) -> None:
     for name, position in widget_positions(node):
         if name in inputs:
-            value = inputs[name]
-            node["widgets_values"][position] = value["__value__"] if isinstance(value, dict) else value
+            node["widgets_values"][position] = inputs[name]
 
 
 def widget_positions(node: dict) -> Iterator[tuple[str, int]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.memory import to_output
 from ..facechain_impl.photos.load import load_photos
-from ..facechain_impl.photos.sources import SAMPLE, SOURCES, TOP, chosen_files, file_choices, fingerprint, folder_choices
+from ..facechain_impl.photos.sources import FILES, SAMPLE, SOURCES, TOP, chosen_files, fingerprint, folder_choices, names_in
+from ..facechain_impl.picture_names import counted
 from ..facechain_impl.types import Report, Status
 from ._api import io
 from ._common import report_ui
@@ -30,10 +31,9 @@ class LoadPhotos(FaceChainNode):
                     "folder", options=folder_choices(), default=TOP,
                     tooltip="For source Folder: a folder inside the input folder; a dot is the input folder itself.",
                 ),
-                io.MultiCombo.Input(
-                    "files", options=file_choices(), default=[], placeholder="choose photos", chip=True,
-                    extra_dict={"image_upload": True, "allow_batch": True},
-                    tooltip="For source Files: pictures in the input folder, in this order. The button uploads more.",
+                io.String.Input(
+                    "files", default="", multiline=True, placeholder="one file name per line",
+                    tooltip="For source Files: pictures in the input folder, one name per line, in this order. Add photos uploads more.",
                 ),
             ],
             outputs=[
@@ -43,25 +43,27 @@ class LoadPhotos(FaceChainNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, folder: str, files: list[str] | str, source: str) -> bool | str:
+    def validate_inputs(cls, folder: str, files: str, source: str) -> bool | str:
         try:
-            chosen_files(source, folder or TOP, files or [])
+            chosen_files(source, folder or TOP, files or "")
         except BadInput as problem:
             return str(problem)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, source: str, folder: str, files: list[str] | str) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, source: str, folder: str, files: str) -> list[tuple[str, int, int]]:
         return fingerprint(chosen_files(source, folder, files))
 
     @classmethod
-    def execute(cls, source: str, folder: str, files: list[str] | str) -> io.NodeOutput:
+    def execute(cls, source: str, folder: str, files: str) -> io.NodeOutput:
         photos = load_photos(chosen_files(source, folder, files))
-        report = Report(f"{len(photos.images)} photos loaded")
+        report = Report(f"{counted(photos.images, 'photo')} loaded")
         for name, image in zip(photos.names, photos.images):
             report.add(name, Status.LOADED, width=image.shape[1], height=image.shape[0])
         for name, reason in photos.unreadable:
             report.add(name, Status.NOT_READ, reason)
+        if source != FILES and (listed := names_in(files)):
+            report.notes.append(f"Not loaded: {counted(listed, 'photo')} in files, because source is {source}. Set source to {FILES}.")
         if not photos.images:
             raise BadInput(f"None of the {len(photos.unreadable)} files can be read as a picture.\n{report.text()}")
         return io.NodeOutput([to_output(image)[None] for image in photos.images], photos.names, ui=report_ui(report))

@@ -13,7 +13,7 @@ import comfy.model_patcher
 import comfy.sd
 import torch
 
-from .models import model_file, sample_bytes
+from .models import model_file, sample_bytes, unpatched_weights
 
 ATTACHMENT = "facechain_used"
 """Key under which a MODEL or CLIP from the pack records what it was made with; the host copies it to every clone."""
@@ -51,7 +51,7 @@ def described(value: Any) -> HostModel | None:
 
 def _patched(kind: str, patcher: Any) -> HostModel:
     attached = patcher.get_attachment(ATTACHMENT) or ()
-    digest = lambda: digest_of_weights(patcher.model.state_dict())  # noqa: E731
+    digest = lambda: digest_of_weights(unpatched_weights(patcher))  # noqa: E731
     return HostModel(kind, model_file(patcher), digest, attached, bool(patcher.patches))
 
 

@@ -276,10 +276,18 @@ def layout_hash(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def unpatched_weights(patcher: Patcher) -> dict[str, torch.Tensor]:
+    """The weights of a model as they were read. While a clone with LoRAs is loaded, the host writes those into the shared module and
+    keeps the originals aside."""
+    weights = patcher.model.state_dict()
+    originals = {key: kept[0] for key, kept in patcher.hook_backup.items()} | {key: kept.weight for key, kept in patcher.backup.items()}
+    return {key: originals.get(key, value) for key, value in weights.items()}
+
+
 def weights_digest(patcher: Patcher) -> str:
     """A hash of a sample of all weights and of every patch on them: identifies models of which no file is known."""
     digest = hashlib.sha256()
-    for key, value in sorted(patcher.model.state_dict().items()):
+    for key, value in sorted(unpatched_weights(patcher).items()):
         digest.update(f"{key}{tuple(value.shape)}".encode() + sample_bytes(value))
     for key, patches in sorted(patcher.patches.items()):
         for strength, adapter, strength_model, *_ in patches:

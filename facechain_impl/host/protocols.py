@@ -64,13 +64,16 @@ class ModelSampling(Protocol):
 class Patcher(Protocol):
     """A network under the host's memory manager, with patches on its weights that are applied where it runs.
 
-    cached_patcher_init: (loader, its arguments, which of its results) where the host can read the file again, else None."""
+    cached_patcher_init: (loader, its arguments, which of its results) where the host can read the file again, else None. backup,
+    hook_backup: original weights by name, while patched ones stand in their place in `model`; shared by all clones."""
 
     model: torch.nn.Module
     model_options: dict[str, Any]
     load_device: torch.device
     patches: dict[str, list[tuple]]
     cached_patcher_init: tuple | None
+    backup: dict[str, Any]
+    hook_backup: dict[str, tuple]
     clone_base_uuid: object
 
     def clone(self, disable_dynamic: bool = False, *, force_deepcopy: bool = False) -> Any: ...

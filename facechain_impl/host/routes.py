@@ -1,10 +1,12 @@
-"""Server routes of the pack: finishing a training early, and the store of people.
+"""Server routes of the pack: finishing a training early, the photos that a node will load, and the store of people.
 
-POST /facechain/train/finish {"node_id"}; GET /facechain/persons; POST /facechain/persons/rename {"name", "new_name"};
-POST /facechain/persons/delete {"name", "confirm"}, where `confirm` repeats the name."""
+POST /facechain/train/finish {"node_id"}; POST /facechain/photos {"source", "folder", "files"}; GET /facechain/persons;
+POST /facechain/persons/rename {"name", "new_name"}; POST /facechain/persons/delete {"name", "confirm"}, where `confirm` repeats the
+name."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class PersonActions:
     delete: Callable[[str], None]
 
 
-def register(persons: PersonActions) -> None:
+def register(persons: PersonActions, thumbnails: Callable[[str, str, str], dict]) -> None:
     """Add the routes to the host's server. Called once, when the pack is loaded."""
     routes: web.RouteTableDef = PromptServer.instance.routes
 
@@ -35,6 +37,15 @@ def register(persons: PersonActions) -> None:
         if not live.request_finish(str(node)):
             return _refusal(404, f"Node {node} is not training at the moment.")
         return web.json_response({"node_id": str(node), "finishing": True})
+
+    @routes.post("/facechain/photos")
+    async def photos(request: web.Request) -> web.Response:
+        body = await _body(request)
+        try:
+            answer = await asyncio.to_thread(thumbnails, *(_text(body, key) for key in ("source", "folder", "files")))
+        except FaceChainError as error:
+            return _refusal(400, str(error))
+        return web.json_response(answer)
 
     @routes.get("/facechain/persons")
     async def everybody(request: web.Request) -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 from pathlib import Path
 
 from ..errors import BadInput
@@ -19,13 +21,19 @@ def folder_choices() -> list[str]:
     return [TOP, *sorted(folders.input_subfolders(), key=natural)]
 
 
-def file_choices() -> list[str]:
-    """Pictures directly in the input folder."""
-    return [file.name for file in picture_files(folders.input_folder())]
+def names_in(files: str) -> list[str]:
+    """The names in `files`, one per line. Version 0.1 wrote a list, which the host hands over as the text of one."""
+    text = files.strip()
+    if text.startswith("[") and text.endswith("]"):
+        with contextlib.suppress(ValueError, SyntaxError):
+            listed = ast.literal_eval(text)
+            if isinstance(listed, list):
+                return [str(name) for name in listed if name]
+    return [line for line in files.splitlines() if line.strip()]
 
 
-def chosen_files(source: str, folder: str, files: list[str] | str) -> list[Path]:
-    """The files of a source; `files` is a list or has one name per line.
+def chosen_files(source: str, folder: str, files: str) -> list[Path]:
+    """The files of a source; `files` has one name per line.
 
     Raises BadInput for names outside the input folder, and for an empty source."""
     if source == SAMPLE:
@@ -36,12 +44,17 @@ def chosen_files(source: str, folder: str, files: list[str] | str) -> list[Path]
         return _some(picture_files(place), f"The folder {place} holds no picture ({endings}). Choose another folder or put photos there.")
     if source != FILES:
         raise BadInput(f"There is no source {source!r}; choose one of: {', '.join(SOURCES)}.")
-    names = files.splitlines() if isinstance(files, str) else files
-    chosen = [_inside(name) for name in names if name]
+    chosen = [_inside(name) for name in names_in(files)]
     gone = [path.name for path in chosen if not path.is_file()]
     if gone:
         raise BadInput(f"Not in the input folder {folders.input_folder()}: {', '.join(gone)}. Upload them again or take them off the list.")
-    return _some(chosen, "No file is chosen. Upload photos with the button on the node, or choose another source.")
+    return _some(chosen, "No file is chosen. Add photos with the button on the node, or choose another source.")
+
+
+def shown_name(file: Path) -> str:
+    """How a file is named in `files`: its path inside the input folder; the sample photo, which is elsewhere, by its name."""
+    top = folders.input_folder()
+    return file.relative_to(top).as_posix() if file.is_relative_to(top) else file.name
 
 
 def fingerprint(files: list[Path]) -> list[tuple[str, int, int]]:

@@ -6,10 +6,8 @@ browser is the one that FACECHAIN_CHROMIUM names.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import uuid
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
@@ -25,7 +23,7 @@ VIEW: ViewportSize = {"width": 1600, "height": 900}
 READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types.FaceChain_ModelCheck"
 
 CONVERT = """
-async ({ api, title, note, models, id }) => {
+async ({ api, title, note, models }) => {
   await app.loadApiJson(structuredClone(api), title);
   const graph = app.graph;
   const depths = new Map();
@@ -54,10 +52,8 @@ async ({ api, title, note, models, id }) => {
     }
     x += width + 70;
   }
-  for (const widget of graph.nodes.flatMap((node) => node.widgets ?? [])) {
-    if (widget.name === "control_after_generate") widget.value = "fixed";
-    if (widget.value?.__value__) widget.value = widget.value.__value__;  // how the API tells a list from a link
-  }
+  const widgets = graph.nodes.flatMap((node) => node.widgets ?? []);
+  for (const widget of widgets) if (widget.name === "control_after_generate") widget.value = "fixed";
   const made = LiteGraph.createNode("MarkdownNote");
   made.title = "Read me";
   made.pos = [-440, 80];
@@ -66,7 +62,7 @@ async ({ api, title, note, models, id }) => {
   made.widgets[0].value = note;
   for (const [node, entries] of Object.entries(models ?? {})) graph.getNodeById(Number(node)).properties.models = entries;
   const saved = graph.serialize();
-  saved.id = id;
+  delete saved.id;  // the editor gives each opened copy its own, by which its runs are found again
   delete saved.extra.frontendVersion;
   for (const node of saved.nodes) for (const slot of [...(node.inputs ?? []), ...(node.outputs ?? [])]) delete slot.localized_name;
   return saved;
@@ -91,15 +87,11 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False, "Comfy.TutorialCompleted": True,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }  # fmt: skip
+NODES_2 = "Comfy.VueNodes.Enabled"
 
 
-def identity(title: str) -> str:
-    """The id of a workflow: the same title is the same file on every build."""
-    return str(uuid.UUID(hashlib.sha1(f"facechain-studio/{title}".encode()).hexdigest()[:32]))
-
-
-def open_editor(page: Page, server: str) -> None:
-    page.request.post(f"{server}/settings", data=SETTINGS)
+def open_editor(page: Page, server: str, nodes_2: bool = False) -> None:
+    page.request.post(f"{server}/settings", data=SETTINGS | {NODES_2: nodes_2})
     page.goto(server)
     page.wait_for_function(READY)
     page.wait_for_timeout(SETTLE_MS)
@@ -109,7 +101,7 @@ def open_editor(page: Page, server: str) -> None:
 def converted(page: Page, title: str) -> dict:
     """The template of one API twin, as the editor saves it."""
     api, extras = build.read(build.TWINS / f"{title}.json"), build.read(build.NOTES)[title]
-    saved = page.evaluate(CONVERT, {"api": api, "title": title, "id": identity(title), **extras})
+    saved = page.evaluate(CONVERT, {"api": api, "title": title, **extras})
     missing = {node["class_type"] for node in api.values()} - {node["type"] for node in saved["nodes"]}
     if missing:
         sys.exit(f"{title}: the editor made no node of {', '.join(sorted(missing))}. Does the host have these, and does the pack load?")

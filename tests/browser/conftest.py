@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from launcher.tasks import convert_workflows
 from launcher.testing import in_ci
 
+from .hands import MODES, NODES_2, Hands
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -22,6 +24,16 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=chromium, args=convert_workflows.FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(params=MODES)
+def hands(request, browser: Browser, server) -> Iterator[Hands]:
+    """A person at the editor, in each way it shows nodes."""
+    opened = browser.new_page(viewport=convert_workflows.VIEW)
+    opened.set_default_timeout(180_000)
+    convert_workflows.open_editor(opened, server.client.url, nodes_2=request.param == NODES_2)
+    yield Hands(opened, request.param)
+    opened.close()
 
 
 @pytest.fixture

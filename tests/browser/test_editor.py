@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 from facechain_impl.weights import catalogue
+from launcher import places
 from launcher.client import Client
+
+from .hands import Hands
+from .runs import wait_for_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
+SAMPLE = places.ROOT / "assets" / "sample" / "eileen_collins.png"
 TITLE = "Train My Portrait"
-SMALL = {"steps": 2, "resolution": 64, "variants": 1, "preview_every": 0}
-
-SET_WIDGETS = """
-([title, values]) => {
-  const node = app.graph.nodes.find((candidate) => candidate.title === title);
-  for (const [name, value] of Object.entries(values)) node.widgets.find((widget) => widget.name === name).value = value;
-}
-"""
-
-WIDGET_PLACE = """
-([title, name]) => {
-  const node = app.graph.nodes.find((candidate) => candidate.title === title);
-  const widget = node.widgets.find((candidate) => candidate.name === name);
-  app.canvas.centerOnNode(node);
-  app.canvas.draw(true, true);
-  const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] + widget.y + 10]);
-  const box = app.canvas.canvas.getBoundingClientRect();
-  return [box.left + x, box.top + y];
-}
-"""
+SMALL = {"steps": 2, "resolution": 64}
 
 PRESS_FINISH = """
 () => {
@@ -56,33 +42,9 @@ SEVERITIES = """
 }
 """
 REPORTS = "() => [...document.querySelectorAll('.facechain-report')].map((report) => report.innerText)"
+OPEN_REPORTS = "() => app.graph.nodes.flatMap((node) => node.widgets ?? []).filter((widget) => widget.name === 'facechain_report').length"
 # The editor keeps a draft of the graph, from which it comes back after a reload.
 KEPT = "() => [localStorage, sessionStorage].some((kept) => Object.values({ ...kept }).some((text) => text.includes(app.graph.id)))"
-RUN_SECONDS = 900
-
-
-def pick_template(page: Page) -> None:
-    page.locator("button[aria-label^='Templates']").first.click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_text("facechain-studio", exact=True).first.click()
-    dialog.get_by_text(TITLE).first.click()
-    page.wait_for_function("(title) => app.graph.nodes.some((node) => node.title === title)", arg="Train")
-
-
-def choose(page: Page, title: str, widget: str, value: str) -> None:
-    """Click a list on a node and then one of its entries."""
-    page.mouse.click(*page.evaluate(WIDGET_PLACE, [title, widget]))
-    page.locator(".litemenu-entry", has_text=value).first.click()
-
-
-def wait_for_run(client: Client, before: set[str]) -> dict:
-    """The history of the first run that is not in `before`. Raises PromptFailed."""
-    end = time.monotonic() + RUN_SECONDS
-    while time.monotonic() < end:
-        if new := [key for key in client.get("/history") if key not in before]:
-            return client.wait(new[0])
-        time.sleep(0.5)
-    raise TimeoutError("nothing that was queued in the editor has ended")
 
 
 def wait_for_reports(page: Page) -> str:
@@ -90,23 +52,36 @@ def wait_for_reports(page: Page) -> str:
     return "\n".join(page.evaluate(REPORTS))
 
 
-def test_template_to_report_and_back_after_a_reload(page: Page, checkpoint, client: Client):
+def test_own_photos_are_trained_and_the_reports_come_back(hands: Hands, checkpoint, client: Client, tmp_path: Path):
+    photos = [tmp_path / "anna at home.jpg", tmp_path / "anna.png"]
+    with Image.open(SAMPLE) as picture:
+        for photo, side in zip(photos, (900, 700)):
+            picture.resize((side, side)).save(photo)
+    hands.pick_template(TITLE, "Train")
+    hands.choose("Choose a checkpoint", "ckpt_name", checkpoint)
+    for widget, number in SMALL.items():
+        hands.enter("Train", widget, number)
+    hands.place("Photos of one person")
+    hands.add_photos(photos)
+    expect(hands.page.locator(".facechain-photos img")).to_have_count(2)
     before = set(client.get("/history"))
-    pick_template(page)
-    choose(page, "Choose a checkpoint", "ckpt_name", checkpoint)
-    page.evaluate(SET_WIDGETS, ["Train", SMALL])
-    page.get_by_role("button", name="Run", exact=True).first.click()
-    wait_for_run(client, before)
-    shown = wait_for_reports(page)
-    assert "1 of 1 photos aligned" in shown
-    assert "eileen_collins" in shown
-    assert "STAND-IN" in shown
-    page.wait_for_function(KEPT)
-    page.reload()
-    page.wait_for_function("() => window.app?.graph?.nodes.length > 5")
-    again = wait_for_reports(page)
-    assert "1 of 1 photos aligned (earlier run)" in again
-    expect(page.locator(".facechain-report p.stand-in").first).to_be_attached()
+    hands.run()
+    outputs = wait_for_run(client, before)["outputs"]
+    reports = {report["title"]: report for output in outputs.values() for report in output.get("report", [])}
+    assert [row["name"] for row in reports["2 photos loaded"]["rows"]] == [photo.name for photo in photos]
+    (training,) = [report for title, report in reports.items() if title.startswith("Training of")]
+    assert [row["name"] for row in training["rows"]] == ["my_face", "photo 1", "photo 2"]
+    shown = wait_for_reports(hands.page)
+    assert "2 of 2 photos aligned" in shown and "anna at home.jpg" in shown and "eileen_collins" not in shown and "STAND-IN" in shown
+    hands.page.wait_for_function(KEPT)
+    hands.page.reload()
+    hands.page.wait_for_function("() => window.app?.graph?.nodes.length > 5")
+    assert "2 of 2 photos aligned (earlier run)" in wait_for_reports(hands.page)
+    expect(hands.page.locator(".facechain-report p.stand-in").first).to_be_attached()
+    hands.pick_template(TITLE, "Train")
+    hands.page.wait_for_timeout(3000)
+    assert hands.page.evaluate(OPEN_REPORTS) == 0, "a template that is opened for the next person shows nothing of the last one"
+    assert hands.value("Photos of one person", "files") == ""
 
 
 def test_a_healthy_file_is_not_drawn_as_a_problem(page: Page, client: Client, server):

@@ -1,18 +1,21 @@
-"""Photos chosen with the button on Load Photos arrive in the run, in their order."""
+"""Photos that are clicked, dropped or typed into Load Photos are the photos that arrive in the run, in their order."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import expect
 
 from launcher.client import Client
 
+from .hands import CLASSIC, Hands
+from .runs import wait_for_run
+
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
+LOADER, SHOWN = "Load Photos", ".facechain-photos img"
 ADD_NODES = """
 () => {
   app.graph.clear();
@@ -24,44 +27,79 @@ ADD_NODES = """
   load.connect(0, preview, 0);
 }
 """
-LOADER = "app.graph.nodes.find((node) => node.type === 'FaceChain_LoadPhotos')"
-BUTTON_PLACE = f"""
-() => {{
-  const node = {LOADER};
-  const button = node.widgets.find((widget) => widget.type === "button");
-  app.canvas.draw(true, true);
-  const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] + button.y + 10]);
-  const box = app.canvas.canvas.getBoundingClientRect();
-  return [box.left + x, box.top + y];
-}}
-"""
-FILES = f"() => {LOADER}.widgets.find((widget) => widget.name === 'files').value"
-USE_FILES = f"() => {{ {LOADER}.widgets.find((widget) => widget.name === 'source').value = 'Files' }}"
 
 
-def test_several_photos_at_once(page: Page, client: Client, tmp_path: Path):
-    photos = [tmp_path / "second photo.png", tmp_path / "first.jpg"]
-    for size, photo in zip((40, 50), photos):
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    made = [tmp_path / "second photo.png", tmp_path / "first.jpg", tmp_path / "third.png"]
+    for size, photo in zip((40, 50, 60), made):
         Image.new("RGB", (size, 30), "teal").save(photo)
-    page.evaluate(ADD_NODES)
-    with page.expect_file_chooser() as chooser:
-        page.mouse.click(*page.evaluate(BUTTON_PLACE))
-    assert chooser.value.is_multiple()
-    chooser.value.set_files(photos)
-    page.wait_for_function(f"({FILES})().length === 2")
-    assert page.evaluate(FILES) == ["second photo.png", "first.jpg"]
-    page.evaluate(USE_FILES)
+    return made
+
+
+@pytest.fixture
+def loader(hands: Hands, client: Client) -> Hands:
+    client.post("/free", {"free_memory": True})  # the same photos in the other mode are not answered from the cache
+    hands.page.evaluate(ADD_NODES)
+    hands.place(LOADER)
+    expect(hands.page.locator(SHOWN)).to_have_count(1)  # the sample photo
+    return hands
+
+
+def loaded(hands: Hands, client: Client) -> tuple[list[tuple[str, int]], list[str]]:
+    """(name, width) of the photos that a run loads, and its notes."""
     before = set(client.get("/history"))
-    page.get_by_role("button", name="Run", exact=True).first.click()
+    hands.run()
     entry = wait_for_run(client, before)
     (report,) = [output["report"][0] for output in entry["outputs"].values() if "report" in output]
-    assert [(row["name"], row["values"]["width"]) for row in report["rows"]] == [("second photo.png", 40), ("first.jpg", 50)]
+    return [(row["name"], row["values"]["width"]) for row in report["rows"]], report["notes"]
 
 
-def wait_for_run(client: Client, before: set[str]) -> dict:
-    end = time.monotonic() + 900
-    while time.monotonic() < end:
-        if new := [key for key in client.get("/history") if key not in before]:
-            return client.wait(new[0])
-        time.sleep(0.3)
-    raise TimeoutError("the run that was queued in the editor has not ended")
+def test_added_with_the_button(loader: Hands, client: Client, photos: list[Path]):
+    loader.add_photos(photos[:2])
+    expect(loader.page.locator(SHOWN)).to_have_count(2)
+    assert loader.value(LOADER, "source") == "Files"
+    assert loaded(loader, client) == ([("second photo.png", 40), ("first.jpg", 50)], [])
+    loader.add_photos(photos[2:])
+    expect(loader.page.locator(SHOWN)).to_have_count(3)
+    assert [name for name, _ in loaded(loader, client)[0]] == ["second photo.png", "first.jpg", "third.png"]
+
+
+def test_dropped_on_the_node_and_on_its_photos(loader: Hands, client: Client, photos: list[Path], tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    loader.drop([photos[1], tmp_path / "notes.txt"], *loader.place(LOADER))
+    expect(loader.page.get_by_text("Not a picture: notes.txt")).to_be_visible()
+    expect(loader.page.get_by_title("first.jpg", exact=True)).to_be_visible()
+    box = loader.page.locator(".facechain-photos").bounding_box()
+    loader.drop(photos[:1], box["x"] + box["width"] / 2, box["y"] + box["height"] - 8)
+    expect(loader.page.locator(SHOWN)).to_have_count(2)
+    assert loader.value(LOADER, "source") == "Files"
+    assert loaded(loader, client)[0] == [("first.jpg", 50), ("second photo.png", 40)]
+
+
+def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[Path]):
+    for photo in photos:
+        client.upload(photo)
+    field = (
+        loader.page.get_by_placeholder("one file name per line") if loader.mode == CLASSIC else loader.node(LOADER).get_by_role("textbox")
+    )
+    field.first.click()
+    loader.page.keyboard.type("third.png\nfirst.jpg")
+    expect(loader.page.locator(SHOWN)).to_have_count(2)
+    assert loader.value(LOADER, "source") == "Files"
+    loader.page.get_by_title("Take third.png off the list").click()
+    expect(loader.page.locator(SHOWN)).to_have_count(1)
+    assert loader.value(LOADER, "files") == "first.jpg" and loaded(loader, client)[0] == [("first.jpg", 50)]
+    field.first.click()
+    loader.page.keyboard.type("nowhere.jpg ")
+    expect(loader.page.locator(".facechain-photos .problem")).to_contain_text("Not in the input folder")
+
+
+def test_what_is_listed_and_not_used_is_said(loader: Hands, client: Client, photos: list[Path]):
+    loader.add_photos(photos[:1])
+    expect(loader.page.get_by_title("second photo.png", exact=True)).to_be_visible()
+    loader.choose(LOADER, "source", "Sample photo")
+    expect(loader.page.get_by_title("second photo.png", exact=True)).to_have_count(0)
+    rows, notes = loaded(loader, client)
+    assert [name for name, _ in rows] == ["eileen_collins.png"]
+    assert notes == ["Not loaded: 1 photo in files, because source is Sample photo. Set source to Files."]

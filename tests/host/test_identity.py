@@ -31,7 +31,7 @@ def node(kind: str, **inputs) -> dict:
 
 
 def photos(folder: str) -> dict:
-    return node("FaceChain_LoadPhotos", source="Folder", folder=folder, files={"__value__": []})
+    return node("FaceChain_LoadPhotos", source="Folder", folder=folder, files="")
 
 
 def rank(images: list, **inputs) -> dict:
@@ -142,7 +142,7 @@ def test_automatic_trigger_and_the_policy(client: Client, folder, weights):
 
 
 def test_ranking_of_the_sample(client: Client, folder, weights):
-    graph = {"1": photos(FOLDER), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files={"__value__": []})}
+    graph = {"1": photos(FOLDER), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files="")}
     graph |= {"3": rank(["1", 0], reference=["2", 0]), "4": node("PreviewImage", images=["3", 0])}
     entry = client.run(graph)
     table = rows(entry, "3")
@@ -198,7 +198,7 @@ def test_order_of_real_photographs_against_recomputed_cosines(client: Client, se
     target.mkdir(parents=True, exist_ok=True)
     for name, path in names.items():
         shutil.copy(path, target / name)
-    graph = {"1": photos("real"), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files={"__value__": []})}
+    graph = {"1": photos("real"), "2": node("FaceChain_LoadPhotos", source="Sample photo", folder=".", files="")}
     entry = client.run(graph | {"3": rank(["1", 0], reference=["2", 0], no_face="Skip")})
     table = [row for row in rows(entry, "3") if row["values"]["score"] is not None]
     expected = recomputed([target / name for name in sorted(names)], weights)

@@ -33,7 +33,7 @@ def node(kind: str, **inputs) -> dict:
 
 
 def load(folder: str = ".", source: str = "Folder", files=()) -> dict:
-    return node("FaceChain_LoadPhotos", source=source, folder=folder, files={"__value__": list(files)})
+    return node("FaceChain_LoadPhotos", source=source, folder=folder, files="\n".join(files))
 
 
 def align(folder: str, **changes) -> dict:

@@ -169,7 +169,7 @@ def test_faces_found_picked_cut_and_put_back(run, base, stand_in):
             "images": ["photo", 0], "reference": ["both", 0], "one_face_only": False, "check_face_size": False, "detector": "DamoFD",
         }),
         studied=("FaceChain_CheckPhotos", {"images": ["photo", 0]}),
-        loaded=("FaceChain_LoadPhotos", {"files": {"__value__": []}}),
+        loaded=("FaceChain_LoadPhotos", {"files": ""}),
         checked=("FaceChain_ModelCheck", {}),
         shown=("PreviewImage", {"images": ["back", 0]}),
         count=("PreviewAny", {"source": ["found", 2]}),

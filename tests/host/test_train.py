@@ -44,6 +44,24 @@ def graph(client: Client, checkpoint: str, **changes) -> dict:
     )
 
 
+def with_portrait(training: dict) -> dict:
+    """The same training, and a small picture made with its result."""
+    start = {"model": ["merge", 0], "positive": ["says", 0], "negative": ["says", 0], "latent_image": ["empty", 0]}
+    return training | titled(
+        merge=("FaceChain_LoRAMerge", {
+            "model": ["load", 0], "clip": ["load", 1], "face_lora": "None", "style_lora": "None", "preset": "Custom", "face_weight": 1.0,
+            "style_weight": 0.0, "save_as": "", "merged_rank": 0, "person": ["train", 3],
+        }),
+        says=("CLIPTextEncode", {"clip": ["merge", 1], "text": CAPTION}),
+        empty=("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        sample=("KSampler", {
+            **start, "seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0
+        }),
+        decode=("VAEDecode", {"samples": ["sample", 0], "vae": ["load", 2]}),
+        show=("PreviewImage", {"images": ["decode", 0]}),
+    )  # fmt: skip
+
+
 def states(server: Server) -> list:
     return list((server.base / "user/facechain/trainings").glob("*/state.pt"))
 
@@ -101,6 +119,33 @@ def test_a_deleted_file_is_trained_again_and_one_that_is_there_is_not(client, se
     client.post("/facechain/persons/delete", {"name": "Ann", "confirm": "Ann"})
     client.run(graph(client, checkpoint, name="Ann"))
     assert person_file(server, "Ann").stat().st_mtime_ns > written
+
+
+def test_a_portrait_with_the_result_does_not_change_what_is_trained(client, server, checkpoint):
+    """The host writes the patches of a loaded LoRA into the base model that both share."""
+    prompt = with_portrait(graph(client, checkpoint, name="Ann"))
+    client.run(prompt)
+    written = person_file(server, "Ann").stat().st_mtime_ns
+    for state_every in (2, 3):  # outside the run's identity, so that the host asks the node again
+        prompt["train"]["inputs"]["state_every"] = state_every
+        (report,) = client.run(prompt)["outputs"]["train"]["report"]
+        assert any("already finished" in note for note in report["notes"])
+    assert person_file(server, "Ann").stat().st_mtime_ns == written
+    assert [one["name"] for one in client.get("/facechain/persons")["persons"]] == ["Ann"]
+
+
+def test_a_portrait_between_stop_and_resume_leaves_the_weights_as_they_would_be(client, server, checkpoint):
+    client.run(graph(client, checkpoint, name="Whole", steps=6))
+    client.run(with_portrait(graph(client, checkpoint, name="Eve")))
+    with pytest.raises(PromptFailed):
+        client.run(graph(client, checkpoint, name="Ann", steps=6), each=lambda: client.interrupt() if states(server) else None)
+    portrait = with_portrait(graph(client, checkpoint, name="Eve"))
+    portrait["sample"]["inputs"]["seed"] = 2
+    client.run(portrait)
+    (report,) = client.run(graph(client, checkpoint, name="Ann", steps=6))["outputs"]["train"]["report"]
+    assert any(note.startswith("Resumed after step") for note in report["notes"])
+    whole, resumed = (load_file(person_file(server, name)) for name in ("Whole", "Ann"))
+    assert whole.keys() == resumed.keys() and all((whole[key] == resumed[key]).all() for key in whole)
 
 
 def test_people_over_http(client, server, checkpoint):

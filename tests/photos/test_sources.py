@@ -26,12 +26,13 @@ def inputs(tmp_path, monkeypatch):
 
 
 def test_a_folder_and_files_are_found(inputs):
-    assert sources.chosen_files(sources.FOLDER, "anna", []) == [inputs / "anna" / "1.png"]
-    assert sources.chosen_files(sources.FOLDER, sources.TOP, []) == [inputs / "top.png"]
+    assert sources.chosen_files(sources.FOLDER, "anna", "") == [inputs / "anna" / "1.png"]
+    assert sources.chosen_files(sources.FOLDER, sources.TOP, "") == [inputs / "top.png"]
     files = [inputs / "anna" / "1.png", inputs / "top.png"]
-    assert sources.chosen_files(sources.FILES, "", ["anna/1.png", "top.png"]) == files
     assert sources.chosen_files(sources.FILES, "", "anna/1.png\n\ntop.png\n") == files
-    assert sources.file_choices() == ["top.png"]
+    for saved_by_0_1 in (["anna/1.png", "top.png"], []):
+        assert sources.names_in(str(saved_by_0_1)) == saved_by_0_1
+    assert sources.names_in("[1] anna.png\n[eve].png") == ["[1] anna.png", "[eve].png"]
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "anna/../../secret.png", "{absolute}", "a\0b", "link.png"])
@@ -39,40 +40,40 @@ def test_nothing_outside_the_input_folder_is_read(inputs, name):
     (inputs / "link.png").symlink_to(inputs.parent / "secret.png")
     name = name.replace("{absolute}", str(inputs.parent / "secret.png"))
     with pytest.raises(BadInput, match="not inside the input folder"):
-        sources.chosen_files(sources.FILES, "", [name])
+        sources.chosen_files(sources.FILES, "", name)
 
 
 @pytest.mark.parametrize("folder", ["..", "/", "anna/../..", "linked"])
 def test_no_folder_outside_the_input_folder_is_read(inputs, folder):
     (inputs / "linked").symlink_to(inputs.parent, target_is_directory=True)
     with pytest.raises(BadInput, match="not inside the input folder"):
-        sources.chosen_files(sources.FOLDER, folder, [])
+        sources.chosen_files(sources.FOLDER, folder, "")
 
 
 def test_what_is_missing_is_said(inputs):
     (inputs / "empty").mkdir()
     for source, folder, files, text in [
-        (sources.FILES, "", [], "No file is chosen"),
-        (sources.FILES, "", ["gone.png", "top.png"], "gone.png"),
-        (sources.FOLDER, "empty", [], "holds no picture"),
-        (sources.FOLDER, "nowhere", [], "There is no folder"),
-        ("Web", "", [], "no source 'Web'"),
+        (sources.FILES, "", "", "No file is chosen"),
+        (sources.FILES, "", "gone.png\ntop.png", "gone.png"),
+        (sources.FOLDER, "empty", "", "holds no picture"),
+        (sources.FOLDER, "nowhere", "", "There is no folder"),
+        ("Web", "", "", "no source 'Web'"),
     ]:
         with pytest.raises(BadInput, match=text):
             sources.chosen_files(source, folder, files)
 
 
 def test_the_fingerprint_changes_when_a_file_does(inputs):
-    before = sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", []))
-    assert before == sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", []))
+    before = sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", ""))
+    assert before == sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", ""))
     os.utime(inputs / "anna" / "1.png", ns=(1, 1))
-    touched = sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", []))
+    touched = sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", ""))
     (inputs / "anna" / "2.png").write_bytes(b"new")
-    assert before != touched != sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", []))
+    assert before != touched != sources.fingerprint(sources.chosen_files(sources.FOLDER, "anna", ""))
 
 
 def test_the_sample_photo_is_there():
-    files = sources.chosen_files(sources.SAMPLE, "", [])
+    files = sources.chosen_files(sources.SAMPLE, "", "")
     photos = load_photos(files)
     assert photos.images and not photos.unreadable
     assert any("licence" in file.name.lower() or file.suffix == ".md" for file in files[0].parent.iterdir())

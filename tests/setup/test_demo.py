@@ -30,12 +30,11 @@ def test_both_forms_of_a_workflow_hold_the_same_values(title):
     compared = 0
     for number, node in workflow.api.items():
         for name, position in widget_positions(nodes[number]):
-            if name not in node["inputs"]:  # the upload button, which is of the editor alone
+            if name not in node["inputs"]:  # a button, which is of the editor alone
                 continue
             value = node["inputs"][name]
             if not isinstance(value, list):  # a list is a link to another node
-                expected = value["__value__"] if isinstance(value, dict) else value
-                assert nodes[number]["widgets_values"][position] == expected, (number, name)
+                assert nodes[number]["widgets_values"][position] == value, (number, name)
                 compared += 1
     assert compared > 20
 

@@ -1,0 +1,38 @@
+"""Small pictures of what Load Photos is going to load, for the editor."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import BadInput
+from ..geometry.pixels import to_bytes
+from .load import read_photo
+from .sources import chosen_files, shown_name
+
+SIDE = 144
+MOST = 30
+
+
+def thumbnails(source: str, folder: str, files: str) -> dict:
+    """The photos that these settings load, as JSON: how many there are, and the first of them. file: as it stands in `files`. picture:
+    an URL with the picture inside, or empty where the file cannot be read; then `problem` is the reason.
+
+    Raises BadInput where nothing can be loaded."""
+    chosen = chosen_files(source, folder, files)
+    return {"total": len(chosen), "photos": [_thumbnail(file) for file in chosen[:MOST]]}
+
+
+def _thumbnail(file: Path) -> Mapping[str, str]:
+    shown = {"name": file.name, "file": shown_name(file), "picture": "", "problem": ""}
+    try:
+        pixels = read_photo(file, SIDE)
+    except BadInput as problem:
+        return {**shown, "problem": str(problem)}
+    stream = io.BytesIO()
+    Image.fromarray(to_bytes(pixels)).save(stream, "JPEG", quality=80)
+    return {**shown, "picture": f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"}
