@@ -321,7 +321,7 @@ def show(task: Task, count: int, costs: dict[str, Cost]) -> list[str]:
 
 def sample_photos(count: int) -> Pictures:
     """The sample photo in several sizes."""
-    photo = read_photo(chosen_files(SAMPLE, "", [])[0]).permute(2, 0, 1)[None]
+    photo = read_photo(chosen_files(SAMPLE, "", "")[0]).permute(2, 0, 1)[None]
     sizes = [(700 + 60 * (number % 4), 640 + 80 * (number % 3)) for number in range(count)]
     return [torch.nn.functional.interpolate(photo, size, mode="bilinear")[0].permute(1, 2, 0) for size in sizes]
 

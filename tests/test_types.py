@@ -132,5 +132,7 @@ def test_a_report_shows_rows_with_their_severity_and_what_was_used():
         {"name": "a.jpg", "status": "rejected", "severity": "problem", "reason": "no face was found", "values": {"faces": 0}}
     ]
     assert shown["stand_ins"] == ["rts"] and shown["notes"][0].startswith("STAND-IN WEIGHTS (rts)")
-    assert shown["used"] == [{"kind": "network", "name": "rts", "origin": "stand-in", "file": "rts.safetensors", "digest": "ab"}]
+    assert shown["used"] == [
+        {"kind": "network", "name": "rts", "origin": "stand-in", "file": "rts.safetensors", "digest": "ab", "opened": True}
+    ]
     assert report.text().endswith("Made with: rts (stand-in).")

@@ -340,3 +340,12 @@ def test_no_face_to_crop_and_faces_of_other_pictures(client, photos, sample):
     graph["4"]["inputs"]["images"] = ["9", 0]
     with pytest.raises(PromptFailed, match="found in 512x512, this picture is 64x64"):
         client.run(graph)
+
+
+def test_thumbnails_over_http(client, photos):
+    shown = client.post("/facechain/photos", {"source": "Sample photo", "folder": ".", "files": ""})
+    assert shown["total"] == 1 and shown["photos"][0]["picture"].startswith("data:image/jpeg;base64,")
+    for body in ({"source": "Files", "files": "../secret.png"}, {"source": "Folder", "folder": "/etc"}, {"source": 3}, {}):
+        with pytest.raises(HttpError) as refusal:
+            client.post("/facechain/photos", body)
+        assert refusal.value.status == 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from facechain_impl.errors import BadInput
 from facechain_impl.host import folders
-from facechain_impl.photos import sources
+from facechain_impl.photos import sources, thumbnails
 from facechain_impl.photos.load import load_photos
 
 
@@ -77,3 +79,24 @@ def test_the_sample_photo_is_there():
     photos = load_photos(files)
     assert photos.images and not photos.unreadable
     assert any("licence" in file.name.lower() or file.suffix == ".md" for file in files[0].parent.iterdir())
+
+
+def test_thumbnails_show_what_will_be_loaded(inputs):
+    sideways = Image.new("RGB", (600, 300), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways.save(inputs / "anna" / "2.jpg", exif=exif)
+    (inputs / "anna" / "3.jpg").write_bytes(b"no picture")
+    shown = thumbnails.thumbnails(sources.FILES, "", "anna/2.jpg\nanna/3.jpg\ntop.png")
+    assert shown["total"] == 3 and [photo["file"] for photo in shown["photos"]] == ["anna/2.jpg", "anna/3.jpg", "top.png"]
+    first, damaged, _ = shown["photos"]
+    with Image.open(io.BytesIO(base64.b64decode(first["picture"].partition(",")[2]))) as picture:
+        assert picture.size == (thumbnails.SIDE // 2, thumbnails.SIDE) and picture.getpixel((5, 5))[0] > 240
+    assert damaged["picture"] == "" and "not a picture" in damaged["problem"]
+
+
+def test_thumbnails_of_many_photos_are_those_of_the_first(inputs):
+    for number in range(thumbnails.MOST + 5):
+        Image.new("RGB", (8, 8)).save(inputs / "anna" / f"{number}.png")
+    shown = thumbnails.thumbnails(sources.FOLDER, "anna", "")
+    assert (shown["total"], len(shown["photos"])) == (thumbnails.MOST + 5, thumbnails.MOST)
