@@ -97,7 +97,7 @@ def paste_mask(
     window = square.inside(height, width)
     reach = feather(square.half)
     blur = int(1.8 * reach) * 2 + 1
-    # the rim of the picture is no rim of the crop, so the window is looked at with all that can reach into it
+    # a window with a margin, so that the picture's border is not feathered like the crop's
     margin = 2 * reach + blur
     outer = (max(window[0] - margin, 0), max(window[1] - margin, 0), min(window[2] + margin, width), min(window[3] + margin, height))
     inner = (slice(window[1] - outer[1], window[3] - outer[1]), slice(window[0] - outer[0], window[2] - outer[0]))

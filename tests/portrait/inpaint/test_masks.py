@@ -155,7 +155,7 @@ def test_inside_people_the_painting_stays():
 
 
 def published_paste_mask(square, own, others, height, width):
-    """The whole-picture construction, with the published numbers. A kernel of no size does nothing."""
+    """The whole-picture construction, with the published numbers. A kernel of size 0 is skipped."""
     x0, y0, x1, y1 = square.inside(height, width)
     mask = np.zeros((height, width), np.float32)
     mask[y0:y1, x0:x1] = 1
