@@ -37,9 +37,9 @@ def own_host(home: Path, host_path: Path, tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "ComfyUI"
     folder.mkdir()
     for item in host_path.iterdir():
-        if item.suffix == ".py":
+        if item.is_file():
             shutil.copy(item, folder)
-        elif item.is_dir() and item.name not in (*places.DATA_FOLDERS, "custom_nodes"):
+        elif item.name not in (*places.DATA_FOLDERS, "custom_nodes"):
             (folder / item.name).symlink_to(item)
     return {"COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": sys.executable}
 

@@ -16,7 +16,6 @@ import pytest
 
 from launcher import lifetime, places
 
-ROOT = Path(__file__).resolve().parents[2]
 # Stands for ComfyUI: answers, or says nothing, until it is stopped, and leaves a picture in its base directory.
 MAIN = """
 import pathlib, sys, time
@@ -72,10 +71,12 @@ class Machine:
 
     @contextmanager
     def run_py(self, *words: str | Path, **options: object) -> Iterator[subprocess.Popen]:
-        command = [sys.executable, "-u", str(ROOT / "run.py"), *map(str, words)]
-        with subprocess.Popen(command, env=self.env, cwd=self.comfyui, text=True, **{"stdout": subprocess.PIPE, **options}) as run:
-            yield run
-            run.kill()
+        command = [sys.executable, "-u", str(places.ROOT / "run.py"), *map(str, words)]
+        with subprocess.Popen(command, env=self.env, text=True, **{"cwd": self.comfyui, "stdout": subprocess.PIPE, **options}) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
 
     @contextmanager
     def serving(self, **options: object) -> Iterator[tuple[subprocess.Popen, Path]]:
@@ -88,7 +89,7 @@ class Machine:
             yield run, base
 
     def bases(self) -> set[Path]:
-        return set(self.temporary.iterdir())
+        return set(self.temporary.glob("facechain-*"))
 
     def servers(self, base: Path | None = None) -> list[psutil.Process]:
         """The processes that work on `base`, or on any."""
@@ -100,17 +101,18 @@ def _is_server(info: dict, sought: str) -> bool:
     return info["status"] != psutil.STATUS_ZOMBIE and any(word.startswith(sought) for word in info["cmdline"] or ())
 
 
+def end(run: subprocess.Popen, number: int) -> int:
+    """The exit status of a run that got a signal."""
+    run.send_signal(number)
+    return run.wait(60)
+
+
 @pytest.fixture
 def machine(tmp_path) -> Iterator[Machine]:
     made = Machine(tmp_path)
     yield made
     for server in made.servers():
         server.kill()
-
-
-def end(run: subprocess.Popen, number: int) -> int:
-    run.send_signal(number)
-    return run.wait(60)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
@@ -144,7 +146,7 @@ def test_a_killed_run_takes_its_server_along_and_the_next_removes_its_folder(mac
             assert end(second, signal.SIGTERM) == 143
     assert machine.bases() == set()
     assert (machine.comfyui / "input" / "mine.png").read_text() == "kept"
-    assert (ROOT / "run.py").is_file()
+    assert (places.ROOT / "run.py").is_file()
 
 
 def test_runs_that_live_are_left_alone(machine):
@@ -171,13 +173,69 @@ def test_a_closed_terminal_does_not_stop_the_cleaning_up(machine):
     assert machine.bases() == set()
 
 
+@contextmanager
+def training(machine: Machine, out: Path) -> Iterator[tuple[subprocess.Popen, Path]]:
+    """`run.py demo` in its training, and its base directory."""
+    sizes = ["--steps", 20000, "--size", 64]
+    with machine.run_py("demo", "--out", out, *sizes, cwd=out.parent) as run:
+        assert any("Running Train My Portrait" in line for line in run.stdout), "the demo ended too early"
+        (base,) = machine.bases()
+        log = out.parent / "home" / "logs" / "demo.log"
+        until(lambda: "load BaseModel" in log.read_text(encoding="utf-8", errors="replace"), 300)
+        yield run, base
+
+
+@pytest.mark.slow
+@pytest.mark.host
+def test_a_demo_that_is_ended_in_its_training_leaves_nothing(machine, host_path, tmp_path):
+    """SIGTERM, and a crash that the next start clears up: on the real ComfyUI."""
+    fake = machine.env["COMFYUI_PATH"]
+    machine.env["COMFYUI_PATH"] = str(host_path)
+    with training(machine, tmp_path / "out") as (run, base):
+        assert machine.servers(base)
+        assert end(run, signal.SIGTERM) == 143
+        assert machine.servers() == []
+        assert machine.bases() == set()
+    with training(machine, tmp_path / "out") as (run, base):
+        assert end(run, signal.SIGKILL) == -signal.SIGKILL
+        until(lambda: not machine.servers(base), 10)
+        assert base.is_dir()
+    machine.env["COMFYUI_PATH"] = fake
+    with machine.serving() as (run, base):
+        assert machine.bases() == {base}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["facechain-demo.html", "workflows"]
+
+
+TESTS = """
+import pathlib, time
+
+def test_long(server):
+    pathlib.Path("base").write_text(str(server.base))
+    time.sleep(600)
+"""
+
+
+def test_tests_that_are_ended_take_their_server_along(machine, tmp_path):
+    (tmp_path / "test_long.py").write_text(TESTS)
+    (machine.comfyui / "comfy").mkdir()
+    (machine.comfyui / "comfy" / "cli_args.py").write_text("class args:\n    pass\n")
+    env = {**machine.env, "PYTHONPATH": str(places.ROOT)}
+    words = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "test_long.py"]
+    with subprocess.Popen(words, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
+        until((tmp_path / "base").is_file)
+        assert machine.servers(Path((tmp_path / "base").read_text()))
+        assert end(run, signal.SIGTERM) == pytest.ExitCode.INTERRUPTED
+    assert machine.servers() == []
+    assert machine.bases() == set()
+
+
 def test_what_nohup_ignores_stays_ignored():
     code = (
         "import os, signal; from launcher.lifetime import unwinding\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "with unwinding(): os.kill(os.getpid(), signal.SIGHUP); print('goes on')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=places.ROOT)
     assert done.stdout == "goes on\n", done.stderr
 
 
@@ -208,7 +266,7 @@ finally:
 
 
 def test_a_command_in_the_foreground_may_clean_up(tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(places.ROOT)}
     words = [sys.executable, "-c", FOREGROUND, TIDY]
     with subprocess.Popen(words, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
         assert run.stdout.readline() == b"started\n"

@@ -65,13 +65,10 @@ def test_serve_until_stopped(own_host, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_every_command_works_on_what_is_served(run_py, own_host, tmp_path, elsewhere):
-    """Persons and published files, in the ComfyUI's own folders and in such as its extra_model_paths.yaml names."""
+def test_every_command_works_on_what_is_served(run_py, own_host, tmp_path):
+    """Persons in the ComfyUI's own folders, published files where its extra_model_paths.yaml says."""
     comfyui = Path(own_host["COMFYUI_PATH"])
-    downloads = tmp_path / "disk" if elsewhere else comfyui / "models" / "facechain"
-    if elsewhere:
-        (comfyui / "extra_model_paths.yaml").write_text(f"disk:\n  facechain: {downloads}\n")
+    (comfyui / "extra_model_paths.yaml").write_text(f"disk:\n  facechain: {tmp_path / 'disk'}\n")
     mia = comfyui / "models" / "facechain" / "persons" / "Mia"
     mia.mkdir(parents=True)
     save_file({"a": torch.ones(2, 2)}, mia / "Mia.safetensors")
@@ -92,10 +89,10 @@ def test_every_command_works_on_what_is_served(run_py, own_host, tmp_path, elsew
         where = {"MODELSCOPE_ENDPOINT": address, "MODELSCOPE_CACHE": tmp_path / "cache", "HOME": tmp_path}
         done = run_py("models", "get", "rot_bgr", **own_host, **where)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert list(downloads.rglob("rot_bgr.onnx"))
+        assert list((tmp_path / "disk").rglob("rot_bgr.onnx"))
         checked = client.run({"check": {"class_type": "FaceChain_ModelCheck", "inputs": {}}})
         (row,) = [row for row in checked["outputs"]["check"]["report"][0]["rows"] if row["name"] == "rot_bgr"]
-        assert row["status"] == "present"
+        assert row["status"] == "stand-in"  # found, and known to hold random numbers
 
 
 @pytest.mark.parametrize("is_users", [True, False])
