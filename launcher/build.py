@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 def alone(host: Host, base: Path) -> Server:
     """A server without the user's models, so that builds are the same everywhere."""
     name_models(base)
-    return Server(replace(host, is_users=False), base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"])
+    return Server(host, base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"])
 
 
 def require_pack(server: Server) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 
-from . import build, demo, environment, places, server, testing
+from . import build, console, demo, environment, lifetime, places, server, testing
 from .console import Failure, say
 
 DELEGATED = {"models": "the published weights: list, check, get NAME, verify", "persons": "the people stored here: list, rename, delete"}
@@ -16,14 +15,15 @@ def main(argv: list[str]) -> int:
     arguments, rest = _split(argv)
     options = _parser().parse_args(arguments)
     options.rest = [*getattr(options, "words", []), *rest]
-    try:
-        return options.run(options)
-    except Failure as failure:
-        say(failure.text())
-        return 1
-    except KeyboardInterrupt:
-        say("\nStopped. Finished steps are kept; the same command resumes there.")
-        return 130
+    with lifetime.unwinding():
+        try:
+            return options.run(options)
+        except Failure as failure:
+            say(failure.text())
+            return 1
+        except KeyboardInterrupt as stop:
+            say("\nStopped. Finished steps are kept; the same command resumes there.")
+            return stop.status if isinstance(stop, lifetime.Ended) else 130
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -71,11 +71,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _delegate(options: argparse.Namespace) -> int:
-    """Commands of the pack, on the models of its host."""
+    """Commands of the pack, on what `serve` shows."""
     host = environment.ready()
-    base = host.path if host.is_users else places.data_directory()
-    command = environment.pack_command(host, base, options.command, *options.rest)
-    return subprocess.run(command, env=environment.pack_env(host)).returncode
+    command = environment.pack_command(host, host.store(), options.command, *options.rest)
+    return console.follow(command, environment.pack_env(host))
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -85,4 +84,4 @@ def _bench(options: argparse.Namespace) -> int:
         say(f"Measurements: {', '.join(names) or 'none yet'}")
         return 2 if options.name else 0
     host, script = environment.ready(for_tests=True), folder / f"{options.name}.py"
-    return subprocess.run([str(host.python), str(script), *options.rest], env=environment.task_env(host)).returncode
+    return console.follow([str(host.python), str(script), *options.rest], environment.task_env(host))

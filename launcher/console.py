@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from .lifetime import Ended
 
 HEARTBEAT_SECONDS = 20.0
 TAIL_LINES = 15
+STOP_SECONDS = 30
+STOP_SIGNAL = signal.SIGTERM if sys.platform == "win32" else signal.SIGINT
 
 
 class Failure(Exception):
@@ -103,6 +109,20 @@ def call(
     if process.returncode:
         tail = "\n    ".join(output.lines) or "(it printed nothing)"
         raise Failure(step, f"`{' '.join(words[:6])} ...` ended with status {process.returncode}:\n    {tail}", f"{remedy} (log: {log})")
+
+
+def follow(command: Sequence[str], env: dict[str, str], cwd: Path | None = None) -> int:
+    """Run a command in the foreground; returns its exit status. When this process is to end, the command may clean up first."""
+    with subprocess.Popen(command, env=env, cwd=cwd) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt as stop:
+            if isinstance(stop, Ended):  # Ctrl-C reaches both
+                process.send_signal(STOP_SIGNAL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            process.kill()
+            raise
 
 
 def answer(command: Sequence[str | Path], env: dict[str, str] | None = None) -> str | None:

@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     with places.temporary_base({"models/facechain_stand_ins": _stand_in_folder()}) as base:
         model = _prepare(host, base, checkpoint)
         _copy_all(photos, base / "input" / PHOTOS)
-        models = [places.home() / "base" / "models"]
-        with Server(host, base, places.home() / "logs" / "demo.log", device_arguments(host), models=models) as server:
+        log, models = places.home() / "logs" / "demo.log", [host.store() / "models"]
+        with Server(host, base, log, device_arguments(host), models=models) as server:
             demo = Demo(server, out, sizes, options.who)
             lora = demo.train(model, bool(photos))
             demo.portraits(model, lora, bool(photos))

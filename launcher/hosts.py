@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import console
+from . import console, places
 from .console import Failure
 from .places import ROOT
 
@@ -30,6 +30,10 @@ class Host:
     path: Path
     python: Path
     is_users: bool
+
+    def store(self) -> Path:
+        """The base directory whose models, persons, inputs, outputs and user data every command works on."""
+        return self.path if self.is_users else places.home() / "base"
 
 
 def fetch(folder: Path, python: Path, log: Path) -> None:

@@ -7,9 +7,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+from . import lifetime
 from .console import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +19,10 @@ PACK_NAME = "facechain-studio"
 DATA_FOLDERS = ("models", "input", "output", "user")
 # What a copy of the pack holds where the system cannot link folders.
 PACK_PARTS = ("__init__.py", "pyproject.toml", "nodes", "facechain_impl", "web", "locales", "workflows", "assets", "subgraphs")
+
+PREFIX = "facechain-"
+# Marks a temporary base directory as one of these, and is locked while the run that made it lives.
+OWNER = ".facechain-run"
 
 
 def home() -> Path:
@@ -35,16 +41,12 @@ def home() -> Path:
     return folder
 
 
-def data_directory() -> Path:
-    """The permanent base directory: models, inputs, outputs and user data of `serve`."""
-    base = home() / "base"
-    for folder in data_folders().values():
+def data_folders(base: Path) -> dict[str, Path]:
+    """The folders of a base directory that hold what the user keeps, made where they are missing."""
+    folders = {name: base / name for name in DATA_FOLDERS}
+    for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
-    return base
-
-
-def data_folders() -> dict[str, Path]:
-    return {name: home() / "base" / name for name in DATA_FOLDERS}
+    return folders
 
 
 def link_folder(target: Path, link: Path) -> None:
@@ -98,16 +100,45 @@ def _is_junction(path: Path) -> bool:
 
 @contextmanager
 def temporary_base(shown: Mapping[str, Path]) -> Iterator[Path]:
-    """A temporary base directory with the pack. `shown`: a path inside it -> the folder it links to."""
-    base = Path(tempfile.mkdtemp(prefix="facechain-"))
-    links = {base / place: folder for place, folder in shown.items()}
+    """A temporary base directory with the pack. `shown`: a path inside it -> the folder it links to.
+
+    It goes away with the block; after a crash, `remove_abandoned` of a later run removes it."""
+    base = Path(tempfile.mkdtemp(prefix=PREFIX))
+    owner = (base / OWNER).open("w+")
+    if lifetime.lock(owner):
+        owner.write("The folder is deleted when the run of FaceChain Studio that locks this file has ended.\n")
+        owner.flush()
     try:
-        for link, folder in links.items():
+        for place, folder in shown.items():
+            link = base / place
             link.parent.mkdir(parents=True, exist_ok=True)
             link_folder(folder, link)
         add_pack(base)
         yield base
     finally:
-        for link in [*links, base / "custom_nodes" / PACK_NAME]:
-            remove(link)
-        shutil.rmtree(base, ignore_errors=True)
+        _discard(base, owner)
+
+
+def remove_abandoned() -> None:
+    """Delete the temporary base directories of runs that crashed. Those of runs that live and all other folders stay."""
+    for base in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            mark = base / OWNER
+            # An empty mark belongs to a run that is about to lock it.
+            if base.is_symlink() or not mark.is_file() or not mark.stat().st_size:
+                continue
+            with mark.open("r+") as owner:
+                if lifetime.lock(owner):
+                    _discard(base, owner)
+
+
+def _discard(base: Path, owner: IO[str]) -> None:
+    """Delete a folder, and never the target of a link in it; the mark last, so that a later run finishes what is cut off here."""
+    with owner:
+        for item in base.iterdir() if base.is_dir() else ():
+            if item.name != OWNER:
+                with suppress(OSError):
+                    remove(item)
+    with suppress(OSError):
+        if [item.name for item in base.iterdir()] == [OWNER]:
+            shutil.rmtree(base)

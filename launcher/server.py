@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from . import console, places
@@ -19,16 +20,18 @@ from .console import Failure
 from .hosts import Host
 
 START_SECONDS = 300
-STOP_SECONDS = 30
 # Threads that wait without spinning: several times as fast on a CPU that others use as well.
 WAITING = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Model folders of a ComfyUI that never hold models.
 NOT_MODELS = {"configs", "custom_nodes"}
+# Not `python tied.py`: the script's own folder, where it looks for its modules, is the current one.
+TIED = ("-c", "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')", places.ROOT / "launcher" / "tasks" / "tied.py")
 if sys.platform == "win32":
     STOP_SIGNAL, START_FLAGS = signal.CTRL_BREAK_EVENT, subprocess.CREATE_NEW_PROCESS_GROUP
 else:
-    STOP_SIGNAL, START_FLAGS = signal.SIGINT, 0
+    # A shell lets its background jobs, and so the server, ignore SIGINT.
+    STOP_SIGNAL, START_FLAGS = signal.SIGTERM if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else signal.SIGINT, 0
 
 
 def free_port() -> int:
@@ -38,10 +41,10 @@ def free_port() -> int:
 
 
 class Server:
-    """A context manager: starts on entry, stops on exit.
+    """A context manager: starts on entry, stops on exit. The server ends with this process, even when that is killed.
 
-    `base` holds custom_nodes and models; the model folders below each of `models` are listed as well, and those of the user's
-    ComfyUI. `log` receives the server's output."""
+    `base` holds custom_nodes and models; the model folders below each of `models` are listed as well. `log` receives the server's
+    output."""
 
     def __init__(
         self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, models: Sequence[Path] = ()
@@ -60,25 +63,33 @@ class Server:
 
     def command(self) -> list[str]:
         own = ["--base-directory", self.base, "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--port", self.port]
-        roots = [*([self.host.path / "models"] if self.host.is_users else []), *self._models]
-        if roots:
-            own += ["--extra-model-paths-config", write_model_paths(self.base, roots)]
-        return [str(word) for word in (self.host.python, "-u", self.host.path / "main.py", *own, *self._arguments)]
+        if self._models:
+            own += ["--extra-model-paths-config", write_model_paths(self.base, self._models)]
+        return [str(word) for word in (self.host.python, "-u", *TIED, self.host.path / "main.py", *own, *self._arguments)]
 
     def start(self) -> None:
         """Returns once the server answers. Raises Failure with the end of its log when it does not start."""
+        places.remove_abandoned()
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            self._wait_for(self._launch())
+            undo.pop_all()
+
+    def _launch(self) -> subprocess.Popen:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
-            process = self._process = subprocess.Popen(
-                self.command(), cwd=self.host.path, env=console.clean_env(**WAITING), stdin=subprocess.DEVNULL, stdout=output,
+            self._process = subprocess.Popen(
+                self.command(), cwd=self.host.path, env=console.clean_env(**WAITING), stdin=subprocess.PIPE, stdout=output,
                 stderr=subprocess.STDOUT, creationflags=START_FLAGS,
             )  # fmt: skip
+        return self._process
+
+    def _wait_for(self, process: subprocess.Popen) -> None:
         progress = console.Progress("starting ComfyUI")
         end = time.monotonic() + START_SECONDS
         while not self.client.is_up():
             progress.show(self.last_line())
             if process.poll() is not None or time.monotonic() > end:
-                self.stop()
                 raise Failure("starting ComfyUI", self.tail(), f"Fix the error it reports, then run this again (log: {self.log}).")
             time.sleep(0.2)
         progress.close()
@@ -90,19 +101,22 @@ class Server:
         """The exit status of the server, once it has ended."""
         if self._process is None:
             raise RuntimeError("the server was not started")
+        while self.is_running():  # on Windows neither Ctrl-C nor a signal gets through a wait without an end
+            time.sleep(0.2)
         return self._process.wait()
 
     def stop(self) -> None:
         """Ask the server to end, as Ctrl-C does; kill it when it does not."""
-        process = self._process
-        if process is None or process.poll() is not None:
+        if self._process is None:
             return
-        process.send_signal(STOP_SIGNAL)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with self._process as process:  # closes the pipe last
+            if process.poll() is not None:
+                return
+            process.send_signal(STOP_SIGNAL)
+            try:
+                process.wait(console.STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def lines(self) -> list[str]:
         text = self.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
@@ -136,12 +150,13 @@ def device_arguments(host: Host) -> list[str]:
 def serve(host: Host, port: int, listen: str | None, arguments: Sequence[str]) -> int:
     """`run.py serve`: the editor with the pack, until Ctrl-C."""
     options = [*device_arguments(host), *(["--listen", listen] if listen else []), *arguments]
-    data = places.data_directory()
+    store = host.store()
+    folders = places.data_folders(store)
     if host.is_users:
-        with places.temporary_base(places.data_folders()) as base:
+        with places.temporary_base(folders) as base:
             return _serve(host, base, port, options)
-    places.add_pack(data)
-    return _serve(host, data, port, options)
+    places.add_pack(store)
+    return _serve(host, store, port, options)
 
 
 def _serve(host: Host, base: Path, port: int, options: list[str]) -> int:

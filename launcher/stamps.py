@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
+from . import lifetime
 from .console import Failure, say
 
 
@@ -76,21 +75,6 @@ def locked(folder: Path) -> Iterator[None]:
     """Only one setup at a time. The system drops the lock when a process dies, so none is ever left behind."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as handle:
-        if not _lock(handle):
+        if not lifetime.lock(handle):
             raise Failure("starting the setup", f"another run.py is setting up {folder}", "Wait until it is done, then run this again.")
         yield
-
-
-def _lock(handle: TextIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
-from . import browser, environment, places, type_check
+from . import browser, console, environment, places, type_check
 from .console import Failure, say
 
 # One thread per test process: the tests and the servers that they start share the machine.
@@ -56,4 +55,4 @@ def _browser() -> dict[str, str]:
 
 
 def _call(command: list[str], env: dict[str, str]) -> int:
-    return subprocess.run(command, env=env, cwd=places.ROOT).returncode
+    return console.follow(command, env, places.ROOT)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import random
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from launcher import hosts, places
+from launcher import hosts, lifetime, places
 from launcher.client import Client
 from launcher.server import Server
 from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
@@ -51,9 +51,7 @@ def host_path() -> Path:
 @pytest.fixture(scope="session")
 def server(host_path: Path) -> Iterator[Server]:
     """The real host with the pack, on a base directory of its own (`server.base`) that goes away with it."""
-    with tempfile.TemporaryDirectory(prefix="facechain-tests-") as folder:
-        base = Path(folder)
-        places.add_pack(base)
+    with places.temporary_base({}) as base:
         host = hosts.Host(host_path, Path(sys.executable), is_users=False)
         with Server(host, base, base / "server.log", ["--cpu", "--disable-api-nodes"]) as running:
             yield running
@@ -96,6 +94,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[LEFT_OUT] = Counter()
+    signals = ExitStack()
+    signals.enter_context(lifetime.unwinding())
+    config.add_cleanup(signals.close)
 
 
 @pytest.hookimpl(tryfirst=True)

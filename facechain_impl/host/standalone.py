@@ -8,7 +8,7 @@ import comfy.cli_args
 
 
 def use(base: Path) -> None:
-    """Work on the CPU and on the model folders below `base`, with the extra model paths that are configured there.
+    """Work on the CPU and on the model folders below `base`, with the extra model paths that the host's server would read.
 
     Call it before anything else of the host is imported."""
     comfy.cli_args.args.base_directory = str(base)
@@ -19,7 +19,7 @@ def use(base: Path) -> None:
 
     from . import folders
 
-    extra = base / "extra_model_paths.yaml"
+    extra = Path(folder_paths.__file__).resolve().with_name("extra_model_paths.yaml")
     if extra.is_file():
         load_extra_path_config(str(extra))
     folders.register()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from launcher import places
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +29,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def host(home: Path, host_path: Path) -> dict[str, str]:
     """The variables that name a ComfyUI of the user's: the one of the test run, with this interpreter."""
     return {"COMFYUI_PATH": str(host_path), "COMFYUI_PYTHON": sys.executable}
+
+
+@pytest.fixture
+def own_host(home: Path, host_path: Path, tmp_path: Path) -> dict[str, str]:
+    """As `host`, with folders of its own: ComfyUI's code where a user has stored nothing yet."""
+    folder = tmp_path / "ComfyUI"
+    folder.mkdir()
+    for item in host_path.iterdir():
+        if item.is_file():
+            shutil.copy(item, folder)
+        elif item.name not in (*places.DATA_FOLDERS, "custom_nodes"):
+            (folder / item.name).symlink_to(item)
+    return {"COMFYUI_PATH": str(folder), "COMFYUI_PYTHON": sys.executable}
 
 
 @pytest.fixture
