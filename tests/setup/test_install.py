@@ -6,9 +6,8 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 import install
+import pytest
 
 
 @pytest.fixture
