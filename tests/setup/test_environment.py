@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from launcher import environment, hosts
-from launcher.packages import Packages
 from launcher.console import Failure
+from launcher.packages import Packages
 from launcher.stamps import Stamps
 
 SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
