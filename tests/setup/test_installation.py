@@ -128,15 +128,14 @@ def test_a_fresh_host_keeps_every_version(fresh_host):
 def test_a_host_with_transformers_4_and_numpy_1_keeps_every_version_and_trains(tmp_path, host_path):
     host = Environment(tmp_path / "venv")
     host.show([Path(importlib.metadata.distribution("torch")._path)])
-    host.pip("install", "-q", *OLD)
+    host.pip("install", "-q", "torch", *OLD)  # of torch only what it requires
     before = host.freeze()
     assert {"transformers==4.57.6", "numpy==1.26.4"} <= before
     host.install_pack()
     assert host.freeze() > before
     # Torch itself, and what else the host's modules import, from this interpreter: its packages come after those of the host.
-    (host.site / "of_this_interpreter.pth").write_text(
-        f"{Path(importlib.metadata.distribution('torch')._path).parent}\n{ROOT}\n{host_path}\n"
-    )
+    folders = (Path(importlib.metadata.distribution("torch")._path).parent, ROOT, host_path)
+    (host.site / "of_this_interpreter.pth").write_text("".join(f"{folder}\n" for folder in folders))
     assert host._run(host.python, "-c", TRAINS).splitlines()[-1] == "4.57.6 1.26.4 True 1"
 
 
