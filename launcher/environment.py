@@ -30,6 +30,7 @@ def ready(for_tests: bool = False, install: bool = False) -> Host:
     say(f"Using the ComfyUI {hosts.version_of(path)} in {path} with {host.python}")
     wanted = [(hosts.RUNTIME_MODULES, RUNTIME), *([(TEST_MODULES, TEST)] if for_tests else [])]
     for modules, requirements in wanted:
+        # onnxruntime is not required, as most nodes do without it, but comes along.
         if install and hosts.missing_modules(host.python, [*modules, "onnxruntime"]):
             Packages(host.python, places.home() / "logs").pack(requirements, keep=True)
         hosts.require_modules(host, modules, requirements)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 
 import comfyui_version
+import numpy as np
 
 from ..errors import FaceChainError
 
@@ -31,5 +31,4 @@ def require() -> None:
 
 def _words(packages: tuple[str, ...]) -> str:
     """Packages as arguments of pip, with the present NumPy: the newest OpenCV would replace NumPy 1."""
-    held = [] if importlib.util.find_spec("numpy") is None else [f"numpy=={importlib.metadata.version('numpy')}"]
-    return " ".join(f'"{package}"' for package in (*packages, *held))
+    return " ".join(f'"{package}"' for package in (*packages, f"numpy=={np.__version__}"))

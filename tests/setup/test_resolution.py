@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_the_check_sees_a_replacement(tmp_path):
 def test_the_message_about_a_missing_opencv_keeps_numpy(tmp_path, monkeypatch):
     """As typed, OpenCV of 4 is added to NumPy 1; without NumPy's version pip would replace it."""
     host = SimulatedHost(tmp_path / "venv", COMMON | HOSTS["transformers 4.50, NumPy 1, no OpenCV"])
-    monkeypatch.setattr(compatibility.importlib.metadata, "version", host.packages.__getitem__)
+    monkeypatch.setattr(compatibility, "np", SimpleNamespace(__version__=host.packages["numpy"]))
     words = compatibility._words((compatibility.PACKAGES["cv2"][1],)).replace('"', "").split()
     assert host.pip(*words).keys() == {"opencv-python-headless"}
     other = SimulatedHost(tmp_path / "other", COMMON | HOSTS["transformers 4.50, NumPy 1, no OpenCV"])
