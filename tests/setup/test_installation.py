@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shutil
@@ -27,18 +28,19 @@ OLD = ("transformers==4.57.6", "huggingface-hub==0.36.0", "tokenizers==0.22.2", 
 TRAINS = """
 import numpy, peft, torch, transformers
 from facechain_impl.identity.training import optimisers, settings
-from facechain_impl.identity.training.adapters import Adapters
 
-module = torch.nn.ModuleDict({"attn": torch.nn.Linear(4, 4)})
-adapters = Adapters(module, ["attn"], 2, 2.0, 0.0, 1)
+module = torch.nn.ModuleDict({"attn": torch.nn.Linear(4, 4)}).requires_grad_(False)
+config = peft.LoraConfig(r=2, lora_alpha=2, target_modules=["attn"], init_lora_weights="gaussian")
+peft.inject_adapter_in_model(config, module, "default")
 wanted = settings.from_preset("FaceChain", 1, {"steps": 4})
-optimiser, _ = optimisers.optimiser(adapters.parameters(), wanted)
+parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+optimiser, _ = optimisers.optimiser(parameters, wanted)
 schedule = optimisers.schedule(optimiser, wanted)
 for _ in range(4):
     module["attn"](torch.ones(1, 4)).sum().backward()
     optimiser.step()
     schedule.step()
-print(transformers.__version__, numpy.__version__, schedule.get_last_lr()[0] < 1e-9, len(adapters.layers()))
+print(transformers.__version__, numpy.__version__, schedule.get_last_lr()[0] < 1e-9, len(parameters))
 """
 
 pytestmark = [pytest.mark.slow, pytest.mark.matrix]
@@ -125,7 +127,7 @@ def test_a_fresh_host_keeps_every_version(fresh_host):
     assert fresh_host._run(fresh_host.python, "-c", "import cv2, onnxruntime; print(cv2.__version__)").startswith("4.")
 
 
-def test_a_host_with_transformers_4_and_numpy_1_keeps_every_version_and_trains(tmp_path, host_path):
+def test_a_host_with_transformers_4_and_numpy_1_keeps_every_version_and_trains(tmp_path):
     host = Environment(tmp_path / "venv")
     host.show([Path(importlib.metadata.distribution("torch")._path)])
     host.pip("install", "-q", "torch", *OLD)  # of torch only what it requires
@@ -133,10 +135,10 @@ def test_a_host_with_transformers_4_and_numpy_1_keeps_every_version_and_trains(t
     assert {"transformers==4.57.6", "numpy==1.26.4"} <= before
     host.install_pack()
     assert host.freeze() > before
-    # Torch itself, and what else the host's modules import, from this interpreter: its packages come after those of the host.
-    folders = (Path(importlib.metadata.distribution("torch")._path).parent, ROOT, host_path)
-    (host.site / "of_this_interpreter.pth").write_text("".join(f"{folder}\n" for folder in folders))
-    assert host._run(host.python, "-c", TRAINS).splitlines()[-1] == "4.57.6 1.26.4 True 1"
+    (host.site / "pack.pth").write_text(f"{ROOT}\n")
+    for name in ("torch", "torchgen"):  # itself, of this interpreter
+        (host.site / name).symlink_to(Path(importlib.util.find_spec(name).origin).parent, target_is_directory=True)
+    assert host._run(host.python, "-c", TRAINS).splitlines()[-1] == "4.57.6 1.26.4 True 2"
 
 
 def test_other_builds_of_opencv_and_onnxruntime_stay_byte_for_byte(fresh_host, tmp_path):
