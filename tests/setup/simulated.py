@@ -99,9 +99,12 @@ HOSTS: dict[str, Packages] = {
 
 
 def run(*command: str | Path) -> str:
-    """What a command printed. The test fails when the command does."""
+    """What a command printed. The test fails when the command does, or takes too long."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    try:
+        done = subprocess.run(words, env=clean_env(), capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"`{' '.join(words)}` took more than {LIMIT_SECONDS} s; it needs a package index in reach")
     if done.returncode:
         pytest.fail(f"`{' '.join(words)}` failed; it needs a package index in reach:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
     return done.stdout + done.stderr

@@ -81,3 +81,11 @@ def test_the_message_about_a_missing_opencv_keeps_numpy(tmp_path, monkeypatch):
     assert host.pip(*words).keys() == {"opencv-python-headless"}
     other = SimulatedHost(tmp_path / "other", COMMON | HOSTS["transformers 4.50, NumPy 1, no OpenCV"])
     assert "numpy" in other.pip(words[0])
+
+
+def test_an_index_out_of_reach_is_a_failure_that_says_so(tmp_path, monkeypatch):
+    host = SimulatedHost(tmp_path / "venv", COMMON | HOSTS["transformers 4.50, NumPy 1, no OpenCV"])
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(pytest.fail.Exception, match="it needs a package index in reach"):
+        host.pip("-r", LIST)
