@@ -10,12 +10,13 @@ from pathlib import Path
 from . import console, hosts, places
 from .console import Failure, say
 from .hosts import Host
+from .packages import OPENCV, REFERENCE, Packages
 from .stamps import Stamps, Step, fingerprint, locked, write_atomic
 
 TORCH = "torch==2.13.0"
 VISION = ("torchvision==0.28.0", "torchaudio==2.11.0")
 TORCH_LINES = {"torch", "torchvision", "torchaudio"}
-TEST_MODULES = ("pytest", "pytest_cov", "ruff", "mypy", "onnx", "playwright")
+TEST_MODULES = ("pytest", "pytest_cov", "ruff", "mypy", "onnx", "onnxruntime", "playwright", "diffusers")
 FREE_BYTES = 3 * 2**30
 RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
 
@@ -29,31 +30,11 @@ def ready(for_tests: bool = False, install: bool = False) -> Host:
     say(f"Using the ComfyUI {hosts.version_of(path)} in {path} with {host.python}")
     wanted = [(hosts.RUNTIME_MODULES, RUNTIME), *([(TEST_MODULES, TEST)] if for_tests else [])]
     for modules, requirements in wanted:
-        if install and hosts.missing_modules(host.python, modules):
-            _Packages(host.python, places.home() / "logs").pack(requirements)
+        # onnxruntime is not required, as most nodes do without it, but comes along.
+        if install and hosts.missing_modules(host.python, [*modules, "onnxruntime"]):
+            Packages(host.python, places.home() / "logs").pack(requirements, keep=True)
         hosts.require_modules(host, modules, requirements)
     return host
-
-
-class _Packages:
-    """pip of one interpreter."""
-
-    def __init__(self, python: Path, logs: Path):
-        self.python, self._logs = python, logs
-
-    def install(self, step: str, *arguments: str | Path) -> None:
-        options = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-        remedy = "Check the network and the free disk space, then run the same command again: it resumes here."
-        self.run(step, remedy, "-m", "pip", "install", *options, *arguments)
-
-    def run(self, step: str, remedy: str, *arguments: str | Path) -> None:
-        log = self._logs / f"{step.replace(' ', '-').replace('/', '-')}.log"
-        console.call([self.python, *arguments], step, remedy, log, console.clean_env(), cwd=places.ROOT)
-
-    def pack(self, requirements: str) -> None:
-        self.install(f"installing {requirements}", "-r", places.ROOT / requirements)
-        if requirements == RUNTIME:
-            self.run("adding OpenCV and onnxruntime", "Run this again.", places.ROOT / "install.py")
 
 
 class _OwnHost:
@@ -65,7 +46,7 @@ class _OwnHost:
         self.python = self.venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
         self.host = home / f"ComfyUI-{hosts.SOURCE_VERSION}"
         self.stamps = Stamps(self.venv / "facechain-steps")
-        self.packages = _Packages(self.python, home / "logs")
+        self.packages = Packages(self.python, home / "logs")
 
     def ready(self, for_tests: bool) -> Host:
         with locked(self.home):
@@ -84,15 +65,12 @@ class _OwnHost:
             Step("vision", "torchvision and torchaudio", fingerprint(*VISION), self._install_vision),
             Step("host", "ComfyUI's packages", fingerprint(needed), lambda: self._install_text("ComfyUI's packages", needed)),
             Step("vision-check", "Testing them", fingerprint(*VISION, _task("cpu_vision.py")), self._check_vision),
-            Step("pack", "the pack's packages", self._fingerprint(RUNTIME, "install.py"), lambda: self.packages.pack(RUNTIME)),
+            Step("pack", "the pack's packages", fingerprint(places.ROOT / RUNTIME, OPENCV), lambda: self.packages.pack(RUNTIME)),
+            Step("reference", "what measurements compare with", fingerprint(REFERENCE), self._install_reference),
         ]
         if for_tests:
-            steps.append(Step("tests", "the tests' packages", self._fingerprint(TEST), lambda: self.packages.pack(TEST)))
+            steps.append(Step("tests", "the tests' packages", fingerprint(places.ROOT / TEST), lambda: self.packages.pack(TEST)))
         return steps
-
-    @staticmethod
-    def _fingerprint(*names: str) -> str:
-        return fingerprint(*(places.ROOT / name for name in names))
 
     def _make_venv(self) -> None:
         made = self.venv / "made"
@@ -118,6 +96,9 @@ class _OwnHost:
 
     def _install_vision(self) -> None:
         self.packages.install("installing torchvision and torchaudio", "--no-deps", *VISION)
+
+    def _install_reference(self) -> None:
+        self.packages.install("installing diffusers", REFERENCE)
 
     def _check_vision(self) -> None:
         remedy = f"Delete {self.venv} and run this again."

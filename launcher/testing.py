@@ -11,7 +11,7 @@ from .console import Failure, say
 # One thread per test process: the tests and the servers that they start share the machine.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # Whole paths: the servers run in another folder, and the host has a module called nodes as well.
-COVERED = [*(f"--cov={places.ROOT / part}" for part in ("facechain_impl", "nodes", "launcher")), "--cov=install"]
+COVERED = [f"--cov={places.ROOT / part}" for part in ("facechain_impl", "nodes", "launcher")]
 NEEDS_PHOTOGRAPHS = "needs photographs, which are not part of the repository"
 COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 

@@ -27,7 +27,7 @@ HOST_MODULES = {
 # The other two places that see the host, and what they may see of it.
 OF_THE_NODE_API = {"nodes._api": {"comfy_api", "comfy_execution"}, "__init__": {"comfy_api"}}
 # Packages that take long to import. Whoever needs one imports it in the function that uses it; `run.py bench import` measures.
-SLOW = {"accelerate", "bitsandbytes", "diffusers", "edge_tts", "modelscope", "onnxruntime", "peft"}
+SLOW = {"accelerate", "bitsandbytes", "diffusers", "edge_tts", "modelscope", "onnxruntime", "peft", "transformers"}
 DOOR = (f"{PACK}.__main__", f"{PACK}.__init__")
 OUTSIDE = ("launcher", "fleet")
 IMPORTERS = {"import_module", "__import__", "exec_module", "run_module", "run_path"}
@@ -272,7 +272,7 @@ def test_the_host_modules_of_the_rule_are_those_of_the_host(host_path):
         ("fleet/new.py", "import facechain_impl.errors", pack_imports_outside),
         ("facechain_impl/identity/names.py", "from . import persons", cycles),
         ("facechain_impl/identity/training/adapters.py", "import peft", slow_imports),
-        ("nodes/train.py", "if 1:\n    from diffusers.optimization import get_scheduler", slow_imports),
+        ("nodes/train.py", "if 1:\n    from transformers.optimization import get_scheduler", slow_imports),
         ("facechain_impl/portrait/fusion/new.py", "from ..inpaint import group", cycles),
     ],
 )

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import BadInput
+from ..errors import BadInput, WeightsError
 from ..geometry.affine import ARCFACE_112, similarity_transform, transform_points
 from ..geometry.faces import box_around
 from ..geometry.pixels import to_bytes
@@ -19,13 +19,20 @@ from ..host.protocols import FaceLandmarks, MeshFace
 from ..networks.damofd import ANCHORS, STRIDES, DamoFD, Maps
 from ..picture_names import nth
 from ..types import Face, digest_of
+from . import haar
 from .batching import max_batch
-from .haar import HaarFaces
 from .landmarks import five_points_by_corners, mesh_to_68
 from .models import open_network
 
 BUILT_IN, DAMOFD, MEDIAPIPE = "Built-in", "DamoFD", "MediaPipe landmarks"
 CHOICES = (BUILT_IN, DAMOFD, MEDIAPIPE)
+
+NO_CASCADES = (
+    "The built-in face detector runs on cascades, which OpenCV {version} on this machine lacks: OpenCV 4 and the contrib builds of 5 have "
+    f"them. Choose the detector {DAMOFD!r} (python run.py models get damofd), or {MEDIAPIPE!r} with ComfyUI's node Detect Face Landmarks. "
+    "To a node without that choice connect the faces that Find Faces found so. Or install a version below 5 of the OpenCV package that is "
+    "here."
+)
 
 # The usual distance between the eyes, in sides of the square that a cascade calls a face.
 SQUARE_TO_EYES = 0.368
@@ -73,7 +80,9 @@ class BuiltInDetector(Detector):
     redetects_after_rotation = False
 
     def __init__(self) -> None:
-        self._cascades = HaarFaces()
+        if not haar.can_run():
+            raise WeightsError(NO_CASCADES.format(version=cv2.__version__))
+        self._cascades = haar.HaarFaces()
 
     def detect(self, images: list[torch.Tensor]) -> list[list[Face]]:
         return [self._faces(image) for image in images]

@@ -1,4 +1,4 @@
-"""A face detector that needs no download: the cascades that OpenCV 4 carries.
+"""A face detector that needs no download: cascades of OpenCV 4, which are part of this repository.
 
 One cascade alone misses tilted faces and finds faces in neckties. So places are proposed freely, at three angles, and each is then
 checked closely, at its best angle and four beside it, by three cascades: the share of the fifteen checks that agree is the score.
@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..geometry.affine import invert, transform_points
 
+CASCADES = Path(__file__).resolve().parents[2] / "assets" / "cascades"
 FACES = ("frontalface_alt2", "frontalface_default", "frontalface_alt")
 EYES = ("eye", "eye_tree_eyeglasses")
 SEARCH_SIDE, DETAIL_SIDE = 640, 1600
@@ -148,14 +149,15 @@ class HaarFaces:
         return np.median(centres, axis=0) if centres else expected
 
 
+def can_run() -> bool:
+    """Whether this OpenCV runs cascades: 4 does, and the contrib builds of 5."""
+    return hasattr(cv2, "CascadeClassifier")
+
+
 def _cascade(name: str) -> cv2.CascadeClassifier:
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", None)
-    file = Path(folder or "", f"haarcascade_{name}.xml")
-    if folder is None or not hasattr(cv2, "CascadeClassifier") or not file.is_file():
-        raise WeightsError(
-            f"The built-in face detector needs {file.name} of OpenCV 4; this machine has OpenCV {cv2.__version__} without it. "
-            'Run: pip install "opencv-python-headless<5", or choose another detector.'
-        )
+    file = CASCADES / f"haarcascade_{name}.xml"
+    if not file.is_file():
+        raise WeightsError(f"The built-in face detector needs {file}, which is missing. Install the pack again.")
     return cv2.CascadeClassifier(str(file))
 
 

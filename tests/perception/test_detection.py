@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +13,7 @@ import torch
 
 from facechain_impl.errors import BadInput, WeightsError
 from facechain_impl.networks.damofd import DamoFD
-from facechain_impl.perception import detection
+from facechain_impl.perception import detection, haar
 from facechain_impl.perception.detection import BUILT_IN, MEDIAPIPE, BuiltInDetector, DamoFDDetector, nms
 from facechain_impl.photos.load import read_photo
 from facechain_impl.photos.sources import SAMPLE_FOLDER
@@ -118,13 +120,35 @@ def test_pictures_that_can_hold_no_face(built_in, size):
     assert built_in.detect([noise, torch.zeros(*size, 3)]) == [[], []]
 
 
-def test_opencv_without_cascades_is_a_message(monkeypatch):
+def test_the_cascades_are_those_of_opencv_4_unchanged():
+    ours = sorted(haar.CASCADES.glob("*.xml"))
+    assert [file.stem.removeprefix("haarcascade_") for file in ours] == sorted([*haar.FACES, *haar.EYES])
+    source = (haar.CASCADES / "SOURCE.md").read_text(encoding="utf-8")
+    for file in ours:
+        assert file.read_bytes() == Path(cv2.data.haarcascades, file.name).read_bytes()
+        assert "License Agreement" in file.read_text(encoding="utf-8")[:1000]
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in source
+
+
+def test_an_opencv_without_cascade_files_gets_them_from_the_pack(built_in, sample, monkeypatch):
     """OpenCV 5 ships none; some builds have no cv2.data at all."""
-    monkeypatch.setattr(cv2, "data", SimpleNamespace(haarcascades="/nowhere/"), raising=False)
-    with pytest.raises(WeightsError, match="opencv-python-headless<5"):
-        detection.open_detector(BUILT_IN)
     monkeypatch.delattr(cv2, "data")
-    with pytest.raises(WeightsError, match="or choose another detector"):
+    (before,), (after,) = (detector.detect([sample])[0] for detector in (built_in, detection.open_detector(BUILT_IN)))
+    assert np.array_equal(before.five, after.five) and np.array_equal(before.box, after.box) and before.score == after.score
+
+
+def test_an_opencv_without_cascades_is_a_message_that_names_another_detector(monkeypatch):
+    """OpenCV 5 has them in its contrib builds only."""
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(
+        WeightsError, match=r"OpenCV 4\.[\d.]+ on this machine.*'DamoFD' \(python run\.py models get damofd\), or 'MediaPipe landmarks'"
+    ):
+        detection.open_detector(BUILT_IN)
+
+
+def test_a_missing_cascade_is_a_message(monkeypatch, tmp_path):
+    monkeypatch.setattr(haar, "CASCADES", tmp_path)
+    with pytest.raises(WeightsError, match=r"haarcascade_frontalface_alt2\.xml, which is missing.*Install the pack again"):
         detection.open_detector(BUILT_IN)
 
 

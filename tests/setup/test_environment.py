@@ -11,6 +11,7 @@ import pytest
 
 from launcher import environment, hosts
 from launcher.console import Failure
+from launcher.packages import Packages
 from launcher.stamps import Stamps
 
 SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
@@ -38,8 +39,9 @@ def own(home, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(packages))
     monkeypatch.setattr(environment, "TORCH", str(wheels["first"]))
     monkeypatch.setattr(environment, "VISION", (str(wheels["second"]),))
+    monkeypatch.setattr(environment, "REFERENCE", str(wheels["first"]))
     monkeypatch.setattr(environment._OwnHost, "_check_vision", lambda self: None)
-    monkeypatch.setattr(environment._Packages, "pack", lambda self, name: None)
+    monkeypatch.setattr(Packages, "pack", lambda self, name: None)
     fetched = []
 
     def fetch(folder, python, log):
@@ -89,13 +91,13 @@ def test_set_up_reuse_and_repair(own, capsys):
 
 def test_a_changed_requirements_file_is_noticed(own, monkeypatch, tmp_path):
     installed = []
-    monkeypatch.setattr(environment._Packages, "pack", lambda self, name: installed.append(name))
+    monkeypatch.setattr(Packages, "pack", lambda self, name: installed.append(name))
     monkeypatch.setattr(environment.places, "ROOT", tmp_path)
-    for name in ("requirements.txt", "install.py", "requirements-test.txt"):
+    for name in ("requirements.txt", "requirements-test.txt"):
         (tmp_path / name).write_text("1")
     monkeypatch.setattr(own, "_make_venv", lambda: None)
     monkeypatch.setattr(environment, "_task", lambda name: b"")
-    for step in ("_install_torch", "_install_vision", "_install_text"):
+    for step in ("_install_torch", "_install_vision", "_install_text", "_install_reference"):
         monkeypatch.setattr(own, step, lambda *_: None)
     own.ready(for_tests=True)
     own.ready(for_tests=True)

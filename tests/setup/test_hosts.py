@@ -13,6 +13,7 @@ import pytest
 
 from launcher import environment, hosts
 from launcher.console import Failure
+from launcher.packages import Packages
 
 STUB = """#!{python}
 import shutil, sys
@@ -152,7 +153,7 @@ def test_missing_packages_are_named_and_nothing_is_installed(home, old_host, mon
     monkeypatch.setenv("COMFYUI_PATH", str(old_host))
     monkeypatch.setenv("COMFYUI_PYTHON", sys.executable)
     monkeypatch.setattr(hosts, "RUNTIME_MODULES", ("json", "a_module_that_is_not_there"))
-    monkeypatch.setattr(environment._Packages, "pack", lambda *_: pytest.fail("something was installed"))
+    monkeypatch.setattr(Packages, "pack", lambda *_, **__: pytest.fail("something was installed"))
     with pytest.raises(Failure) as failed:
         environment.ready()
     assert re.match(r"a_module_that_is_not_there cannot be imported", failed.value.why)
@@ -166,6 +167,6 @@ def test_with_leave_they_are_installed(home, old_host, monkeypatch):
     missing = [["a_module"], []]
     monkeypatch.setattr(hosts, "missing_modules", lambda *_: missing.pop(0))
     installed = []
-    monkeypatch.setattr(environment._Packages, "pack", lambda self, name: installed.append((self.python, name)))
+    monkeypatch.setattr(Packages, "pack", lambda self, name, keep: installed.append((self.python, name, keep)))
     assert environment.ready(install=True).is_users
-    assert installed == [(Path(sys.executable), "requirements.txt")]
+    assert installed == [(Path(sys.executable), "requirements.txt", True)]

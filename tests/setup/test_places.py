@@ -76,12 +76,11 @@ def test_a_temporary_base_goes_away_after_a_failure(tmp_path):
 def test_the_launcher_needs_nothing_but_python():
     import ast
 
-    files = [places.ROOT / "run.py", places.ROOT / "install.py", *(places.ROOT / "launcher").glob("*.py")]
+    files = [places.ROOT / "run.py", *(places.ROOT / "launcher").glob("*.py")]
     foreign = set()
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             foreign |= {(file.name, name) for name in names if name.split(".")[0] not in sys.stdlib_module_names}
-    # install.py asks the host's torch whether it has CUDA, where there is one
-    assert foreign == {("install.py", "torch"), ("run.py", "launcher.cli")}
+    assert foreign == {("run.py", "launcher.cli")}

@@ -9,7 +9,7 @@ import torch
 
 from ...host import models as host_models
 from ...host.protocols import Clip, Vae
-from ...perception import models
+from ...perception import haar, models
 from ...perception.detection import BUILT_IN
 from ...perception.faces import find_faces, main_face
 from ...perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
@@ -30,6 +30,10 @@ class LikenessPlan:
     every: int
     samples: int = 2
     patience: int = 3
+
+    def possible(self) -> LikenessPlan:
+        """The plan, or none where this OpenCV cannot run the built-in detector, which finds the faces of portraits."""
+        return self if haar.can_run() else LikenessPlan(0)
 
 
 def held_out(count: int, plan: LikenessPlan, steps: int, found: Study) -> list[int]:

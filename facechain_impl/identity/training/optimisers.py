@@ -30,14 +30,14 @@ def optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> 
 
 
 def schedule(chosen: torch.optim.Optimizer, settings: TrainSettings) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate over the optimiser steps, by diffusers."""
-    # Half a second to import, which only a training needs.
-    from diffusers.optimization import get_scheduler
+    """The learning rate over the optimiser steps, by transformers, which the host has: the numbers of diffusers' schedules."""
+    # Seconds to import, which only a training needs; peft has imported most of it by then.
+    from transformers.optimization import get_scheduler
 
     return get_scheduler(
         settings.schedule,
         optimizer=chosen,
         num_warmup_steps=settings.warmup_steps,
         num_training_steps=settings.steps,
-        num_cycles=settings.cycles,
+        scheduler_specific_kwargs={"num_cycles": settings.cycles} if settings.schedule == "cosine_with_restarts" else None,
     )

@@ -108,27 +108,30 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     _check(inputs, policy.name)
     found = photo_study.study(inputs.photos, inputs.faces)
     base = _base(inputs)
-    held = held_out(len(inputs.photos), policy.likeness, request.settings.steps, found)
-    run = _run_hash(request, base, held)
+    plan = policy.likeness.possible()
+    held = held_out(len(inputs.photos), plan, request.settings.steps, found)
+    run = _run_hash(request, base, plan, held)
     store = StateStore(run)
     if policy.if_state is IfState.START_OVER:
         store.discard()
     elif finished := _finished(policy.name, run):
         return finished
     persons.free_name(policy.name, policy.if_person)
-    result = _train(request, _Order(base, run, store, found, held))
+    result = _train(request, _Order(base, run, store, found, plan, held))
     store.discard()
     return result
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What was found out about a request before training. held: photos held out for comparison."""
+    """What was found out about a request before training. likeness: the plan as far as this machine can follow it. held: photos held
+    out for comparison."""
 
     base: _Base
     run: str
     store: StateStore
     study: Study
+    likeness: LikenessPlan
     held: list[int]
 
     def trained(self, values: list[T]) -> list[T]:
@@ -148,9 +151,9 @@ def _check(inputs: TrainInputs, name: str) -> None:
     check_all([*inputs.photos, *inputs.class_photos], [*numbered("photo", inputs.photos), *numbered("class photo", inputs.class_photos)])
 
 
-def _run_hash(request: TrainRequest, base: _Base, held: list[int]) -> str:
+def _run_hash(request: TrainRequest, base: _Base, plan: LikenessPlan, held: list[int]) -> str:
     inputs = request.inputs
-    texts = [*inputs.captions, inputs.class_caption, repr(held), repr(request.policy.likeness)]
+    texts = [*inputs.captions, inputs.class_caption, repr(held), repr(plan)]
     return run_hash([*inputs.photos, *inputs.class_photos], texts, request.settings, base.identity)
 
 
@@ -252,7 +255,7 @@ def _head_masks(order: _Order) -> list[torch.Tensor]:
 
 def _likeness(request: TrainRequest, order: _Order) -> LikenessWatch | None:
     """What chooses the best step, or None where likeness is not wanted or cannot be measured."""
-    plan, settings = request.policy.likeness, request.settings
+    plan, settings = order.likeness, request.settings
     references = [order.study.embeddings[index] for index in order.held] or list(order.study.embeddings.values())
     if not references or not plan.every or settings.steps < plan.every:
         return None
@@ -373,15 +376,19 @@ def _store(
     about = _about(request, order, trainer, watch)
     person = Person(policy.name, tensors, trigger, inputs.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), policy.if_person)
-    report = Report(f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(inputs), *notes])
+    report = Report(
+        f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *notes]
+    )
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     photo_study.fill(report, order.study, numbered("photo", inputs.photos))
     return TrainResult(person, trainer.losses, report)
 
 
-def _remarks(inputs: TrainInputs) -> list[str]:
+def _remarks(request: TrainRequest, order: _Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
-    remarks = []
+    inputs, remarks = request.inputs, []
+    if order.likeness != request.policy.likeness and order.study.embeddings:
+        remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
     if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
     if len(inputs.photos) == 1:

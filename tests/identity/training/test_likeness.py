@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -91,6 +92,16 @@ def test_no_portrait_with_a_face_falls_back_to_the_last_step(home, sd15, photos,
     result = train.train_face_lora(likeness_order(sd15, photos))
     assert any("so the last step was used" in note for note in result.report.notes) and len(result.losses) == 8
     plain = train.train_face_lora(order(sd15, photos, name="Plain", steps=8))
+    assert same(weights(plain), weights(result))
+
+
+def test_where_opencv_has_no_cascades_the_training_ends_with_the_last_step(home, sd15, photos, monkeypatch):
+    """Measuring would stop it half-way, after hours."""
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    result = train.train_face_lora(likeness_order(sd15, photos))
+    assert any("Likeness was not measured" in note for note in result.report.notes) and len(result.losses) == 8
+    plain = train.train_face_lora(changed(order(sd15, photos, name="Plain", steps=8), faces=faces_of(photos)))
+    assert not any("Likeness" in note for note in plain.report.notes)
     assert same(weights(plain), weights(result))
 
 
