@@ -155,7 +155,7 @@ def can_run() -> bool:
 
 
 def _cascade(name: str) -> cv2.CascadeClassifier:
-    file = CASCADES / f"haarcascade_{name}.xml"
+    file = CASCADES / f"haarcascade_{name}.xml.gz"
     if not file.is_file():
         raise WeightsError(f"The built-in face detector needs {file}, which is missing. Install the pack again.")
     return cv2.CascadeClassifier(str(file))
