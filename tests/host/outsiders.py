@@ -19,6 +19,21 @@ SECONDS = 300
 ADDRESS, TWIN = "127.0.0.1:8188", "workflows/api/Train My Portrait.json"
 EXAMPLE = Path("script_examples", "websockets_api_example.py")
 
+TRANSLATION = """
+import json, re
+from comfy_script.runtime import *
+load("http://{address}", watch=False)
+from comfy_script.runtime.nodes import *
+from comfy_script.transpile import WorkflowToScriptTranspiler
+
+def translated(graph):
+    with Workflow(queue=False) as run:
+        exec(re.sub("^# ", "", WorkflowToScriptTranspiler(graph).to_script(), flags=re.MULTILINE))
+    return run.api_format()
+
+print(json.dumps([translated(graph) for graph in {graphs}]))
+"""
+
 
 @cache
 def readme(word: str) -> str:
@@ -49,6 +64,13 @@ class Outsiders:
         source = (self.server.host.path / EXAMPLE).read_text(encoding="utf-8")
         changed = with_lines(source, readme("prompt_text").replace(f'"{TWIN}"', repr(self._workflow(graph))))
         return self.program(f"{changed}\nprint(json.dumps({{node: len(found) for node, found in images.items()}}))\n")
+
+    def translated(self, graphs: list[dict]) -> list[dict]:
+        """The graphs of the programs that ComfyScript itself writes for graphs. They are not queued.
+
+        It writes calls as comments where no output is used, which since ComfyUI 0.30 is so for all that saves."""
+        printed = self.program(TRANSLATION.format(address=ADDRESS, graphs=graphs))
+        return json.loads(printed.splitlines()[-1])
 
     def program(self, source: str) -> str:
         """What a program prints that was written for a ComfyUI at ADDRESS."""

@@ -29,11 +29,11 @@ CLIENTS = (Outsiders.comfy_run, Outsiders.comfy_script, Outsiders.websocket_exam
 SMALL = {
     "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
     "KSampler": {"steps": 1},
-    "FaceChain_TrainFaceLoRA": {"steps": 1, "resolution": 64},
+    "FaceChain_TrainFaceLoRA": {"steps": 2, "resolution": 64},
     "FaceChain_TwoStageInpaint": {"steps": 2, "crop_size": 64},
 }
 PHOTOS = ("anna 1.jpg", "anna 2.jpg")
-NETWORKS = ("rts", "sadtalker_256", "sadtalker_mapping_full")
+NETWORKS = ("rts", "m2fp", "sadtalker_256", "sadtalker_mapping_full")
 SAVES = {"SaveImage", "SaveVideo", "PreviewImage", "LossGraphNode"}
 # Chosen from in "Talking Portrait Or Speech To Video", and not opened while its switch is off.
 UNOPENED = (
@@ -149,3 +149,13 @@ def test_the_program_in_the_readme(client: Client, outsiders: Outsiders):
     entry = client.wait(prompt)
     (images,) = [output["images"] for output in entry["outputs"].values() if "images" in output]
     assert [image["filename"].startswith("crops") for image in images] == [True, True]
+
+
+@pytest.mark.usefixtures("files")
+def test_programs_that_comfy_script_writes_lose_nothing_but_sockets_that_grow(client: Client, outsiders: Outsiders):
+    kinds, titles = client.object_info(), list(GRAPHS)
+    for title, got in zip(titles, outsiders.translated([GRAPHS[title] for title in titles]), strict=True):
+        graph = GRAPHS[title]
+        wrong = [row for kind, number in ends(graph).items() for row in differences(kinds, graph, number, got, ends(got)[kind])]
+        grown = [f"{number}: {node['class_type']} lost {key}" for number, node in graph.items() for key in node["inputs"] if "." in key]
+        assert set(wrong) == set(grown), title
