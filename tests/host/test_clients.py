@@ -25,14 +25,14 @@ pytestmark = [pytest.mark.host, pytest.mark.slow]
 SAMPLE = ROOT / "assets" / "sample" / "eileen_collins.png"
 TWINS = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "workflows" / "api").glob("*.json"))}
 CLIENTS = (Outsiders.comfy_run, Outsiders.comfy_script, Outsiders.websocket_example)
-# All that a twin is run with that differs from it: full steps and sizes take hours here. What it names is there under that name.
+# All that differs from a twin when it is run here: full steps and sizes take hours. What it names is there under that name.
 SMALL = {
     "EmptyLatentImage": {"width": 64, "height": 64, "batch_size": 1},
     "KSampler": {"steps": 1},
     "FaceChain_TrainFaceLoRA": {"steps": 2, "resolution": 64},
     "FaceChain_TwoStageInpaint": {"steps": 2, "crop_size": 64},
 }
-PHOTOS = ("anna 1.jpg", "anna 2.jpg")
+PHOTOS, PEOPLE = ("anna 1.jpg", "anna 2.jpg"), ("Anna", "Ben")
 NETWORKS = ("rts", "m2fp", "sadtalker_256", "sadtalker_mapping_full")
 SAVES = {"SaveImage", "SaveVideo", "PreviewImage", "LossGraphNode"}
 # Chosen from in "Talking Portrait Or Speech To Video", and not opened while its switch is off.
@@ -56,25 +56,21 @@ def files(server: Server, checkpoint: str, stand_in) -> Iterator[None]:
     for name in NETWORKS:
         stand_in(name)
     models, inputs = server.base / "models", server.base / "input"
-    persons = models / "facechain" / "persons"
-    named = [*(models / name for name in UNOPENED), *(inputs / name for name in ("portrait.png", "speech.wav", *PHOTOS))]
-    named += [models / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"]
-    named += [models / "controlnet" / f"control_v11p_sd15_{kind}_fp16.safetensors" for kind in ("openpose", "canny")]
-    for path in named:
+    named = {models / name: b"" for name in UNOPENED} | {inputs / name: SAMPLE.read_bytes() for name in ("portrait.png", *PHOTOS)}
+    named[inputs / "speech.wav"] = recording(0.4)
+    named[models / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"] = (models / "checkpoints" / checkpoint).read_bytes()
+    for path, content in named.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    for name in ("portrait.png", *PHOTOS):
-        shutil.copy(SAMPLE, inputs / name)
-    (inputs / "speech.wav").write_bytes(recording(0.4))
-    shutil.copy(models / "checkpoints" / checkpoint, named[-3])
-    for seed, path in enumerate(named[-2:]):
+        path.write_bytes(content)
+    control = [models / "controlnet" / f"control_v11p_sd15_{kind}_fp16.safetensors" for kind in ("openpose", "canny")]
+    for seed, path in enumerate(control, 1):
         write_controlnet(path, seed)
-    store_people(models, ("Anna", "Ben"))
+    store_people(models, PEOPLE)
     yield
-    for path in (*named, *(server.base / "temp").glob("facechain_talking_*.mp4")):
+    for path in (*named, *control, *(server.base / "temp").glob("facechain_talking_*.mp4")):
         path.unlink()
-    for name in ("Anna", "Ben", "my_face"):
-        shutil.rmtree(persons / name, ignore_errors=True)
+    for name in (*PEOPLE, "my_face"):
+        shutil.rmtree(models / "facechain" / "persons" / name, ignore_errors=True)
 
 
 def small(title: str) -> dict:
