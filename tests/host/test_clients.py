@@ -42,16 +42,22 @@ UNOPENED = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def outsiders(server: Server, tmp_path: Path) -> Outsiders:
-    python = os.environ.get("FACECHAIN_CLIENTS")
-    if not python:
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """The interpreter that has the clients."""
+    named = os.environ.get("FACECHAIN_CLIENTS")
+    if not named:
         (pytest.fail if in_ci() else pytest.skip)("FACECHAIN_CLIENTS names no other clients; `python run.py test` installs them")
-    return Outsiders(Path(python), tmp_path, server)
+    return Path(named)
+
+
+@pytest.fixture
+def outsiders(python: Path, server: Server, tmp_path: Path) -> Outsiders:
+    return Outsiders(python, tmp_path, server)
 
 
 @pytest.fixture(scope="module")
-def files(server: Server, checkpoint: str, stand_in) -> Iterator[None]:
+def files(python: Path, server: Server, checkpoint: str, stand_in) -> Iterator[None]:
     """What the twins name, under the names that they use. It goes away again, since other tests count on its absence."""
     for name in NETWORKS:
         stand_in(name)
