@@ -1,4 +1,4 @@
-"""The virtual environment in which ComfyUI, the pack and its tests run."""
+"""The virtual environment in which ComfyUI, the pack and its tests run, and the one of the clients that the tests try."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ VISION = ("torchvision==0.28.0", "torchaudio==2.11.0")
 TORCH_LINES = {"torch", "torchvision", "torchaudio"}
 TEST_MODULES = ("pytest", "pytest_cov", "ruff", "mypy", "onnx", "onnxruntime", "playwright", "diffusers")
 FREE_BYTES = 3 * 2**30
-RUNTIME, TEST = "requirements.txt", "requirements-test.txt"
+RUNTIME, TEST, CLIENTS = "requirements.txt", "requirements-test.txt", "requirements-clients.txt"
+PYTHON_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def ready(for_tests: bool = False, install: bool = False) -> Host:
@@ -37,13 +38,33 @@ def ready(for_tests: bool = False, install: bool = False) -> Host:
     return host
 
 
+def clients_ready(install: bool) -> Path:
+    """The interpreter that has comfy-cli and ComfyScript, in an environment that is neither the host's nor the user's.
+
+    Raises Failure when they cannot be installed, or are not there and `install` is False."""
+    home = places.home()
+    venv, wanted = home / f"clients-{PYTHON_VERSION}", fingerprint(places.ROOT / CLIENTS)
+    python, made = _python_of(venv), venv / "made"
+    with locked(home):
+        if python.exists() and made.is_file() and made.read_text(encoding="utf-8") == wanted:
+            return python
+        if not install:
+            why = f"comfy-cli and ComfyScript are not in {venv}, or are older than {CLIENTS}"
+            raise Failure("looking for other clients of ComfyUI", why, "Run this again with --install.")
+        say("Installing comfy-cli and ComfyScript for the tests")
+        _make_venv(venv, home / "logs")
+        Packages(python, home / "logs").pack(CLIENTS)
+        write_atomic(made, wanted)
+    return python
+
+
 class _OwnHost:
     """What run.py installs under `home`: one environment per Python version, and the host's source."""
 
     def __init__(self, home: Path):
         self.home = home
-        self.venv = home / f"venv-{sys.version_info[0]}.{sys.version_info[1]}"
-        self.python = self.venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        self.venv = home / f"venv-{PYTHON_VERSION}"
+        self.python = _python_of(self.venv)
         self.host = home / f"ComfyUI-{hosts.SOURCE_VERSION}"
         self.stamps = Stamps(self.venv / "facechain-steps")
         self.packages = Packages(self.python, home / "logs")
@@ -78,10 +99,7 @@ class _OwnHost:
             return
         say(f"Making a virtual environment in {self.venv}")
         _require_space(self.home)
-        shutil.rmtree(self.venv, ignore_errors=True)
-        remedy = "Install the venv part of this Python (Debian and Ubuntu: apt install python3-venv), then run this again."
-        command = [sys.executable, "-m", "venv", str(self.venv)]
-        console.call(command, "making the virtual environment", remedy, self.home / "logs" / "venv.log", console.clean_env())
+        _make_venv(self.venv, self.home / "logs")
         write_atomic(made, "")
 
     def _repair(self) -> None:
@@ -112,6 +130,17 @@ class _OwnHost:
     def _host_requirements(self) -> str:
         lines = (self.host / "requirements.txt").read_text(encoding="utf-8").splitlines()
         return "\n".join(line for line in lines if line.strip() not in TORCH_LINES)
+
+
+def _python_of(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def _make_venv(venv: Path, logs: Path) -> None:
+    """An empty virtual environment of this Python in the place of what is there."""
+    shutil.rmtree(venv, ignore_errors=True)
+    remedy = "Install the venv part of this Python (Debian and Ubuntu: apt install python3-venv), then run this again."
+    console.call([sys.executable, "-m", "venv", venv], "making the virtual environment", remedy, logs / "venv.log", console.clean_env())
 
 
 def _task(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from . import browser, console, environment, places, type_check
@@ -23,7 +24,7 @@ PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-
 def run(pytest_arguments: list[str], install: bool, everything: bool = False) -> int:
     """Returns 0 only when lint and types are clean and every test passed. `everything`: matrices and soak tests as well."""
     host = environment.ready(for_tests=True, install=install)
-    env = environment.task_env(host, **THREADS, **_browser())
+    env = environment.task_env(host, **THREADS, **_browser(), **_clients(install or not host.is_users))
     python = str(host.python)
     lint = [_call([python, "-m", "ruff", *words], env) for words in (["check", "."], ["format", "--check", "."])]
     lint.append(_call(type_check.command(host.python), env))
@@ -44,13 +45,21 @@ def in_ci() -> bool:
 
 
 def _browser() -> dict[str, str]:
-    """The browser for the tests of the editor. Without one they are skipped and counted; under CI that is a failure."""
+    return _or_skipped("of the editor", browser.ready)
+
+
+def _clients(install: bool) -> dict[str, str]:
+    return _or_skipped("with other clients of ComfyUI", lambda: {"FACECHAIN_CLIENTS": str(environment.clients_ready(install))})
+
+
+def _or_skipped(tests: str, ready: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """The variables that `ready` gives to tests. Where it fails those are skipped and counted; under CI that is a failure."""
     try:
-        return browser.ready()
+        return ready()
     except Failure as failure:
         if in_ci():
             raise
-        say(f"The tests of the editor are skipped. {failure.why}. {failure.remedy}")
+        say(f"The tests {tests} are skipped. {failure.why}. {failure.remedy}")
         return {}
 
 

@@ -7,23 +7,21 @@ import json
 import time
 from pathlib import Path
 
-import folder_paths
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from facechain_impl.identity import persons
-from facechain_impl.identity.persons import IfExists
 from facechain_impl.perception.detection import open_detector
 from facechain_impl.perception.faces import left_to_right
 from facechain_impl.portrait.inpaint.geometry import face_square
 from facechain_impl.portrait.inpaint.masks import paste_mask
-from facechain_impl.types import Person
 from facechain_impl.weights.stand_ins import checkpoint as stand_in_checkpoint
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet
 from launcher.client import Client, PromptFailed
 from launcher.server import Server
+
+from .made import store_people
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -32,7 +30,6 @@ SAMPLE = ROOT / "assets" / "sample" / "eileen_collins.png"
 TWINS = ROOT / "workflows" / "api"
 CHECKPOINT, POSE, CANNY = stand_in_checkpoint.FILE_NAME, "inpaint-test-pose.safetensors", "inpaint-test-canny.safetensors"
 PEOPLE = ("Anna", "Ben", "Cleo")
-LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 
 
 def node(kind, **inputs):
@@ -45,25 +42,13 @@ def models(server: Server, checkpoint: str):
     folder = server.base / "models"
     for seed, name in ((1, POSE), (2, CANNY)):
         write_controlnet(folder / "controlnet" / name, seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder_paths, "models_dir", str(folder))
-        for seed, name in enumerate(PEOPLE):
-            persons.save(someone(name, seed), {}, IfExists.REPLACE)
+    store_people(folder, PEOPLE)
     Image.fromarray(np.concatenate([sample()] * 3, 1)).save(server.base / "input" / "three.png")
     Image.fromarray(sample()).save(server.base / "input" / "one.png")
 
 
 def sample() -> np.ndarray:
     return np.asarray(Image.open(SAMPLE).convert("RGB"))
-
-
-def someone(name: str, seed: int) -> Person:
-    generator = torch.Generator().manual_seed(seed)
-    lora = {
-        f"{LAYER}.lora_up.weight": torch.randn(320, 2, generator=generator),
-        f"{LAYER}.lora_down.weight": torch.randn(2, 320, generator=generator),
-    }
-    return Person(name, lora, f"<fcsks>, a beautiful woman, {name}")
 
 
 def graph(picture="one.png", people=(), stage1=True, **settings):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import wave
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 from launcher.client import Client, HttpError, PromptFailed
 from launcher.server import Server
+
+from .made import RATE, SECONDS, recording
 
 pytestmark = pytest.mark.host
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = next((ROOT / "assets" / "sample").glob("*.png"))
 FILES = ("sadtalker_256", "sadtalker_mapping_full")
-RATE, SECONDS = 22050, 0.48
 
 
 @pytest.fixture
@@ -31,18 +29,6 @@ def template(server: Server, stand_in) -> dict:
     (inputs / "portrait.png").write_bytes(SAMPLE.read_bytes())
     (inputs / "speech.wav").write_bytes(recording())
     return json.loads((ROOT / "workflows" / "api" / "Talking Portrait.json").read_text(encoding="utf-8"))
-
-
-def recording() -> bytes:
-    t = np.arange(int(RATE * SECONDS)) / RATE
-    samples = (8000 * np.sin(2 * np.pi * 220 * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))).astype("<i2")
-    stored = io.BytesIO()
-    with wave.open(stored, "wb") as out:
-        out.setnchannels(2)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes(np.repeat(samples, 2).tobytes())
-    return stored.getvalue()
 
 
 def saved(server: Server, entry: dict, node: str) -> Path:

@@ -14,7 +14,10 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 PACK = ROOT / "facechain_impl"
 # Files of a project that need no place in the picture.
-BESIDE = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml", "requirements.txt", "requirements-test.txt"}
+BESIDE = {
+    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml", "requirements.txt", "requirements-clients.txt",
+    "requirements-test.txt",
+}  # fmt: skip
 
 
 def block(title: str) -> list[str]:

@@ -84,6 +84,7 @@ def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
 
     monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
     monkeypatch.setattr(testing, "_browser", lambda: {})
+    monkeypatch.setattr(testing, "_clients", lambda install: {})
     monkeypatch.setattr(testing, "_call", call)
     assert testing.run(["-k", "x"], install=False) == status
     assert ran[0] == ["ruff", "check", "."]
@@ -98,6 +99,7 @@ def test_all_adds_matrices_and_soak_tests(monkeypatch, words, chosen):
     ran = []
     monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
     monkeypatch.setattr(testing, "_browser", lambda: {})
+    monkeypatch.setattr(testing, "_clients", lambda install: {})
     monkeypatch.setattr(testing, "_call", lambda command, env: ran.append(command) or 0)
     assert cli.main(["test", *words]) == 0
     assert ran[-1][3:] == [*testing.PARALLEL, *testing.COVERAGE, *chosen]
@@ -114,6 +116,27 @@ def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
     monkeypatch.setenv("CI", "1")
     with pytest.raises(Failure):
         testing._browser()
+
+
+def test_missing_clients_are_a_failure_under_ci_only(monkeypatch, capsys, home):
+    monkeypatch.setenv("CI", "")
+    assert testing._clients(install=False) == {}
+    assert "The tests with other clients of ComfyUI are skipped" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(Failure, match="other clients"):
+        testing._clients(install=False)
+
+
+@pytest.mark.parametrize(("is_users", "install", "allowed"), [(False, False, True), (True, False, False), (True, True, True)])
+def test_clients_are_installed_beside_a_host_of_the_users_only_when_asked(monkeypatch, tmp_path, is_users, install, allowed):
+    asked, passed = [], []
+    host = testing.environment.Host(testing.places.ROOT, Path(sys.executable), is_users)
+    monkeypatch.setattr(testing.environment, "ready", lambda **_: host)
+    monkeypatch.setattr(testing.environment, "clients_ready", lambda install: asked.append(install) or tmp_path)
+    monkeypatch.setattr(testing, "_browser", lambda: {})
+    monkeypatch.setattr(testing, "_call", lambda command, env: passed.append(env["FACECHAIN_CLIENTS"]) or 0)
+    assert testing.run([], install=install) == 0
+    assert asked == [allowed] and set(passed) == {str(tmp_path)}
 
 
 def test_ci_calls_the_test_command_and_nothing_else():

@@ -127,3 +127,49 @@ def test_a_failing_install_is_a_failure_with_its_log(own, monkeypatch):
     assert failed.value.step == "installing PyTorch"
     assert "there-is-no-such-package" in failed.value.why
     assert Stamps(own.stamps.folder).unfinished() == ["torch"]
+
+
+@pytest.fixture
+def clients(home, tmp_path, monkeypatch) -> Path:
+    """The list of the clients, with a small package from a local file on it."""
+    monkeypatch.setattr(environment.places, "ROOT", tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    for name in ("first", "second"):
+        wheel(tmp_path, name)
+    listed = tmp_path / environment.CLIENTS
+    listed.write_text("first\n")
+    return listed
+
+
+@pytest.mark.slow
+def test_the_clients_have_an_environment_of_their_own(clients, home, capsys):
+    python = environment.clients_ready(install=True)
+    assert home in python.parents and python != environment._OwnHost(home).python
+    assert value(hosts.Host(home, python, False), "first") == "1"
+    capsys.readouterr()
+    assert environment.clients_ready(install=False) == python
+    assert capsys.readouterr().out == ""
+
+    clients.write_text("second\n")
+    with pytest.raises(Failure, match="older than requirements-clients.txt"):
+        environment.clients_ready(install=False)
+    assert environment.clients_ready(install=True) == python
+    host = hosts.Host(home, python, False)
+    assert (value(host, "first"), value(host, "second")) == ("", "1"), "what is no longer listed is gone"
+
+
+def test_clients_that_could_not_be_installed_are_not_taken_for_ready(clients, monkeypatch):
+    def make_venv(venv, logs):
+        environment._python_of(venv).parent.mkdir(parents=True)
+        environment._python_of(venv).touch()
+
+    def fail(*_):
+        raise Failure("installing requirements-clients.txt", "no network", "Check the network.")
+
+    monkeypatch.setattr(environment, "_make_venv", make_venv)
+    monkeypatch.setattr(environment._Packages, "pack", fail)
+    with pytest.raises(Failure, match="no network"):
+        environment.clients_ready(install=True)
+    with pytest.raises(Failure, match="are not in"):
+        environment.clients_ready(install=False)
