@@ -53,7 +53,7 @@ def clients_ready(install: bool) -> Path:
             raise Failure("looking for other clients of ComfyUI", why, "Run this again with --install.")
         say("Installing comfy-cli and ComfyScript for the tests")
         _make_venv(venv, home / "logs")
-        Packages(python, home / "logs").pack(CLIENTS)
+        Packages(python, home / "logs").install(f"installing {CLIENTS}", "-r", places.ROOT / CLIENTS)
         write_atomic(made, wanted)
     return python
 
