@@ -23,7 +23,9 @@ def collected(items: list[Item], everything: bool = False, **config) -> tuple[li
     """What is left of `items`, in its order, and how many were left out by which marker."""
     stash, deselected = {}, []
     hook = SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
-    settings = SimpleNamespace(stash=stash, hook=hook, rootpath=ROOT, getoption=lambda name: everything, **config)
+    settings = SimpleNamespace(
+        stash=stash, hook=hook, rootpath=ROOT, getoption=lambda name: everything, add_cleanup=lambda clean: clean(), **config
+    )
     conftest.pytest_configure(settings)
     left = list(items)
     conftest.pytest_collection_modifyitems(settings, left)
