@@ -168,7 +168,7 @@ def test_clients_that_could_not_be_installed_are_not_taken_for_ready(clients, mo
         raise Failure("installing requirements-clients.txt", "no network", "Check the network.")
 
     monkeypatch.setattr(environment, "_make_venv", make_venv)
-    monkeypatch.setattr(environment._Packages, "pack", fail)
+    monkeypatch.setattr(environment.Packages, "install", fail)
     with pytest.raises(Failure, match="no network"):
         environment.clients_ready(install=True)
     with pytest.raises(Failure, match="are not in"):

@@ -35,10 +35,11 @@ def serving(env: dict[str, str], temporary: Path) -> Iterator[tuple[Client, Path
     words = [sys.executable, "-u", str(ROOT / "run.py"), "serve", "--port", str(port), "--", "--cpu", "--disable-api-nodes"]
     env = {**os.environ, **env, "TMPDIR": str(temporary)}
     client = Client(f"http://127.0.0.1:{port}")
-    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True, cwd=temporary) as run:
+    printed = temporary / "printed.txt"
+    with printed.open("w") as output, subprocess.Popen(words, env=env, stdout=output, cwd=temporary) as run:
         try:
             end = time.monotonic() + 300
-            while not client.is_up():
+            while client.url not in printed.read_text():
                 assert run.poll() is None
                 assert time.monotonic() < end
                 time.sleep(0.5)
@@ -46,8 +47,7 @@ def serving(env: dict[str, str], temporary: Path) -> Iterator[tuple[Client, Path
             yield client, base
         finally:
             run.send_signal(signal.SIGINT)
-            said = run.communicate(timeout=300)[0]
-    assert f"http://127.0.0.1:{port}" in said
+            run.wait(timeout=300)
     assert run.returncode == 130
     assert not client.is_up()
 
