@@ -19,6 +19,8 @@ from launcher.client import Client
 from launcher.server import Server
 from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
 
+pytest_plugins = ["tests.parity.counting"]
+
 OPTIONAL = ("matrix", "soak")
 LEFT_OUT = pytest.StashKey[Counter]()
 HOST = os.environ.get("COMFYUI_PATH")

@@ -126,6 +126,15 @@ def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
     assert whole.problems() == []
 
 
+@pytest.mark.slow
+def test_two_processes_print_how_many_arrays_they_compared():
+    """Whatever folder the run was started for: the process that starts the others reads no conftest below tests."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests", "-k", "test_tables or test_atomic"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^[1-9]\d* arrays of 1 fixture files compared$", done.stdout, re.MULTILINE), done.stdout
+
+
 def test_a_recorded_fixture_is_one_beside_the_whole_ones(tmp_path, monkeypatch):
     """Compared from the repository whatever the folder holds, and no stranger there; without a test it is one."""
     for part in ("data", "elsewhere"):
