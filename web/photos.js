@@ -1,11 +1,12 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { element, tell } from "./dom.js";
 
 const NODE = "FaceChain_LoadPhotos";
 const WIDGET = "facechain_photos";
+const LABEL = "Add photos";
 const FILES = "Files";
 const MIN_HEIGHT = 170;
-const TOAST_MS = 6000;
 const PICTURES = /\.(jpe?g|jfif|png|webp|bmp|tiff?|gif|avif|hei[cf])$/i;
 
 const STYLE = `
@@ -22,17 +23,6 @@ const STYLE = `
 .facechain-photos figure button { position: absolute; top: 0; right: 0; padding: 0 5px; }
 .facechain-photos .problem { margin: 0; color: #ff9d8a; }
 .facechain-photos .summary { margin: 0; opacity: .8; }`;
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function tell(detail) {
-  app.extensionManager.toast.add({ severity: "warn", summary: "Add photos", detail, life: TOAST_MS });
-}
 
 const widgetOf = (node, name) => node.widgets.find((widget) => widget.name === name);
 const linesOf = (text) => String(text).split("\n").filter((line) => line.trim());
@@ -67,13 +57,13 @@ async function upload(file) {
 async function add(node, files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/") || PICTURES.test(file.name));
   const others = [...files].filter((file) => !pictures.includes(file)).map((file) => file.name);
-  if (others.length) tell(`Not a picture: ${others.join(", ")}`);
+  if (others.length) tell("warn", LABEL, `Not a picture: ${others.join(", ")}`);
   const names = [];
   for (const picture of pictures) {
     try {
       names.push(await upload(picture));
     } catch (error) {
-      tell(error.message);
+      tell("warn", LABEL, error.message);
     }
   }
   if (names.length) change(node, [...new Set([...linesOf(widgetOf(node, "files").value), ...names])]);
@@ -164,7 +154,7 @@ function listen(node, name, then) {
 function build(node) {
   const box = element("div", undefined, "facechain-photos");
   const view = { summary: element("p", undefined, "summary"), shown: element("div", undefined, "shown") };
-  const button = element("button", "Add photos", "add");
+  const button = element("button", LABEL, "add");
   button.onclick = () => choose(node);
   box.append(button, view.summary, view.shown);
   acceptDrops(node, box);

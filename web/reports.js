@@ -1,5 +1,6 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { element } from "./dom.js";
 import { PREFIX, nodesOf, rootGraph } from "./graph.js";
 
 const WIDGET = "facechain_report";
@@ -20,13 +21,6 @@ const STYLE = `
 .facechain-report tr.warning td { color: #f5b942; }
 .facechain-report tr.problem td { color: #ff9d8a; }
 .facechain-report details { margin-top: 4px; opacity: .75; }`;
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
 
 function shown(value) {
   if (value === null || value === undefined) return "";

@@ -1,14 +1,10 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { tell } from "./dom.js";
 import { executionIdOf } from "./graph.js";
 
 const NODE = "FaceChain_TrainFaceLoRA";
 const LABEL = "Finish now";
-const TOAST_MS = 6000;
-
-function tell(severity, detail) {
-  app.extensionManager.toast.add({ severity, summary: LABEL, detail, life: TOAST_MS });
-}
 
 /** Ask the running training to end after this step and to return the best LoRA so far. */
 async function finish(node) {
@@ -17,8 +13,8 @@ async function finish(node) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ node_id: executionIdOf(node) }),
   });
-  if (response.ok) tell("info", "The training ends after this step and returns the best LoRA so far.");
-  else tell("warn", (await response.json()).error);
+  if (response.ok) tell("info", LABEL, "The training ends after this step and returns the best LoRA so far.");
+  else tell("warn", LABEL, (await response.json()).error);
 }
 
 app.registerExtension({

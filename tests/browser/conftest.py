@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -26,21 +27,25 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+@contextmanager
+def editor(browser: Browser, url: str, nodes_2: bool) -> Iterator[Page]:
+    """The editor, loaded, with nothing lying over the canvas."""
+    opened = browser.new_page(viewport=convert_workflows.VIEW)
+    opened.set_default_timeout(180_000)
+    convert_workflows.open_editor(opened, url, nodes_2)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=MODES)
 def hands(request, browser: Browser, server) -> Iterator[Hands]:
     """A person at the editor, in each way it shows nodes."""
-    opened = browser.new_page(viewport=convert_workflows.VIEW)
-    opened.set_default_timeout(180_000)
-    convert_workflows.open_editor(opened, server.client.url, nodes_2=request.param == NODES_2)
-    yield Hands(opened, request.param)
-    opened.close()
+    with editor(browser, server.client.url, request.param == NODES_2) as opened:
+        yield Hands(opened, request.param)
 
 
 @pytest.fixture
 def page(browser: Browser, server) -> Iterator[Page]:
-    """The editor, loaded, with nothing lying over the canvas."""
-    opened = browser.new_page(viewport=convert_workflows.VIEW)
-    opened.set_default_timeout(180_000)
-    convert_workflows.open_editor(opened, server.client.url)
-    yield opened
-    opened.close()
+    """The editor in the classic canvas."""
+    with editor(browser, server.client.url, nodes_2=False) as opened:
+        yield opened

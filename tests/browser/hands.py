@@ -42,14 +42,6 @@ class Hands:
         if self.mode == NODES_2:
             self.node(node).wait_for()
 
-    def add_node(self, name: str) -> None:
-        """Search for a node after a double click on the empty canvas, and take the first that is found."""
-        self.page.mouse.dblclick(900, 760)
-        self.page.get_by_placeholder("Search").last.fill(name)
-        self.page.wait_for_timeout(700)
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_function("(title) => app.graph.nodes.some((node) => node.title === title)", arg=name)
-
     def node(self, title: str) -> Locator:
         """The node as an element of the page, in Nodes 2.0."""
         return self.page.locator(f"[data-node-id='{self.page.evaluate(NODE_ID, title)}']")

@@ -30,16 +30,16 @@ ADD_NODES = """
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / "second photo.png", tmp_path / "first.jpg", tmp_path / "third.png"]
+def photos(tmp_path: Path, hands: Hands) -> list[Path]:
+    """Their names tell the modes apart: a run of the one is never answered from the host's cache of the other."""
+    made = [tmp_path / f"{hands.mode}, {name}" for name in ("second photo.png", "first.jpg", "third.png")]
     for size, photo in zip((40, 50, 60), made):
         Image.new("RGB", (size, 30), "teal").save(photo)
     return made
 
 
 @pytest.fixture
-def loader(hands: Hands, client: Client) -> Hands:
-    client.post("/free", {"free_memory": True})  # the same photos in the other mode are not answered from the cache
+def loader(hands: Hands) -> Hands:
     hands.page.evaluate(ADD_NODES)
     hands.place(LOADER)
     expect(hands.page.locator(SHOWN)).to_have_count(1)  # the sample photo
@@ -59,22 +59,22 @@ def test_added_with_the_button(loader: Hands, client: Client, photos: list[Path]
     loader.add_photos(photos[:2])
     expect(loader.page.locator(SHOWN)).to_have_count(2)
     assert loader.value(LOADER, "source") == "Files"
-    assert loaded(loader, client) == ([("second photo.png", 40), ("first.jpg", 50)], [])
+    assert loaded(loader, client) == ([(photos[0].name, 40), (photos[1].name, 50)], [])
     loader.add_photos(photos[2:])
     expect(loader.page.locator(SHOWN)).to_have_count(3)
-    assert [name for name, _ in loaded(loader, client)[0]] == ["second photo.png", "first.jpg", "third.png"]
+    assert [name for name, _ in loaded(loader, client)[0]] == [photo.name for photo in photos]
 
 
 def test_dropped_on_the_node_and_on_its_photos(loader: Hands, client: Client, photos: list[Path], tmp_path: Path):
     (tmp_path / "notes.txt").write_text("no picture")
     loader.drop([photos[1], tmp_path / "notes.txt"], *loader.place(LOADER))
     expect(loader.page.get_by_text("Not a picture: notes.txt")).to_be_visible()
-    expect(loader.page.get_by_title("first.jpg", exact=True)).to_be_visible()
+    expect(loader.page.get_by_title(photos[1].name, exact=True)).to_be_visible()
     box = loader.page.locator(".facechain-photos").bounding_box()
     loader.drop(photos[:1], box["x"] + box["width"] / 2, box["y"] + box["height"] - 8)
     expect(loader.page.locator(SHOWN)).to_have_count(2)
     assert loader.value(LOADER, "source") == "Files"
-    assert loaded(loader, client)[0] == [("first.jpg", 50), ("second photo.png", 40)]
+    assert loaded(loader, client)[0] == [(photos[1].name, 50), (photos[0].name, 40)]
 
 
 def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[Path]):
@@ -84,12 +84,12 @@ def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[P
         loader.page.get_by_placeholder("one file name per line") if loader.mode == CLASSIC else loader.node(LOADER).get_by_role("textbox")
     )
     field.first.click()
-    loader.page.keyboard.type("third.png\nfirst.jpg")
+    loader.page.keyboard.type(f"{photos[2].name}\n{photos[1].name}")
     expect(loader.page.locator(SHOWN)).to_have_count(2)
     assert loader.value(LOADER, "source") == "Files"
-    loader.page.get_by_title("Take third.png off the list").click()
+    loader.page.get_by_title(f"Take {photos[2].name} off the list").click()
     expect(loader.page.locator(SHOWN)).to_have_count(1)
-    assert loader.value(LOADER, "files") == "first.jpg" and loaded(loader, client)[0] == [("first.jpg", 50)]
+    assert loader.value(LOADER, "files") == photos[1].name and loaded(loader, client)[0] == [(photos[1].name, 50)]
     field.first.click()
     loader.page.keyboard.type("nowhere.jpg ")
     expect(loader.page.locator(".facechain-photos .problem")).to_contain_text("Not in the input folder")
@@ -97,9 +97,9 @@ def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[P
 
 def test_what_is_listed_and_not_used_is_said(loader: Hands, client: Client, photos: list[Path]):
     loader.add_photos(photos[:1])
-    expect(loader.page.get_by_title("second photo.png", exact=True)).to_be_visible()
+    expect(loader.page.get_by_title(photos[0].name, exact=True)).to_be_visible()
     loader.choose(LOADER, "source", "Sample photo")
-    expect(loader.page.get_by_title("second photo.png", exact=True)).to_have_count(0)
+    expect(loader.page.get_by_title(photos[0].name, exact=True)).to_have_count(0)
     rows, notes = loaded(loader, client)
     assert [name for name, _ in rows] == ["eileen_collins.png"]
     assert notes == ["Not loaded: 1 photo in files, because source is Sample photo. Set source to Files."]
