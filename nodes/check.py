@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..facechain_impl.weights import check
+from ..facechain_impl.weights import check, workflows
 from ._api import io
 from ._common import report_ui
 from ._node import FaceChainNode
@@ -25,9 +25,10 @@ class ModelCheck(FaceChainNode):
 
     @classmethod
     def fingerprint_inputs(cls) -> str:
-        return check.fingerprint()
+        return check.fingerprint() + workflows.fingerprint()
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
         report = check.report()
+        report.notes += workflows.commands()
         return io.NodeOutput(report.text(), ui=report_ui(report))

@@ -49,7 +49,8 @@ class Entry:
     the state dict. prefix: only tensors with this prefix are read, and it is taken off. ignore: prefixes that training left in
     the file and nothing reads. optional: parts of names that the file may lack. bytes: exact size where known, megabytes: about,
     where only that is. sha256: whole, or "head…tail" where only that much is documented. folder: category of the host's model
-    folders, subfolder inside it. upstream_only: the pack never opens it.
+    folders, subfolder inside it. instead_of: names of other files in shipped workflows in whose place the host loads it as well.
+    upstream_only: the pack never opens it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Entry:
     sha256: str = ""
     folder: str = MODELS
     subfolder: str = ""
+    instead_of: tuple[str, ...] = ()
     upstream_only: bool = False
     note: str = ""
 

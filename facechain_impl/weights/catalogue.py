@@ -40,6 +40,7 @@ PORTRAIT = (other_files.FACE_LORA, *other_files.PORTRAIT)
 
 ENTRIES: tuple[Entry, ...] = (*PERCEPTION, *FUSION, *TRAIN_FREE, *TALKING, *PORTRAIT, *other_files.UPSTREAM_ONLY)
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
+_BASE = "base_"
 
 
 def get(name: str) -> Entry:
@@ -52,3 +53,12 @@ def get(name: str) -> Entry:
     if part and part not in {one.name for one in entry.parts}:
         raise BadInput(f"{base} has no part {part!r}; it has {', '.join(one.name for one in entry.parts) or 'none'}.")
     return entry.part(part) if part else entry
+
+
+def base(name: str) -> Entry:
+    """The base model of this name, with or without "base_". Raises BadInput with the names that there are."""
+    known = {entry.name.removeprefix(_BASE): entry for entry in ENTRIES if entry.name.startswith(_BASE)}
+    entry = known.get(name.removeprefix(_BASE))
+    if entry is None:
+        raise BadInput(f"There is no base model called {name!r}. There are {', '.join(known)}.")
+    return entry

@@ -19,6 +19,16 @@ WORK = ".facechain_download"
 COMPANIONS = ["configuration.json", "README.md", "*.py"]
 """Small files beside the weights with facts that the catalogue lacks. They are read as text only."""
 
+LOADERS = {
+    "checkpoints": "Load Checkpoint",
+    "diffusers": 'Load Diffusers Model (DEPRECATED), in the place of Load Checkpoint; the editor lists it once its setting "Show '
+    'deprecated nodes in search" is on',
+    "controlnet": "Load ControlNet Model",
+    "loras": "Load LoRA",
+    "upscale_models": "Load Upscale Model",
+}
+"""The host's node that lists the files of a category."""
+
 Say = Callable[[str], None]
 
 
@@ -30,9 +40,16 @@ def get(name: str, say: Say) -> Path:
     if (there := files.published(entry)) is not None:
         say(f"It is already there: {there}")
         return there
+    return bring(entry, say)
+
+
+def bring(entry: Entry, say: Say) -> Path:
+    """Download a file that is not here, and say where it is and what loads it. Raises WeightsError."""
     path = install(entry, fetch(entry))
     shutil.rmtree(work_folder(entry), ignore_errors=True)
     say(f"Ready: {path}")
+    if entry.folder in LOADERS:
+        say(f"Choose it in ComfyUI's node {LOADERS[entry.folder]}: {files.shown_name(entry)}")
     return path
 
 
@@ -72,8 +89,18 @@ def listing(repo: str, revision: str) -> dict[str, int]:
     try:
         rows = HubApi().get_model_files(repo, revision=revision, recursive=True)
     except (HubError, OSError) as error:
-        raise WeightsError(f"{repo} {revision} could not be listed: {_first_line(error)}.") from error
+        raise WeightsError(
+            f"{repo} {revision} could not be listed: {_first_line(error)}. Check the connection to ModelScope and run the command again."
+        ) from error
     return {row["Path"]: int(row["Size"] or 0) for row in rows}
+
+
+def size(entry: Entry) -> int:
+    """Bytes to download, as the hub lists them where the catalogue does not know. Raises WeightsError."""
+    if entry.bytes or entry.megabytes:
+        return entry.bytes or round((entry.megabytes or 0) * 1e6)
+    listed = listing(entry.repo, entry.revision)
+    return sum(length for path, length in listed.items() if path == entry.path or entry.is_folder and path.startswith(entry.path))
 
 
 def work_folder(entry: Entry) -> Path:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from .. import atomic
 from ..errors import WeightsError
 from ..host import folders
-from ..networks.published import Entry
+from ..networks.published import PICKLES, Entry
 from ..types import Origin
 from . import headers
 
@@ -20,6 +20,8 @@ RECORD = "facechain.json"
 MARK = "facechain"
 CONVERTED = "converted"
 STAND_IN = "stand-in"
+SAFETENSORS = ".safetensors"
+WHOLE_FOLDERS = "diffusers"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,18 @@ def stand_in_name(entry: Entry) -> str:
 def target(entry: Entry) -> Path:
     """The path of a new copy of the file."""
     return folders.category_folders(entry.folder)[0] / entry.place
+
+
+def shown_name(entry: Entry) -> str:
+    """What the host's loader of its category calls it; empty while it is not here. Of a folder that is the file with the weights,
+    except where the host loads whole folders."""
+    path = published(entry)
+    if path is None:
+        return ""
+    if path.is_dir() and entry.folder != WHOLE_FOLDERS:
+        weights = [file for file in path.rglob("*") if file.suffix in (SAFETENSORS, *PICKLES)]
+        path = min(weights, key=lambda file: (file.suffix != SAFETENSORS, len(file.name), file.name), default=path)
+    return str(path.relative_to(next(folder for folder in folders.category_folders(entry.folder) if folder in path.parents)))
 
 
 def weight_file(entry: Entry, name: str, path: Path) -> WeightFile:

@@ -23,6 +23,9 @@ GFPGAN = Entry(
 FACE_LORA = Entry("face_frombase_c4", "Common start of face LoRAs, rank 4", "damo/face_frombase_c4", "v1.0.0", "face_frombase_c4.bin", CARD)
 
 PORTRAIT = (
+    Entry("base_sd15", "Stable Diffusion 1.5", "AI-ModelScope/stable-diffusion-v1-5", "master", "v1-5-pruned-emaonly.safetensors", OPENRAIL,
+          folder="checkpoints", bytes=4265146304, sha256="6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
+          instead_of=("v1-5-pruned-emaonly-fp16.safetensors",)),
     Entry("base_film", "Base 0, leosamsMoonfilm_filmGrain20", PORTRAIT_REPO, "v2.0", "film/film/", OPENRAIL, folder="diffusers",
           subfolder="leosamsMoonfilm_filmGrain20", note="base model of FaceChain's face LoRAs"),
     Entry("base_majic", "Base 1, majicmixRealistic v6", "MAILAND/majicmixRealistic_v6", "v1.0.0", "realistic/", OPENRAIL,
@@ -38,11 +41,11 @@ PORTRAIT = (
     Entry("lcm_sdxl", "LCM LoRA for SDXL", "AI-ModelScope/lcm-lora-sdxl", "master", "pytorch_lora_weights.safetensors", OPENRAIL_XL,
           folder="loras", subfolder="lcm-lora-sdxl"),
     Entry("controlnet_openpose", "ControlNet openpose", *CONTROL_REPO, "model_controlnet/control_v11p_sd15_openpose/", OPENRAIL,
-          folder="controlnet", subfolder="control_v11p_sd15_openpose"),
+          folder="controlnet", subfolder="control_v11p_sd15_openpose", instead_of=("control_v11p_sd15_openpose_fp16.safetensors",)),
     Entry("controlnet_depth", "ControlNet depth", *CONTROL_REPO, "model_controlnet/control_v11p_sd15_depth/", OPENRAIL,
           folder="controlnet", subfolder="control_v11p_sd15_depth"),
     Entry("controlnet_canny", "ControlNet canny", *STYLE_REPO, "contronet-canny/", OPENRAIL, folder="controlnet",
-          subfolder="contronet-canny"),
+          subfolder="contronet-canny", instead_of=("control_v11p_sd15_canny_fp16.safetensors",)),
 )  # fmt: skip
 
 _upstream = partial(Entry, upstream_only=True)

@@ -7,17 +7,46 @@ loading them. Code that has to have several files at once asks for them by the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..networks.published import Entry
+
+Inputs = Mapping[str, Any]
+"""Inputs of a node in a workflow: values of widgets, and a list for each socket with a link."""
+
+
+def _always(inputs: Inputs) -> bool:
+    return True
+
+
+def _on(*names: str) -> Callable[[Inputs], bool]:
+    """Asked where all of these widgets are on, or sockets linked."""
+    return lambda inputs: all(inputs.get(name) for name in names)
+
+
+def _set(name: str, *values: str) -> Callable[[Inputs], bool]:
+    """Asked where the widget has one of these values."""
+    return lambda inputs: inputs.get(name) in values
+
+
+def _unless_linked(*names: str) -> Callable[[Inputs], bool]:
+    """Asked where one of these sockets has no link."""
+    return lambda inputs: not all(inputs.get(name) for name in names)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Files that are opened together. option: what in a node asks for them, in words; empty where the node always does."""
+    """Files that are opened together.
+
+    option: what in a node asks for them, in words; empty where the node always does. asked: the same of a node's inputs. spared:
+    whether the node, as workflows are shipped, also works without them and says in its report what it left out."""
 
     files: tuple[str, ...]
     option: str = ""
+    asked: Callable[[Inputs], bool] = _always
+    spared: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,47 +66,76 @@ class Uses:
 
 NOTHING = Uses("", "", ())
 
-DAMOFD = Need(("damofd",), "detector DamoFD")
+DAMOFD = Need(("damofd",), "detector DamoFD", _set("detector", "DamoFD"))
 RECOGNITION = Need(("rts",))
-LIKENESS = Need(("rts",), "likeness")
-LANDMARKS = Need(("sadtalker_fan",), "landmarks")
-PARSING = Need(("m2fp",))
+LIKENESS = Need(("rts",), "likeness", spared=True)
+LANDMARKS = Need(("sadtalker_fan",), "landmarks", _set("landmarks", "98-point network"))
 
-ROTATION = Need(("rot_bgr",), "rotate whole picture")
-RETOUCH = Need(("skin_unet", "skin_mask", "retinaface"), "retouch")
-HEAD_MASK = Need(("m2fp",), "head mask")
-CONFIDENCE = Need(("flcm",), "landmark confidence")
+ROTATION = Need(("rot_bgr",), "rotate whole picture", _on("rotate_photo"))
+RETOUCH = Need(("skin_unet", "skin_mask", "retinaface"), "retouch", _on("retouch"))
+HEAD_MASK = Need(("m2fp",), "head mask", _on("white_background"))
+CONFIDENCE = Need(("flcm",), "landmark confidence", _on("confidence_filter"))
 
 FUSION = Need(("fusion_aei", "fusion_arcface", "fusion_recon", "fusion_bfm", "fusion_alpha"))
-ENHANCEMENT = Need(("fusion_gpen1024",), "enhance")
+ENHANCEMENT = Need(("fusion_gpen1024",), "enhance", _on("enhance"))
 
-SADTALKER = Need(("sadtalker_256", "sadtalker_512", "sadtalker_mapping_crop", "sadtalker_mapping_full"))
-RETINAFACE = Need(("sadtalker_retinaface",), "detector RetinaFace")
-FACE_PARTS = Need(("parsenet",), "enhancer")
-GFPGAN = Need(("gfpgan",), "enhancer")
+SADTALKER = (
+    Need(("sadtalker_256",), asked=_set("size", "256")),
+    Need(("sadtalker_512",), asked=_set("size", "512")),
+    Need(("sadtalker_mapping_crop",), asked=_set("preprocess", "crop", "extcrop", "resize")),
+    Need(("sadtalker_mapping_full",), asked=_set("preprocess", "full", "extfull")),
+)
+RETINAFACE = Need(("sadtalker_retinaface",), "detector RetinaFace", _set("detector", "RetinaFace"))
+FACE_PARTS = Need(("parsenet",), "enhancer", _on("enhancer"))
+GFPGAN = Need(("gfpgan",), "enhancer", _on("enhancer"))
 
 FACE_ALIGN = Uses("FaceChain_FaceAlign", "Face Align", (DAMOFD, ROTATION, RETOUCH, HEAD_MASK, CONFIDENCE))
 FIND_FACES = Uses("FaceChain_FindFaces", "Find Faces", (DAMOFD,))
-PICK_FACES = Uses("FaceChain_PickFaces", "Pick Faces", (DAMOFD, LIKENESS))
+PICK_FACES = Uses(
+    "FaceChain_PickFaces",
+    "Pick Faces",
+    (
+        DAMOFD,
+        Need(("rts",), "likeness", lambda inputs: inputs.get("order") == "Most like the reference" or inputs.get("min_likeness", -1) > -1),
+    ),
+)
 CHECK_PHOTOS = Uses("FaceChain_CheckPhotos", "Check Training Photos", (LIKENESS,))
 TAGGER = Uses(
     "FaceChain_Tagger",
     "Caption Crops (Tagger)",
-    (DAMOFD, Need(("fairface",), "automatic trigger"), Need(("deepdanbooru",), "append tags")),
+    (
+        DAMOFD,
+        Need(("fairface",), "automatic trigger", _set("trigger", "automatic")),
+        Need(("deepdanbooru",), "append tags", _on("append_tags")),
+    ),
 )
-TRAIN = Uses("FaceChain_TrainFaceLoRA", "Train Face LoRA", (LIKENESS, Need(("face_frombase_c4",), "start from the common face")))
-RANK = Uses("FaceChain_RTSRank", "Rank by Likeness (RTS)", (RECOGNITION, DAMOFD, Need(("fqa",), "choose the reference face")))
+TRAIN = Uses(
+    "FaceChain_TrainFaceLoRA",
+    "Train Face LoRA",
+    (LIKENESS, Need(("face_frombase_c4",), "start from the common face", _set("start", "face_frombase_c4"))),
+)
+RANK = Uses(
+    "FaceChain_RTSRank",
+    "Rank by Likeness (RTS)",
+    (RECOGNITION, DAMOFD, Need(("fqa",), "choose the reference face", _on("choose_reference"))),
+)
 FUSE_FACE = Uses("FaceChain_FaceFusion", "Fuse Face", (FUSION, ENHANCEMENT, DAMOFD))
 INPAINT = Uses(
     "FaceChain_TwoStageInpaint",
     "Put Faces Into a Picture (Two-Stage Inpaint)",
-    (PARSING, FUSION, ENHANCEMENT, DAMOFD, LANDMARKS, LIKENESS),
+    (
+        Need(("m2fp",), asked=lambda inputs: _unless_linked("face_mask", "human_mask", *["skin_mask"] * inputs["include_neck"])(inputs)),
+        replace(FUSION, asked=_on("fusion")),
+        replace(ENHANCEMENT, asked=_on("fusion", "enhance")),
+        DAMOFD,
+        replace(LANDMARKS, asked=_unless_linked("face_detection_model"), spared=True),
+        replace(LIKENESS, asked=lambda inputs: "Likeness" in inputs.get("assign", "") and any(n.startswith("persons.") for n in inputs)),
+    ),
 )
-TALKING_PORTRAIT = Uses(
-    "FaceChain_SadTalker", "Talking Portrait (SadTalker)", (SADTALKER, RETINAFACE, DAMOFD, LANDMARKS, FACE_PARTS), handed=(GFPGAN,)
-)
-MOTION = Uses("FaceChain_MotionFromAudio", "Motion From Audio", (SADTALKER, RETINAFACE, DAMOFD, LANDMARKS))
-RENDER = Uses("FaceChain_RenderMotion", "Render Motion", (SADTALKER, RETINAFACE, DAMOFD, LANDMARKS, FACE_PARTS), handed=(GFPGAN,))
+_SPEAKING = (*SADTALKER, RETINAFACE, DAMOFD, LANDMARKS)
+TALKING_PORTRAIT = Uses("FaceChain_SadTalker", "Talking Portrait (SadTalker)", (*_SPEAKING, FACE_PARTS), handed=(GFPGAN,))
+MOTION = Uses("FaceChain_MotionFromAudio", "Motion From Audio", _SPEAKING)
+RENDER = Uses("FaceChain_RenderMotion", "Render Motion", (*_SPEAKING, FACE_PARTS), handed=(GFPGAN,))
 
 NODES = (
     FACE_ALIGN, FIND_FACES, PICK_FACES, CHECK_PHOTOS, TAGGER, TRAIN, RANK, FUSE_FACE, INPAINT, TALKING_PORTRAIT, MOTION, RENDER,
