@@ -121,10 +121,12 @@ def not_published(title: str) -> list[Loader]:
 
 def commands() -> list[str]:
     """A sentence for each shipped workflow that lacks a published file: which ones, and what gets them all. Never raises."""
-    lacking = {
-        title: [one.entry.name for one in wanted(title) if check.status(one.entry).status is not Status.PRESENT] for title in titles()
-    }
+    lacking = {title: [one.entry.name for one in wanted(title) if not _is_here(one.entry)] for title in titles()}
     return [f"{title} lacks {', '.join(names)}. All at once: {command(title)}" for title, names in lacking.items() if names]
+
+
+def _is_here(entry: Entry) -> bool:
+    return check.status(entry).status is Status.PRESENT
 
 
 def fingerprint() -> str:

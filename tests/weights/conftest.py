@@ -23,8 +23,10 @@ def models(tmp_path, monkeypatch) -> Path:
 
     base = tmp_path / "models"
     monkeypatch.setattr(folder_paths, "models_dir", str(base))
-    categories = ("loras", "checkpoints", "controlnet", "diffusers", "upscale_models")
-    paths = {name: ([str(base / name)], {".safetensors"}) for name in categories}
+    categories = (
+        "loras", "checkpoints", "controlnet", "diffusers", "upscale_models", "diffusion_models", "text_encoders", "vae", "audio_encoders",
+    )  # fmt: skip
+    paths = {name: ([str(base / name)], folder_paths.supported_pt_extensions) for name in categories}
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", paths)
     folders.register()
     for category in paths:
