@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import console, environment, page, places
+from . import base_models, console, environment, page, places
+from .base_models import BaseModel
 from .client import HttpError, PromptFailed
 from .console import Failure, say
 from .hosts import Host
@@ -46,6 +47,7 @@ FOR_CHECKPOINT = Sizes(steps=0, size=512, portraits=4, sampling_steps=40)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help="photos of one person (default: the sample photo)")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="your checkpoint; without one, random weights are used")
+    base_models.add_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-output"), help="where the results go (default: %(default)s)")
     parser.add_argument("--who", default="a person", metavar="WORDS", help="what the person is called in captions (default: %(default)s)")
     for name, text in (("steps", "training steps"), ("size", "side of the pictures in pixels"), ("portraits", "number of portraits")):
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status; problems are raised as Failure."""
-    photos, checkpoint = _photo_files(options.photos), _checkpoint(options.checkpoint)
+    photos, checkpoint = _photo_files(options.photos), _base_model(options)
     out = _output_folder(options.out)
     sizes = _sizes(options, FOR_CHECKPOINT if checkpoint else FOR_STAND_IN)
     host = environment.ready(install=options.install)
@@ -83,13 +85,13 @@ class Demo:
         self.server, self.client, self.out, self.sizes, self.who = server, server.client, out, sizes, who
         self.results = page.Results(sizes=vars(sizes))
 
-    def train(self, model: str, has_photos: bool) -> Path:
+    def train(self, model: BaseModel, has_photos: bool) -> Path:
         """Returns the LoRA, copied beside the page."""
         workflow = Workflow(TRAIN)
         workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
         workflow.change("FaceChain_FaceAlign", no_face="Skip")
         workflow.change("FaceChain_Tagger", own_words=self.who)
-        workflow.change("CheckpointLoaderSimple", ckpt_name=model)
+        model.choose(workflow)
         workflow.change("FaceChain_TrainFaceLoRA", name=NAME, steps=self.sizes.steps, resolution=self.sizes.size)
         outputs = self._run(workflow)
         crops = _aligned_names(outputs[workflow.id_of("FaceChain_FaceAlign")])
@@ -100,10 +102,10 @@ class Demo:
         copied = self.results.lora = Path(shutil.copy2(lora, self.out / lora.name))
         return copied
 
-    def portraits(self, model: str, lora: Path, has_photos: bool) -> None:
+    def portraits(self, model: BaseModel, lora: Path, has_photos: bool) -> None:
         workflow = Workflow(PORTRAIT)
         workflow.change("FaceChain_LoadPhotos", **_source(has_photos))
-        workflow.change("CheckpointLoaderSimple", ckpt_name=model)
+        model.choose(workflow)
         workflow.change("FaceChain_LoRAMerge", face_lora=self._choice_of(lora))
         workflow.change("EmptyLatentImage", width=self.sizes.size, height=self.sizes.size, batch_size=self.sizes.portraits)
         workflow.change("KSampler", steps=self.sizes.sampling_steps)
@@ -194,6 +196,16 @@ def _photo_files(folder: Path | None) -> list[Path]:
     return files
 
 
+def _base_model(options: argparse.Namespace) -> Path | None:
+    """What the user named, downloaded if it has to be; None for the stand-in."""
+    if options.base is None:
+        return _checkpoint(options.checkpoint)
+    if options.checkpoint is not None:
+        raise Failure("choosing the base model", "both --base and --checkpoint name one", "Leave one of them out.")
+    _usable_folder(options.out)  # before a long download
+    return base_models.fetched(environment.ready(install=options.install), options.base, options.yes)
+
+
 def _checkpoint(file: Path | None) -> Path | None:
     if file is None:
         return None
@@ -202,13 +214,19 @@ def _checkpoint(file: Path | None) -> Path | None:
     return file.resolve()
 
 
-def _output_folder(folder: Path) -> Path:
-    """An empty folder, or one of an earlier demo with that demo's files taken out."""
+def _usable_folder(folder: Path) -> Path:
+    """An empty folder, or one of an earlier demo. Raises Failure for any other."""
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()) and not (folder / page.FILE_NAME).is_file():
         step = f"preparing the output folder {folder}"
         raise Failure(step, "it contains other files", "Name a new or empty folder with --out; your files are never overwritten.")
+    return folder
+
+
+def _output_folder(folder: Path) -> Path:
+    """The same with the earlier demo's files taken out."""
+    folder = _usable_folder(folder)
     for item in [*(folder / name for name in OURS), *folder.glob(f"{NAME}*.safetensors")]:
         places.remove(item)
     (folder / page.FILE_NAME).write_text("The demo has not finished yet.", encoding="utf-8")
@@ -231,8 +249,8 @@ def _stand_in_sources() -> list[Path]:
     return [file for pattern in STAND_IN_SOURCES for file in sorted((places.ROOT / "facechain_impl").glob(pattern))]
 
 
-def _prepare(host: Host, base: Path, checkpoint: Path | None) -> str:
-    """Stand-ins for missing files; the checkpoint in the host's folder. Returns its name there."""
+def _prepare(host: Host, base: Path, checkpoint: Path | None) -> BaseModel:
+    """Stand-ins for missing files; the base model where the host looks for it."""
     folder = _stand_in_folder()
     words = ["rts"] if checkpoint else ["rts", "--checkpoint"]
     log, env = places.home() / "logs" / "stand-ins.log", environment.pack_env(host)
@@ -240,14 +258,7 @@ def _prepare(host: Host, base: Path, checkpoint: Path | None) -> str:
     action = partial(console.call, command, "making stand-ins", "Run this again.", log, env)
     title = "Stand-ins for weights that are not here"
     Stamps(folder / "steps").run([Step("-".join(words), title, fingerprint(*_stand_in_sources()), action)])
-    source = checkpoint or next(folder.glob("stand-in-*.safetensors"))
-    target = base / "models" / "checkpoints" / source.name
-    target.parent.mkdir(parents=True)
-    try:
-        target.symlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target.name
+    return base_models.place(checkpoint or next(folder.glob("stand-in-*.safetensors")), base)
 
 
 def _copy_all(files: list[Path], folder: Path) -> None:

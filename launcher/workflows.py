@@ -33,6 +33,14 @@ class Workflow:
             self.api[number]["inputs"].update(copy.deepcopy(inputs))
             _set_widgets(next(node for node in self.editor["nodes"] if str(node["id"]) == number), inputs)
 
+    def exchange(self, kind: str, other: str, **inputs: Any) -> None:
+        """Put another node, with the same outputs and these widgets, in the place of the one node of a kind, in both forms."""
+        number = self.id_of(kind)
+        self.api[number].update(class_type=other, inputs=inputs)
+        slots = [{"name": name, "type": "COMBO", "widget": {"name": name}, "link": None} for name in inputs]
+        node = next(node for node in self.editor["nodes"] if str(node["id"]) == number)
+        node.update(type=other, properties={"Node name for S&R": other}, inputs=slots, widgets_values=list(inputs.values()))
+
     def _ids(self, kind: str, title: str | None) -> list[str]:
         titled = (number for number, node in self.api.items() if title in (None, node["_meta"]["title"]))
         found = [number for number in titled if self.api[number]["class_type"] == kind]
