@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher import build
+from launcher import build, demo
+from launcher.base_models import BaseModel
 from launcher.tasks import convert_workflows
+from launcher.workflows import Workflow
 
 TWINS = sorted(build.TWINS.glob("*.json"))
 NOTES = build.read(build.NOTES)
@@ -41,3 +43,12 @@ def test_a_template_queues_what_its_twin_says(twin: Path, named_models, page):
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.stem)
 def test_a_template_is_what_the_editor_makes_of_its_twin(twin: Path, named_models, page):
     assert convert_workflows.converted(page, twin.stem) == build.read(build.WORKFLOWS / twin.name), HOW
+
+
+@pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT])
+def test_a_template_with_a_base_model_in_a_folder_queues_what_the_demo_ran(title, named_models, page):
+    workflow = Workflow(title)
+    BaseModel("film", "DiffusersLoader").choose(workflow)
+    queued = page.evaluate(PROMPT, workflow.editor)
+    assert {key: node["class_type"] for key, node in queued.items()} == {key: node["class_type"] for key, node in workflow.api.items()}
+    assert {key: node["inputs"] for key, node in queued.items()} == {key: node["inputs"] for key, node in workflow.api.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from facechain_impl.weights import workflows
 from facechain_impl.weights.stand_ins.controlnet import write_controlnet
 from launcher.client import Client
 from launcher.places import ROOT
@@ -161,3 +162,18 @@ def test_programs_that_comfy_script_writes_lose_nothing_but_sockets_that_grow(cl
         wrong = [row for kind, number in ends(graph).items() for row in differences(kinds, graph, number, got, ends(got)[kind])]
         grown = [f"{number}: {node['class_type']} lost {key}" for number, node in graph.items() for key in node["inputs"] if "." in key]
         assert set(wrong) == set(grown), title
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("title", TWINS)
+def test_a_twin_opens_the_published_files_that_are_got_for_it(client: Client, title):
+    """Those that it cannot do without, and none that `models get --for` leaves out."""
+    graph = small(title)
+    for node in graph.values():
+        if "seed" in node["inputs"]:  # the host shows no report of what it did for another workflow
+            node["inputs"]["seed"] = 1000 + list(TWINS).index(title)
+    reports = [report for shown in client.run(graph)["outputs"].values() for report in shown.get("report", ())]
+    rows = [row for report in reports if isinstance(report, dict) for row in report["used"]]
+    opened = {row["name"].partition(".")[0] for row in rows if row["opened"] and row["kind"] == "network"}
+    got = [one for one in workflows.wanted(title) if one.entry.is_ours]
+    assert opened and {one.entry.name for one in got if not one.spared} <= opened <= {one.entry.name for one in got}

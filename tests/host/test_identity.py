@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from facechain_impl.geometry.affine import align112
 from facechain_impl.networks.rts import RTS
 from facechain_impl.perception.detection import BuiltInDetector
-from facechain_impl.weights import catalogue
+from facechain_impl.weights import catalogue, download
 from facechain_impl.weights.stand_ins import networks as stand_ins
 from launcher.client import Client, PromptFailed
 from launcher.server import Server
@@ -96,6 +96,28 @@ def test_check_models_runs_again_when_a_file_changes(client: Client, server: Ser
     assert "1" not in cached(entry)
     assert {row["name"]: row["status"] for row in rows(entry, "1")}["fusion_alpha"] == "damaged"
     place.unlink()
+
+
+def test_check_models_says_what_gets_everything_for_a_workflow(client: Client, server: Server, weights):
+    """And looks again when a loader's own file arrives."""
+    graph = {"1": node("FaceChain_ModelCheck")}
+    lacking = 'Train My Portrait lacks base_sd15, rts. All at once: python run.py models get --for "Train My Portrait"'
+    assert lacking in client.run(graph)["outputs"]["1"]["report"][0]["notes"]
+    place = server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+    try:
+        notes = client.run(graph)["outputs"]["1"]["report"][0]["notes"]
+    finally:
+        place.unlink()
+    assert lacking not in notes and lacking.replace("base_sd15, ", "") in notes
+
+
+def test_the_hosts_loaders_are_called_as_messages_say(client: Client):
+    info = client.object_info()
+    loaders = ("CheckpointLoaderSimple", "DiffusersLoader", "ControlNetLoader", "LoraLoader", "UpscaleModelLoader")
+    names = [info[loader]["display_name"] for loader in loaders]
+    assert all(said.startswith(name.partition(" (Model")[0]) for said, name in zip(download.LOADERS.values(), names, strict=True))
 
 
 def test_check_training_photos_runs_again_when_the_recognition_network_arrives(client: Client, folder, weights):
