@@ -69,8 +69,12 @@ def fetch(entry: Entry, companions: bool = False) -> Path:
     snapshot(entry.repo, entry.revision, None if entry.path == "./" else patterns, work)
     found = work / entry.path
     if not found.exists():
-        raise WeightsError(f"{entry.repo} {entry.revision} no longer has {entry.path}. Please report this with: models verify {entry.name}")
+        raise WeightsError(_vanished(entry))
     return found
+
+
+def _vanished(entry: Entry) -> str:
+    return f"{entry.repo} {entry.revision} no longer has {entry.path}. Please report this with: models verify {entry.name}"
 
 
 def snapshot(repo: str, revision: str, patterns: list[str] | None, folder: Path) -> None:
@@ -100,7 +104,10 @@ def size(entry: Entry) -> int:
     if entry.bytes or entry.megabytes:
         return entry.bytes or round((entry.megabytes or 0) * 1e6)
     listed = listing(entry.repo, entry.revision)
-    return sum(length for path, length in listed.items() if path == entry.path or entry.is_folder and path.startswith(entry.path))
+    sizes = [length for path, length in listed.items() if path == entry.path or (entry.is_folder and path.startswith(entry.path))]
+    if not sizes:
+        raise WeightsError(_vanished(entry))
+    return sum(sizes)
 
 
 def work_folder(entry: Entry) -> Path:

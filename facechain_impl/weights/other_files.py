@@ -24,7 +24,7 @@ FACE_LORA = Entry("face_frombase_c4", "Common start of face LoRAs, rank 4", "dam
 
 PORTRAIT = (
     Entry("base_sd15", "Stable Diffusion 1.5", "AI-ModelScope/stable-diffusion-v1-5", "master", "v1-5-pruned-emaonly.safetensors", OPENRAIL,
-          folder="checkpoints", bytes=4265146304, sha256="6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
+          folder="checkpoints", megabytes=4265.1, sha256="6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
           instead_of=("v1-5-pruned-emaonly-fp16.safetensors",)),
     Entry("base_film", "Base 0, leosamsMoonfilm_filmGrain20", PORTRAIT_REPO, "v2.0", "film/film/", OPENRAIL, folder="diffusers",
           subfolder="leosamsMoonfilm_filmGrain20", note="base model of FaceChain's face LoRAs"),

@@ -120,11 +120,18 @@ RANK = Uses(
     (RECOGNITION, DAMOFD, Need(("fqa",), "choose the reference face", _on("choose_reference"))),
 )
 FUSE_FACE = Uses("FaceChain_FaceFusion", "Fuse Face", (FUSION, ENHANCEMENT, DAMOFD))
+
+
+def _lacks_masks(inputs: Inputs) -> bool:
+    names = ("face_mask", "human_mask", "skin_mask") if inputs.get("include_neck") else ("face_mask", "human_mask")
+    return _unless_linked(*names)(inputs)
+
+
 INPAINT = Uses(
     "FaceChain_TwoStageInpaint",
     "Put Faces Into a Picture (Two-Stage Inpaint)",
     (
-        Need(("m2fp",), asked=lambda inputs: _unless_linked("face_mask", "human_mask", *["skin_mask"] * inputs["include_neck"])(inputs)),
+        Need(("m2fp",), asked=_lacks_masks),
         replace(FUSION, asked=_on("fusion")),
         replace(ENHANCEMENT, asked=_on("fusion", "enhance")),
         DAMOFD,

@@ -55,11 +55,11 @@ def titles() -> list[str]:
 
 def find(words: str) -> str:
     """The title of the workflow that is called so, or whose title alone holds these letters. Raises BadInput with the nearest."""
-    wanted, known = _letters(words), {_letters(title): title for title in titles()}
-    found = [known[wanted]] if wanted in known else [title for letters, title in known.items() if wanted and wanted in letters]
+    given, known = _letters(words), {_letters(title): title for title in titles()}
+    found = [known[given]] if given in known else [title for letters, title in known.items() if given and given in letters]
     if len(found) == 1:
         return found[0]
-    near = found or [known[letters] for letters in get_close_matches(wanted, known, n=2)] or titles()
+    near = found or [known[letters] for letters in get_close_matches(given, known, n=2)] or titles()
     raise BadInput(f"There is no shipped workflow called {words!r}. Did you mean {' or '.join(map(repr, near))}?")
 
 
@@ -87,17 +87,19 @@ def loaders(title: str) -> list[Loader]:
 def wanted(title: str) -> list[Wanted]:
     """The published files for the settings that a workflow is shipped with, each once. A loader whose own file is here needs none."""
     found: dict[str, Wanted] = {}
-    for one in (*_for_loaders(title), *_for_nodes(title)):
+    for_loaders = (Wanted(entry, loader.title) for loader, entry in _replaced(title))
+    for one in (*for_loaders, *_for_nodes(title)):
         before = found.get(one.entry.name, one)
         why = before.why if one.why in before.why else f"{before.why}; {one.why}"
         found[one.entry.name] = replace(one, why=why, spared=before.spared and one.spared)
     return list(found.values())
 
 
-def _for_loaders(title: str) -> Iterator[Wanted]:
+def _replaced(title: str) -> Iterator[tuple[Loader, Entry]]:
+    """The loaders whose own file is not here, with the published file to choose instead."""
     for loader in loaders(title):
         if loader.entry is not None and not loader.is_filled():
-            yield Wanted(loader.entry, loader.title)
+            yield loader, loader.entry
 
 
 def _for_nodes(title: str) -> Iterator[Wanted]:
@@ -110,8 +112,7 @@ def _for_nodes(title: str) -> Iterator[Wanted]:
 
 def to_choose(title: str) -> list[tuple[str, str]]:
     """(title of a loader, what to choose in it), for each in whose place a published file is here."""
-    open_loaders = [loader for loader in loaders(title) if loader.entry is not None and not loader.is_filled()]
-    return [(loader.title, name) for loader in open_loaders if loader.entry and (name := files.shown_name(loader.entry))]
+    return [(loader.title, name) for loader, entry in _replaced(title) if (name := files.shown_name(entry))]
 
 
 def not_published(title: str) -> list[Loader]:

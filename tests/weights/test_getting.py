@@ -59,7 +59,7 @@ def replaced_base(monkeypatch, folder: Path) -> Path:
     real = catalogue.get("base_sd15")
     path = folder / real.repo / real.path
     write_checkpoint(path)
-    entry = Entry(**real.__dict__ | {"bytes": path.stat().st_size, "sha256": files.sha256(path)})
+    entry = Entry(**real.__dict__ | {"megabytes": path.stat().st_size / 1e6, "sha256": files.sha256(path)})
     entries = tuple(entry if one is real else one for one in catalogue.ENTRIES)
     monkeypatch.setattr(catalogue, "ENTRIES", entries)
     monkeypatch.setattr(catalogue, "_BY_NAME", {one.name: one for one in entries})
@@ -140,15 +140,11 @@ def test_a_cut_connection_goes_on_where_it_stopped(group, hub, models):
 
 
 def test_after_a_failure_the_same_command_gets_the_rest(group, hub, models, capsys):
-    gone = hub.folder / catalogue.get("controlnet_canny").repo
+    gone = hub.folder / catalogue.get("flcm").repo / catalogue.get("flcm").path
     gone.rename(gone.with_name("elsewhere"))
-    listed = gone / "contronet-canny"
-    listed.mkdir(parents=True)
     assert cli.main(["get", "--for", "Group Portrait", "--yes"]) == 1
-    assert here(models) == {"base_sd15", "controlnet_openpose"}
-    assert "no longer has contronet-canny/" in capsys.readouterr().err
-    listed.rmdir()
-    gone.rmdir()
+    assert here(models) == {"base_sd15", "controlnet_openpose", "controlnet_canny"}
+    assert "no longer has pytorch_model.pt" in capsys.readouterr().err
     gone.with_name("elsewhere").rename(gone)
     hub.requests.clear()
     assert cli.main(["get", "--for", "Group Portrait", "--yes"]) == 0
@@ -169,6 +165,23 @@ def test_a_damaged_file_stops_before_the_question(group, hub, published, capsys)
     published("flcm").write_bytes(b"broken")
     assert cli.main(["get", "--for", "Group Portrait", "--yes"]) == 1
     assert "Delete it and get it again." in capsys.readouterr().err
+    assert not downloaded(hub)
+
+
+def test_a_checkpoint_of_the_users_own_under_the_published_name_is_taken_as_it_is(group, models, capsys):
+    """Whoever has it in half precision keeps it."""
+    path = models / "checkpoints" / "v1-5-pruned-emaonly.safetensors"
+    save_file({"model.diffusion_model.x": torch.zeros(8)}, path)
+    assert cli.main(["get", "--for", "Group Portrait", "--yes"]) == 0
+    assert path.stat().st_size < 200
+    assert "base_sd15" not in capsys.readouterr().out
+
+
+def test_what_the_hub_no_longer_lists_is_said_before_the_question(group, hub, capsys):
+    for path in (hub.folder / catalogue.get("controlnet_canny").repo / "contronet-canny").iterdir():
+        path.unlink()
+    assert cli.main(["get", "--for", "Group Portrait", "--yes"]) == 1
+    assert "no longer has contronet-canny/. Please report this" in capsys.readouterr().err
     assert not downloaded(hub)
 
 

@@ -177,7 +177,6 @@ ASKED = [
 
 @pytest.mark.parametrize(("node", "inputs", "expected"), ASKED, ids=lambda value: getattr(value, "display_name", None))
 def test_settings_ask_for_files_by_the_values_of_the_nodes(node, inputs, expected):
-    inputs = {"include_neck": False, **inputs}
     assert {name for need in node.needs if need.asked(inputs) for name in need.files} == set(expected.split())
 
 
