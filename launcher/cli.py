@@ -7,7 +7,10 @@ import argparse
 from . import build, console, demo, environment, lifetime, places, server, testing
 from .console import Failure, say
 
-DELEGATED = {"models": "the published weights: list, check, get NAME, verify", "persons": "the people stored here: list, rename, delete"}
+DELEGATED = {
+    "models": "the published weights: list, check, get NAME, get --for WORKFLOW, verify",
+    "persons": "the people stored here: list, rename, delete",
+}
 
 
 def main(argv: list[str]) -> int:

@@ -19,8 +19,7 @@ def main(argv: list[str]) -> int:
     except FaceChainError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The same command goes on there.\n")
+    except KeyboardInterrupt:  # run.py says so
         return 130
 
 

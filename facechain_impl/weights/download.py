@@ -49,7 +49,7 @@ def bring(entry: Entry, say: Say) -> Path:
     shutil.rmtree(work_folder(entry), ignore_errors=True)
     say(f"Ready: {path}")
     if entry.folder in LOADERS:
-        say(f"Choose it in ComfyUI's node {LOADERS[entry.folder]}: {files.shown_name(entry)}")
+        say(f"Choose {files.shown_name(entry)} in ComfyUI's node {LOADERS[entry.folder]}.")
     return path
 
 
