@@ -56,7 +56,7 @@ class TwoStageInpaint(FaceChainNode):
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
         inpaint = GroupInpaint(
             Diffusion(values["model"], values["clip"], values["vae"]),
-            Nets(values["pose_control_net"], values["canny_control_net"]),
+            Nets(values.get("pose_control_net"), values.get("canny_control_net")),
             opened.analyzer,
             Subjects(persons=people, strength=values["person_strength"], photo=photo, fusion=opened.fusion),
             _prompt(values),
@@ -73,8 +73,12 @@ def _models() -> list[io.Input]:
         io.Model.Input("model", tooltip="The model without any person's LoRA; with the person's LoRA if no persons are connected."),
         io.Clip.Input("clip", tooltip="The model's text encoder."),
         io.Vae.Input("vae", tooltip="The model's VAE."),
-        io.ControlNet.Input("pose_control_net", tooltip="An OpenPose ControlNet for this kind of model."),
-        io.ControlNet.Input("canny_control_net", tooltip="A Canny ControlNet for this kind of model."),
+        io.ControlNet.Input(
+            "pose_control_net", optional=True, tooltip="An OpenPose ControlNet for this kind of model; holds the pose of the face."
+        ),
+        io.ControlNet.Input(
+            "canny_control_net", optional=True, tooltip="A Canny ControlNet for this kind of model; holds what surrounds the face."
+        ),
         io.Image.Input("image", tooltip="The pictures to put faces into, processed one by one."),
     ]
 

@@ -35,7 +35,20 @@ def names_in(files: str) -> list[str]:
 def chosen_files(source: str, folder: str, files: str) -> list[Path]:
     """The files of a source; `files` has one name per line.
 
-    Raises BadInput for names outside the input folder, and for an empty source."""
+    Raises BadInput for names outside the input folder, for missing files, and for an empty source."""
+    chosen = listed_files(source, folder, files)
+    gone = [path.name for path in chosen if not path.is_file()]
+    if gone:
+        raise BadInput(f"{missing_message()}: {', '.join(gone)}. Upload them again or take them off the list.")
+    return chosen
+
+
+def missing_message() -> str:
+    return f"Not in the input folder {folders.input_folder()}"
+
+
+def listed_files(source: str, folder: str, files: str) -> list[Path]:
+    """As `chosen_files`, with those of the list that are missing."""
     if source == SAMPLE:
         return _some(picture_files(SAMPLE_FOLDER), f"The pack's sample photo is missing from {SAMPLE_FOLDER}. Install the pack again.")
     if source == FOLDER:
@@ -44,11 +57,8 @@ def chosen_files(source: str, folder: str, files: str) -> list[Path]:
         return _some(picture_files(place), f"The folder {place} holds no picture ({endings}). Choose another folder or put photos there.")
     if source != FILES:
         raise BadInput(f"There is no source {source!r}; choose one of: {', '.join(SOURCES)}.")
-    chosen = [_inside(name) for name in names_in(files)]
-    gone = [path.name for path in chosen if not path.is_file()]
-    if gone:
-        raise BadInput(f"Not in the input folder {folders.input_folder()}: {', '.join(gone)}. Upload them again or take them off the list.")
-    return _some(chosen, "No file is chosen. Add photos with the button on the node, or choose another source.")
+    listed = [_inside(name) for name in names_in(files)]
+    return _some(listed, "No file is chosen. Add photos with the button on the node, or choose another source.")
 
 
 def shown_name(file: Path) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import BadInput
 from ..geometry.pixels import to_bytes
 from .load import read_photo
-from .sources import chosen_files, shown_name
+from .sources import listed_files, missing_message, shown_name
 
 SIDE = 144
 MOST = 30
@@ -20,15 +20,17 @@ MOST = 30
 
 def thumbnails(source: str, folder: str, files: str) -> dict:
     """The photos that these settings load, as JSON: how many there are, and the first of them. file: as it stands in `files`. picture:
-    an URL with the picture inside, or empty where the file cannot be read; then `problem` is the reason.
+    an URL with the picture inside, or empty where the file is missing or cannot be read; then `problem` is the reason.
 
-    Raises BadInput where nothing can be loaded."""
-    chosen = chosen_files(source, folder, files)
-    return {"total": len(chosen), "photos": [_thumbnail(file) for file in chosen[:MOST]]}
+    Raises BadInput where nothing is chosen."""
+    listed = listed_files(source, folder, files)
+    return {"total": len(listed), "photos": [_thumbnail(file) for file in listed[:MOST]]}
 
 
 def _thumbnail(file: Path) -> Mapping[str, str]:
     shown = {"name": file.name, "file": shown_name(file), "picture": "", "problem": ""}
+    if not file.is_file():
+        return {**shown, "problem": f"{missing_message()}."}
     try:
         pixels = read_photo(file, SIDE)
     except BadInput as problem:

@@ -91,8 +91,12 @@ def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[P
     expect(loader.page.locator(SHOWN)).to_have_count(1)
     assert loader.value(LOADER, "files") == photos[1].name and loaded(loader, client)[0] == [(photos[1].name, 50)]
     field.first.click()
-    loader.page.keyboard.type("nowhere.jpg ")
+    loader.page.keyboard.press("Control+End")
+    loader.page.keyboard.type("\nnowhere.jpg")
     expect(loader.page.locator(".facechain-photos .problem")).to_contain_text("Not in the input folder")
+    loader.page.get_by_title("Take nowhere.jpg off the list").click()
+    expect(loader.page.locator(".facechain-photos .problem")).to_have_count(0)
+    assert loader.value(LOADER, "files") == photos[1].name
 
 
 def test_what_is_listed_and_not_used_is_said(loader: Hands, client: Client, photos: list[Path]):

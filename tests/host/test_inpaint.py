@@ -114,6 +114,20 @@ def test_one_person_in_the_model(client, models):
     assert report(entry)["rows"] == [{"name": "picture 1, face 1", "status": "painted", "severity": "good", "reason": "", "values": {}}]
 
 
+def test_without_controlnets(client, models):
+    nodes = graph()
+    for name in ("pose_control_net", "canny_control_net"):
+        del nodes[nodes["8"]["inputs"].pop(name)[0]]
+    entry = client.run(nodes)
+    (result,), (steered,) = pictures(client, entry), pictures(client, client.run(graph()))
+    allowed = inside(sample(), faces_of(sample()), 0)
+    assert np.array_equal(result[~allowed], sample()[~allowed])
+    assert not np.array_equal(result[allowed], steered[allowed])
+    notes = report(entry)["notes"]
+    assert [kind for kind in ("pose", "canny") if any(f"No {kind} ControlNet is connected" in note for note in notes)] == ["pose", "canny"]
+    assert not any(used["kind"] == "CONTROL_NET" for used in report(entry)["used"])
+
+
 def test_the_same_seed_is_the_same_picture(client, models):
     first, again, other = (pictures(client, client.run(graph(**change)))[0] for change in ({}, {"batch_size": 3}, {"seed": 2}))
     assert np.array_equal(first, again) and not np.array_equal(first, other)

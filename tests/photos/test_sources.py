@@ -95,6 +95,15 @@ def test_thumbnails_show_what_will_be_loaded(inputs):
     assert damaged["picture"] == "" and "not a picture" in damaged["problem"]
 
 
+def test_thumbnails_of_missing_files_say_so_and_can_be_taken_off_the_list(inputs):
+    shown = thumbnails.thumbnails(sources.FILES, "", "anna/gone.png\ntop.png")
+    gone, there = shown["photos"]
+    assert (shown["total"], gone["file"], gone["picture"]) == (2, "anna/gone.png", "") and "Not in the input folder" in gone["problem"]
+    assert there["picture"] and not there["problem"]
+    with pytest.raises(BadInput, match=r"Not in the input folder .*: gone\.png\. Upload them again"):
+        sources.chosen_files(sources.FILES, "", "anna/gone.png\ntop.png")
+
+
 def test_thumbnails_of_many_photos_are_those_of_the_first(inputs):
     for number in range(thumbnails.MOST + 5):
         Image.new("RGB", (8, 8)).save(inputs / "anna" / f"{number}.png")

@@ -80,10 +80,11 @@ class Call:
 
 @dataclass
 class Studio:
-    """What the fakes are told, and what they saw. colour: what models paint, None leaves the latents alone."""
+    """What the fakes are told, and what they saw. colour: what models paint, None leaves the latents alone. nets: by their names."""
 
     colour: dict[str, float] = field(default_factory=dict)
     faces: bool = True
+    nets: tuple[str, ...] = ("pose", "canny")
     calls: list[Call] = field(default_factory=list)
     fused: list[torch.Tensor] = field(default_factory=list)
 
@@ -96,7 +97,7 @@ class Studio:
         subjects = Subjects(persons=list(persons), strength=0.95, photo=photo, fusion=fusion)
         analyzer = FaceAnalyzer(CentreDetector(self), landmarker, parser)
         words = PromptText(scene="in a garden", negative="blurry", trigger="<fcsks>, a mature man")
-        return GroupInpaint(base, Nets(Net("pose"), Net("canny")), analyzer, subjects, words, settings, SamplingSettings())
+        return GroupInpaint(base, Nets(**{name: Net(name) for name in self.nets}), analyzer, subjects, words, settings, SamplingSettings())
 
     def run(self, target_picture, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
         inpaint = self.inpaint(persons, **settings)
@@ -117,7 +118,7 @@ class FlatPainter(DiffusionSampler):
 
     def _sample(self, text, latents, seeds, skipped, masks=None):
         name = self.base.model.name
-        link, nets = text.positive[0][1]["control"], []
+        link, nets = text.positive[0][1].get("control"), []
         while link is not None:
             nets.append(link)
             link = link.previous

@@ -88,7 +88,7 @@ class GroupInpaint:
             raise BadInput(f"The crop size is {settings.size}; it must be a multiple of {base.factor}, the VAE's cell.")
         self._base, self._nets, self._analyzer, self._subjects = base, nets, analyzer, subjects
         self._words, self._settings, self._schedule = words, settings, schedule
-        self.report = Report("Faces put into pictures")
+        self.report = Report("Faces put into pictures", notes=nets.notes())
 
     def run_all(
         self, pictures: Sequence[TargetPicture], choice: FaceAssignment, seed: int, variants: int, no_face: NoFace

@@ -5,7 +5,7 @@ Everything happens on square crops of one size. All crops of a person run throug
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,10 +46,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Nets:
-    """The two CONTROL_NETs."""
+    """The CONTROL_NETs. Without one nothing steers the pose of the face, or the edges around it."""
 
-    pose: ControlNet
-    canny: ControlNet
+    pose: ControlNet | None = None
+    canny: ControlNet | None = None
+
+    def notes(self) -> list[str]:
+        """What is missing, for the report."""
+        missing = {
+            "pose": (self.pose, "the new face may look in another direction than the one in the picture"),
+            "canny": (self.canny, "the new face may not fit what surrounds it"),
+        }
+        return [f"No {kind} ControlNet is connected: {effect}." for kind, (network, effect) in missing.items() if network is None]
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,18 @@ class _Placed:
         self.image, self.painted = image, torch.maximum(self.painted, mask)
 
 
+@dataclass(frozen=True)
+class _Guide:
+    """A ControlNet with a control picture [S, S, 3] for every crop."""
+
+    network: ControlNet
+    pictures: list[torch.Tensor]
+    strength: float
+
+    def control(self, index: Sequence[int]) -> Control:
+        return Control(self.network, torch.stack([self.pictures[i] for i in index]), self.strength)
+
+
 class TwoStage:
     """The stages for one person. `likeness` is None where no face is fused."""
 
@@ -143,11 +163,11 @@ class TwoStage:
 
     def _generate(self, jobs: Sequence[FaceJob]) -> Sequence[torch.Tensor]:
         size = self._settings.size
+        guides = self._guides(pose=((job.target.pose_control(size) for job in jobs), self._settings.pose_scale))
         latents = []
-        for some in _chunks(jobs, self._settings.batch):
-            poses = torch.stack([job.target.pose_control(size) for job in some])
-            control = Control(self._nets.pose, poses, self._settings.pose_scale)
-            latents.append(self._sampler.new(self._text, size, [job.seed for job in some], [control]))
+        for index in _chunks(range(len(jobs)), self._settings.batch):
+            controls = [guide.control(index) for guide in guides]
+            latents.append(self._sampler.new(self._text, size, [jobs[i].seed for i in index], controls))
         return list(self._sampler.decode(torch.cat(latents))) if latents else []
 
     def _place(self, jobs: Sequence[FaceJob], images: list[torch.Tensor]) -> list[_Placed]:
@@ -179,11 +199,11 @@ class TwoStage:
         """Stage 2: repaint the face, guided by the landmarks of the generated one and by the edges around it."""
         settings = self._settings
         paint, hidden = zip(*(self._paint_masks(face) for face in faces))
-        edges = [masks.edges(face.image, mask) for face, mask in zip(faces, hidden)]
-        poses = [face_control(face.landmarks, face.five, settings.size) for face in faces]
-        scales = (settings.pose_scale, settings.canny_scale)
+        edges = (masks.edges(face.image, mask) for face, mask in zip(faces, hidden))
+        poses = (face_control(face.landmarks, face.five, settings.size) for face in faces)
+        guides = self._guides(pose=(poses, settings.pose_scale), canny=(edges, settings.canny_scale))
         humans = [face.job.target.regions.human for face in faces]
-        self._repaint(faces, paint, (poses, edges), scales, settings.strength, humans, 1)
+        self._repaint(faces, paint, guides, settings.strength, humans, 1)
 
     def _paint_masks(self, face: _Placed) -> tuple[torch.Tensor, torch.Tensor]:
         """Where the crop is repainted, and where its edges are ignored."""
@@ -197,38 +217,39 @@ class TwoStage:
         """Stage 3: a light second repainting, guided by body, face and all edges."""
         settings = self._settings
         paint = [masks.repaint(region.face, masks.REFINE_GROWTH) for region in seen]
-        controls = ([self._full_pose(face) for face in faces], [masks.edges(face.image) for face in faces])
-        scales = (settings.refine_scale, settings.refine_scale)
-        self._repaint(faces, paint, controls, scales, settings.refine_strength, [region.human for region in seen], 2)
+        poses, edges = (self._full_pose(face) for face in faces), (masks.edges(face.image) for face in faces)
+        guides = self._guides(pose=(poses, settings.refine_scale), canny=(edges, settings.refine_scale))
+        self._repaint(faces, paint, guides, settings.refine_strength, [region.human for region in seen], 2)
 
     def _full_pose(self, face: _Placed) -> torch.Tensor:
         target = face.job.target
         control = face_control(face.landmarks, face.five, self._settings.size, target.body)
         return control if target.drawing is None else torch.maximum(control, target.drawing)
 
+    def _guides(self, **kinds: tuple[Iterable[torch.Tensor], float]) -> list[_Guide]:
+        """Of control pictures and weights by the name of their ControlNet, those that are connected. Others are not drawn."""
+        guides = ((getattr(self._nets, name), pictures, strength) for name, (pictures, strength) in kinds.items())
+        return [_Guide(network, list(pictures), strength) for network, pictures, strength in guides if network is not None]
+
     def _repaint(
         self,
         faces: list[_Placed],
         paint: Sequence[torch.Tensor],
-        controls: tuple[list[torch.Tensor], list[torch.Tensor]],
-        scales: tuple[float, float],
+        guides: Sequence[_Guide],
         strength: float,
         humans: list[torch.Tensor],
         stage: int,
     ) -> None:
-        """One repainting of all crops; outside people the VAE's round-trip error is cancelled.
-
-        controls and scales: of the pose and of the edges."""
+        """One repainting of all crops; outside people the VAE's round-trip error is cancelled."""
         stacked = torch.stack([face.image for face in faces])
         encoded = self._sampler.encode(stacked)
         small = torch.stack([masks.latent_mask(mask, self._sampler.base.factor) for mask in paint])
         latents = []
         for index in _chunks(range(len(faces)), self._settings.batch):
-            pose, canny = (torch.stack([pictures[i] for i in index]) for pictures in controls)
-            nets = [Control(self._nets.pose, pose, scales[0]), Control(self._nets.canny, canny, scales[1])]
             start = InpaintInput(stacked[index], encoded[index], small[index])
             seeds = [faces[i].job.seed + stage * STAGE_STRIDE for i in index]
-            latents.append(self._sampler.repaint(self._text, start, seeds, strength, nets))
+            controls = [guide.control(index) for guide in guides]
+            latents.append(self._sampler.repaint(self._text, start, seeds, strength, controls))
         painted, plain = self._sampler.decode(torch.cat(latents)), self._sampler.decode(encoded)
         for face, mask, new, old, rebuilt, human in zip(faces, paint, painted, stacked, plain, humans):
             face.paint(masks.add_back(new, old, rebuilt, masks.soft_human(human)), mask)

@@ -77,6 +77,16 @@ class Fusion:
         return [torch.ones_like(picture) for picture in pictures]
 
 
+@pytest.mark.parametrize("nets", [("pose",), ("canny",), ()])
+def test_what_is_not_connected_steers_nothing(studio, nets):
+    studio.nets, studio.colour = nets, {"base": 0.5}
+    images, report = studio.run(target_picture([FACE]), landmarker=Dots(), parser=Parser())
+    assert [list(hints(call)) for call in studio.calls] == [[name for name in nets if name == "pose"], list(nets), list(nets)]
+    missing = [name for name in ("pose", "canny") if name not in nets]
+    assert [note.split()[1] for note in report.notes if "is connected" in note] == missing
+    assert len(images) == 1 and (images[0] != target_picture([FACE]).image).any()
+
+
 def test_stage_one_is_steered_by_the_face_where_no_pose_is_known(studio):
     studio.run(target_picture([FACE]))
     (pose, strength) = hints(studio.calls[0])["pose"]
