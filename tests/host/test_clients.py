@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 SAMPLE = ROOT / "assets" / "sample" / "eileen_collins.png"
 TWINS = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "workflows" / "api").glob("*.json"))}
+USUAL = "Train My Portrait"
 CLIENTS = (Outsiders.comfy_run, Outsiders.comfy_script, Outsiders.websocket_example)
 # All that differs from a twin when it is run here: full steps and sizes take hours. What it names is there under that name.
 SMALL = {
@@ -128,7 +129,7 @@ def ends(graph: dict) -> dict[str, str]:
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("run", CLIENTS, ids=lambda run: run.__name__)
-@pytest.mark.parametrize("title", GRAPHS)
+@pytest.mark.parametrize("title", [title if title == USUAL else pytest.param(title, marks=pytest.mark.matrix) for title in GRAPHS])
 def test_every_twin_through_every_client(client: Client, outsiders: Outsiders, title, run):
     """One more prompt in the history, of the graph that was given, with everything saved that can be fetched."""
     graph, kinds, before = GRAPHS[title], client.object_info(), set(client.get("/history"))

@@ -23,7 +23,7 @@ def pictures(client: Client, images: list[dict]) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(client.view(image)))) for image in images]
 
 
-@pytest.fixture(scope="module", params=PEOPLE)
+@pytest.fixture(scope="module", params=["sample", pytest.param("person_a", marks=pytest.mark.matrix)])
 def trained(request, server, checkpoint) -> tuple[str, Workflow, dict]:
     """(name, workflow, outputs) of "Train My Portrait" on the sample photo, and on photographs where those are."""
     name, workflow = request.param, Workflow("Train My Portrait")

@@ -187,7 +187,8 @@ def training(machine: Machine, out: Path) -> Iterator[tuple[subprocess.Popen, Pa
 
 @pytest.mark.slow
 @pytest.mark.host
-@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGKILL", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_a_demo_that_is_ended_in_its_training_leaves_nothing(machine, host_path, tmp_path, name):
     """On the real ComfyUI; after a crash with the next start."""
     fake, number = machine.env["COMFYUI_PATH"], getattr(signal, name)

@@ -177,6 +177,7 @@ def test_the_recipe_of_a_network(with_network):
 
 @pytest.mark.slow
 @pytest.mark.host
+@pytest.mark.matrix
 def test_the_recipe_of_a_node(with_node):
     """Contract, help page, locales, README, declared files and provenance, on a server that has the node."""
     by_hand = {change.path for change in changes("a node")}

@@ -65,6 +65,7 @@ def test_serve_until_stopped(own_host, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_every_command_works_on_what_is_served(run_py, own_host, tmp_path):
     """Persons in the ComfyUI's own folders, published files where its extra_model_paths.yaml says."""
     comfyui = Path(own_host["COMFYUI_PATH"])
