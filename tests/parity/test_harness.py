@@ -127,6 +127,7 @@ def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_two_processes_print_how_many_arrays_they_compared():
     """Whatever folder the run was started for: the process that starts the others reads no conftest below tests."""
     others = [f"--ignore={path}" for path in (ROOT / "tests").iterdir() if path.name not in ("parity", "test_atomic.py", "conftest.py")]

@@ -116,6 +116,7 @@ def write_folder(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.host
+@pytest.mark.matrix
 def test_from_the_hub_to_portraits(run_py, own_host, tmp_path):
     entry = catalogue.get("base_film")
     write_folder(tmp_path / "hub" / entry.repo / entry.path)

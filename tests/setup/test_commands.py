@@ -11,6 +11,8 @@ import pytest
 from launcher import browser, cli, demo, environment, testing
 from launcher.console import Failure
 
+ALL = [*testing.COVERAGE, "--all"]
+
 
 def test_help_names_every_command(run_py):
     done = run_py("--help")
@@ -94,15 +96,15 @@ def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
     assert ran[3][-2:] == ["-k", "x"]
 
 
-@pytest.mark.parametrize(("words", "chosen"), [([], []), (["--all"], ["--all"]), (["--all", "--", "-k", "x"], ["--all", "-k", "x"])])
-def test_all_adds_matrices_and_soak_tests(monkeypatch, words, chosen):
+@pytest.mark.parametrize(("words", "chosen"), [([], []), (["--all"], ALL), (["--all", "--", "-k", "x"], [*ALL, "-k", "x"])])
+def test_all_adds_matrices_soak_tests_and_coverage(monkeypatch, words, chosen):
     ran = []
     monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
     monkeypatch.setattr(testing, "_browser", lambda: {})
     monkeypatch.setattr(testing, "_clients", lambda install: {})
     monkeypatch.setattr(testing, "_call", lambda command, env: ran.append(command) or 0)
     assert cli.main(["test", *words]) == 0
-    assert ran[-1][3:] == [*testing.PARALLEL, *testing.COVERAGE, *chosen]
+    assert ran[-1][3:] == [*testing.PARALLEL, *chosen]
 
 
 def test_a_missing_browser_is_a_failure_under_ci_only(monkeypatch, capsys):
