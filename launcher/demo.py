@@ -57,10 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit status; problems are raised as Failure."""
-    photos, checkpoint = _photo_files(options.photos), _base_model(options)
+    photos, checkpoint = _photo_files(options.photos), _checkpoint(options)
+    _usable_folder(options.out)
+    host = environment.ready(install=options.install)
+    if options.base is not None:
+        checkpoint = base_models.fetched(host, options.base, options.yes)
     out = _output_folder(options.out)
     sizes = _sizes(options, FOR_CHECKPOINT if checkpoint else FOR_STAND_IN)
-    host = environment.ready(install=options.install)
     start = time.monotonic()
     with places.temporary_base({"models/facechain_stand_ins": _stand_in_folder()}) as base:
         model = _prepare(host, base, checkpoint)
@@ -196,19 +199,12 @@ def _photo_files(folder: Path | None) -> list[Path]:
     return files
 
 
-def _base_model(options: argparse.Namespace) -> Path | None:
-    """What the user named, downloaded if it has to be; None for the stand-in."""
-    if options.base is None:
-        return _checkpoint(options.checkpoint)
-    if options.checkpoint is not None:
-        raise Failure("choosing the base model", "both --base and --checkpoint name one", "Leave one of them out.")
-    _usable_folder(options.out)  # before a long download
-    return base_models.fetched(environment.ready(install=options.install), options.base, options.yes)
-
-
-def _checkpoint(file: Path | None) -> Path | None:
+def _checkpoint(options: argparse.Namespace) -> Path | None:
+    file = options.checkpoint
     if file is None:
         return None
+    if options.base is not None:
+        raise Failure("choosing the base model", "both --base and --checkpoint name one", "Leave one of them out.")
     if not file.is_file():
         raise Failure(f"looking for the checkpoint {file}", "there is no such file", "Give --checkpoint the path of a .safetensors file.")
     return file.resolve()

@@ -31,15 +31,18 @@ class Workflow:
         """Set widgets of the nodes of one kind, or of those with this title, in both forms."""
         for number in self._ids(kind, title):
             self.api[number]["inputs"].update(copy.deepcopy(inputs))
-            _set_widgets(next(node for node in self.editor["nodes"] if str(node["id"]) == number), inputs)
+            _set_widgets(self._editor_node(number), inputs)
 
     def exchange(self, kind: str, other: str, **inputs: Any) -> None:
         """Put another node, with the same outputs and these widgets, in the place of the one node of a kind, in both forms."""
         number = self.id_of(kind)
         self.api[number].update(class_type=other, inputs=inputs)
         slots = [{"name": name, "type": "COMBO", "widget": {"name": name}, "link": None} for name in inputs]
-        node = next(node for node in self.editor["nodes"] if str(node["id"]) == number)
-        node.update(type=other, properties={"Node name for S&R": other}, inputs=slots, widgets_values=list(inputs.values()))
+        values = list(inputs.values())
+        self._editor_node(number).update(type=other, properties={"Node name for S&R": other}, inputs=slots, widgets_values=values)
+
+    def _editor_node(self, number: str) -> dict:
+        return next(node for node in self.editor["nodes"] if str(node["id"]) == number)
 
     def _ids(self, kind: str, title: str | None) -> list[str]:
         titled = (number for number, node in self.api.items() if title in (None, node["_meta"]["title"]))
