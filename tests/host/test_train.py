@@ -86,6 +86,7 @@ def test_one_run_for_three_crops_and_the_file_in_the_lora_list(client, server, c
     assert len(load_file(person_file(server, "Ann"))) == 56 * 3 and states(server) == []
 
 
+@pytest.mark.matrix
 def test_stopped_and_resumed_ends_with_the_same_weights(client, server, checkpoint):
     client.run(graph(client, checkpoint, name="Whole", steps=6))
     with pytest.raises(PromptFailed) as failure:

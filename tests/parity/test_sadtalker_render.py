@@ -147,6 +147,7 @@ def test_folding_changes_nothing(small):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_every_stage_at_512(parity, seeds):
     case = parity("sadtalker/generator_512")
     watched = seeds(case)
@@ -189,6 +190,7 @@ def test_clip_of_a_whole_picture(parity, seeds):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_clip_of_a_crop(parity, seeds):
     case = parity("sadtalker/animate_256")
     clip(case, seeds(case), case.network(MappingNet, "mapping70", maker("mapping")), {})
