@@ -23,6 +23,8 @@ from .lora import formats as lora_files
 from .names import check_name
 
 _CARD, _PHOTO = "person.json", "template.png"
+# What a folder beside the store was on the way to, before its own name.
+_REPLACED, _DELETED = "replaced ", "deleted "
 
 
 class IfExists(str, Enum):
@@ -44,12 +46,14 @@ def lora_name(name: str) -> str:
 
 def names() -> list[str]:
     """All stored persons, in alphabetical order."""
+    _recover()
     root = folders.persons_folder()
     return sorted(path.parent.name for path in root.glob(f"*/{_CARD}")) if root.is_dir() else []
 
 
 def card(name: str) -> dict:
     """A person's card: trigger, embedding, training report. Raises BadInput for an unknown name."""
+    _recover()
     path = folder_of(name) / _CARD
     if not path.is_file():
         raise BadInput(f"There is no person {name!r}. Stored persons: {', '.join(names()) or 'none'}. Train or save one first.")
@@ -116,6 +120,7 @@ def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], us
 
 def free_name(name: str, if_exists: IfExists) -> str:
     """The name under which a person will be stored. Raises BadInput when the name is taken and the policy is Stop."""
+    _recover()
     name = check_name(name)
     if if_exists is IfExists.REPLACE or not folder_of(name).exists():
         return name
@@ -137,31 +142,62 @@ def _move_in(work: Path, target: Path) -> None:
     if not target.exists():
         os.replace(work, target)
         return
-    old = _work_folder() / uuid.uuid4().hex
+    old = _work_folder() / f"{_REPLACED}{target.name}"
     os.replace(target, old)
     os.replace(work, target)
-    shutil.rmtree(old)
+    _discard(old)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a folder that is in nobody's way, now or, where this is cut short, with the next look into the store."""
+    gone = _work_folder() / f"{_DELETED}{uuid.uuid4().hex}"
+    gone.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone)
+
+
+def _recover() -> None:
+    """Finish what a killed process left half done: the person who was about to be replaced comes back, deleted ones go."""
+    for left in _work_folder().glob(f"{_REPLACED}*"):
+        place = folders.persons_folder() / left.name.removeprefix(_REPLACED)
+        if place.exists():
+            _discard(left)
+        else:
+            os.replace(left, place)
+    for left in _work_folder().glob(f"{_DELETED}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def rename(name: str, new_name: str) -> None:
-    """Rename a stored person. Raises BadInput when the name is taken."""
+    """Rename a stored person: under the new name all is there before the old one goes. Raises BadInput when the name is taken."""
     about, source = card(name), folder_of(name)
-    new_name = free_name(new_name, IfExists.STOP)
-    target = folder_of(new_name)
-    os.replace(source, target)
-    os.replace(target / f"{source.name}.safetensors", target / f"{new_name}.safetensors")
-    atomic.write(target / _CARD, json.dumps(about | {"name": new_name}, indent=1))
+    target = folder_of(free_name(new_name, IfExists.STOP))
+    work = _work_folder() / uuid.uuid4().hex
+    try:
+        with atomic.explained(target):
+            shutil.copytree(source, work, copy_function=_linked)
+            os.replace(work / f"{source.name}.safetensors", work / f"{target.name}.safetensors")
+            atomic.write(work / _CARD, json.dumps(about | {"name": target.name}, indent=1))
+            _move_in(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _discard(source)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def delete(name: str) -> None:
     """Delete everything that is stored about a person, the LoRA included."""
+    _recover()
     folder = folder_of(name)
     if not folder.is_dir():
         raise BadInput(f"There is no person {name!r}. Stored persons: {', '.join(names()) or 'none'}.")
-    gone = _work_folder() / uuid.uuid4().hex
-    gone.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(folder, gone)
-    shutil.rmtree(gone)
+    _discard(folder)
 
 
 class FileWatch:

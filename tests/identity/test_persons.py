@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -65,6 +66,63 @@ def test_rename_and_delete_leave_nothing_behind(home):
     assert not (home / "models/facechain/persons/Ann").exists()
     persons.delete("Bea")
     assert [path for path in (home / "models").rglob("*") if path.is_file()] == []
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch, number: int) -> None:
+    """End the process, as it were, at the `number`-th move of a file or folder, and let no `finally` clean up."""
+    moves, real = iter(range(1, 100)), os.replace
+
+    def replace_or_die(source, target):
+        if next(moves) == number:
+            monkeypatch.setattr(persons.shutil, "rmtree", lambda *arguments, **options: None)
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_die)
+
+
+def moves_of(action, monkeypatch) -> int:
+    count, real = [0], os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda source, target: (count.__setitem__(0, count[0] + 1), real(source, target)))
+        action()
+    return count[0]
+
+
+def replaced() -> None:
+    persons.save(replace(ann(), trigger="another"), {}, IfExists.REPLACE)
+
+
+@pytest.mark.parametrize("action", [replaced, lambda: persons.rename("Ann", "Bea")], ids=["replace", "rename"])
+def test_a_kill_between_two_moves_loses_nobody(home, monkeypatch, action):
+    persons.save(ann(), {})
+    last = moves_of(action, monkeypatch)
+    assert last >= 3
+    for number in range(1, last + 1):
+        for name in persons.names():
+            persons.delete(name)
+        persons.save(ann(), {})
+        with monkeypatch.context() as patch:
+            kill_at(patch, number)
+            with pytest.raises(Killed):
+                action()
+        people = [persons.load(name) for name in persons.names()]
+        assert people and all(torch.equal(person.lora["a"], torch.ones(2, 2)) for person in people), number
+        files = {path.name for path in (home / "models/facechain/persons").rglob("*.safetensors")}
+        assert files == {f"{person.name}.safetensors" for person in people}
+
+
+def test_a_deletion_that_was_cut_short_is_finished(home, monkeypatch):
+    persons.save(ann(), {})
+    with monkeypatch.context() as patch:
+        patch.setattr(persons.shutil, "rmtree", lambda *arguments, **options: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            persons.delete("Ann")
+    assert persons.names() == [] and not [path for path in (home / "models").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("name", ["../Ann", "..", ".", "a/../b", "/tmp/x", "LPT1", "con.png", "tail.", "\x01"])
