@@ -1,4 +1,4 @@
-"""The pack's own command line: `python -m facechain_impl BASE models|persons|stand-ins ...`, with the host on PYTHONPATH.
+"""The pack's own command line: `python -m facechain_impl BASE models|persons|trainings|stand-ins ...`, with the host on PYTHONPATH.
 
 BASE is the host's base directory. `run.py` starts this in the host's environment; only here are the pack and the host imported."""
 
@@ -16,10 +16,12 @@ def main(argv: list[str]) -> int:
     standalone.use(Path(base))
     # They import the host, which looks at its folders then.
     from .identity import cli as persons
+    from .identity.training import cli as trainings
     from .weights import cli as models
     from .weights.stand_ins import cli as stand_ins
 
-    return {"models": models.main, "persons": persons.main, "stand-ins": stand_ins.main}[command](arguments)
+    mains = {"models": models.main, "persons": persons.main, "trainings": trainings.main, "stand-ins": stand_ins.main}
+    return mains[command](arguments)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from .console import Failure, say
 DELEGATED = {
     "models": "the published weights: list, check, get NAME, get --for WORKFLOW, verify",
     "persons": "the people stored here: list, rename, delete",
+    "trainings": "what stopped trainings left to go on from: list, delete",
 }
 
 

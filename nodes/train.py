@@ -12,7 +12,8 @@ from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training import train
-from ..facechain_impl.identity.training.likeness import LikenessPlan
+from ..facechain_impl.identity.training.judge import LOOKS
+from ..facechain_impl.identity.training.looks import LookPlan
 from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ..facechain_impl.types import Faces
@@ -22,6 +23,7 @@ from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
 
 _PRESET = "From preset"
+MOST_LOOKS = 20
 _CHOICES = {
     "schedule": str,
     "optimiser": Optimiser,
@@ -89,8 +91,13 @@ def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
         if_state=IfState(values["if_state_exists"]),
         if_person=IfExists(values["if_person_exists"]),
         preview=preview,
-        likeness=LikenessPlan(values.get("likeness_every", 500)),
+        looks=LookPlan(_looks(values.get("looks", LOOKS))),
     )
+
+
+def _looks(wanted: int) -> int:
+    """Workflows of version 0.1 have a number of steps in the place of this widget."""
+    return wanted if wanted <= MOST_LOOKS else LOOKS
 
 
 def _changes(values: dict) -> dict:
@@ -223,12 +230,13 @@ def _technical_widgets() -> list[io.Input]:
 def _likeness_widgets() -> list[io.Input]:
     return [
         io.Int.Input(
-            "likeness_every",
-            default=500,
+            "looks",
+            default=LOOKS,
             min=0,
             max=100000,
             optional=True,
-            tooltip="Steps between likeness measurements: the best step is kept, and training stops when likeness stops rising. 0: never.",
+            tooltip="How often sample portraits are drawn and measured, the last time after the last step. An earlier step is "
+            f"used only where it is better by more than chance. 0: never; more than {MOST_LOOKS} count as {LOOKS}.",
         ),
         io.Float.Input(
             "masked_loss",

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import MissingWeights
+from ..errors import MissingWeights, WeightsError
+from ..geometry.affine import align112
 from ..perception import models
 from ..perception.detection import BUILT_IN
 from ..perception.faces import find_faces, main_face
+from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
 from ..picture_names import numbered
 from ..types import Face, Faces, Report, Status
@@ -56,10 +58,12 @@ class PhotoFacts:
 
 @dataclass
 class Study:
-    """Facts of every photo in order. embeddings: of the photos whose face could be embedded, by index; empty without RTS."""
+    """Facts of every photo in order. embeddings: of the photos whose face could be embedded, by index; empty without RTS.
+    uncertainties: of those embeddings, where they are known."""
 
     facts: list[PhotoFacts]
     embeddings: dict[int, np.ndarray] = field(default_factory=dict)
+    uncertainties: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -127,6 +131,7 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
         for index, face in zip(unknown, found):
             seen[index].face = face
     result.embeddings = {index: vector_of(main.face) for index, main in seen.items()}
+    result.uncertainties = {index: main.face.uncertainty for index, main in seen.items() if main.face.uncertainty is not None}
     for index, main in seen.items():
         others = [cosine_similarity(result.embeddings[index], result.embeddings[other]) for other in seen if other != index]
         main.likeness = float(np.median(others)) if others else None
@@ -151,6 +156,32 @@ def _problems(one: PhotoFacts, names: Sequence[str]) -> list[str]:
         (one.duplicate_of is not None, f"nearly the same as {names[one.duplicate_of or 0]}"),
     )
     return [text for applies, text in tests if applies]
+
+
+def is_clean(one: PhotoFacts) -> bool:
+    """Whether a photo shows the person, sharply, and is no second copy."""
+    return one.main is not None and not _another_person(one) and one.main.blur >= _BLURRED and one.duplicate_of is None
+
+
+def best(photos: list[torch.Tensor], found: Study) -> int:
+    """The photo that stands for the person: of the clean ones the one of highest quality by FQA, as upstream chooses, or the sharpest where
+    that network is not here. Without a clean photo the first with a face, or the first."""
+    faces = {index: one.main for index, one in enumerate(found.facts) if one.main is not None}
+    clean = [index for index in faces if is_clean(found.facts[index])]
+    if not clean:
+        return next(iter(faces), 0)
+    quality = _qualities([photos[index] for index in clean], [faces[index].face for index in clean])
+    judged = dict(zip(clean, quality or [faces[index].blur for index in clean]))
+    return max(judged, key=lambda index: judged[index])
+
+
+def _qualities(photos: list[torch.Tensor], faces: list[Face]) -> list[float]:
+    """FQA's scores, empty without the network or onnxruntime."""
+    try:
+        network = FaceQuality(models.open_session("fqa"))
+    except WeightsError:
+        return []
+    return network.score([align112(photo, face.five) for photo, face in zip(photos, faces)])
 
 
 def _another_person(one: PhotoFacts) -> bool:

@@ -112,7 +112,11 @@ TAGGER = Uses(
 TRAIN = Uses(
     "FaceChain_TrainFaceLoRA",
     "Train Face LoRA",
-    (LIKENESS, Need(("face_frombase_c4",), "start from the common face", _set("start", "face_frombase_c4"))),
+    (
+        LIKENESS,
+        Need(("fqa",), "the best photo", spared=True),
+        Need(("face_frombase_c4",), "start from the common face", _set("start", "face_frombase_c4")),
+    ),
 )
 RANK = Uses(
     "FaceChain_RTSRank",

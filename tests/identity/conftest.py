@@ -131,7 +131,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path / "user"))
     extensions = folder_paths.folder_names_and_paths["loras"][1]
     loras = [str(models / "loras"), str(models / "facechain" / "persons")]
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", (loras, extensions))
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
+    importlib.import_module("facechain_impl.host.folders").register()
+    folder_paths.folder_names_and_paths["loras"] = (loras, extensions)
     return tmp_path
 
 

@@ -35,6 +35,7 @@ def no_weights(monkeypatch):
         raise MissingWeights(f"{name} is not here")
 
     monkeypatch.setattr(photo_study.models, "open_network", missing)
+    monkeypatch.setattr(photo_study.models, "open_session", missing)
 
 
 def summary(found) -> str:
@@ -110,3 +111,26 @@ def test_real_photographs(photographs):
     found = photo_study.study(list(photos.images))
     sharp = [one.main.blur for one in found.facts if one.main is not None]
     assert len(sharp) >= 3 and min(sharp) > 5
+
+
+class TestBest:
+    """The first photo was taken; a black one became the face of the person."""
+
+    def test_the_sharpest_clean_photo_without_the_quality_network(self):
+        soft = torch.nn.functional.avg_pool2d(noise(1).movedim(-1, 0)[None], 3, 1, 1)[0].movedim(0, -1)
+        photos = [torch.zeros(SIDE, SIDE, 3), soft, noise(2)]
+        found = photo_study.study(photos, known(photos, [[face()], [face()], [face()]]))
+        assert photo_study.best(photos, found) == 2
+
+    def test_strangers_and_photos_without_a_face_are_not_chosen(self):
+        photos = [noise(seed) for seed in range(4)]
+        found = photo_study.study(photos, known(photos, [[], [face(1)], [face()], [face()]]))
+        assert photo_study.best(photos, found) in (2, 3)
+        nobody = photo_study.study(photos, known(photos, [[], [], [], []]))
+        assert photo_study.best(photos, nobody) == 0
+
+    def test_the_highest_quality_where_the_network_is_here(self, monkeypatch):
+        monkeypatch.setattr(photo_study.models, "open_session", lambda name: name)
+        monkeypatch.setattr(photo_study.FaceQuality, "score", lambda self, aligned: [0.2, 0.9, 0.4][: len(aligned)])
+        photos = [noise(seed) for seed in range(3)]
+        assert photo_study.best(photos, photo_study.study(photos, known(photos, [[face()], [face()], [face()]]))) == 1

@@ -78,6 +78,10 @@ class Adapters:
             for name, layer in self._layers.items()
         }
 
+    def as_layers(self, parameters: dict[str, torch.Tensor]) -> dict[str, Layer]:
+        """What `named_parameters` gave earlier, as `layers` gives it."""
+        return {name: Layer(parameters[f"{name}.lora_B"], parameters[f"{name}.lora_A"], self.alpha) for name in self._layers}
+
     @torch.no_grad()
     def load(self, layers: dict[str, Layer]) -> None:
         """Set the weights. Raises BadInput when a layer is missing or of another shape."""

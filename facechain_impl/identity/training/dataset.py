@@ -57,17 +57,26 @@ class TrainingSet:
         return len(self.latents)
 
     def batch(self, number: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> Batch:
-        """The samples of forward pass `number`: every photo once per epoch, in an order of its own, a variant of it at random."""
+        """The samples of forward pass `number`: every photo once per epoch, in an order of its own, a variant of it at random.
+
+        Each sample draws from a generator of its own, so that splitting a batch over several passes changes no sample."""
         count = settings.batch_size
-        source = generator_for(settings.seed, 1 + self._salt, number)
-        photos = [self._photo(number * count + index, settings.seed) for index in range(count)]
-        variants = torch.randint(0, self.latents.shape[1], (count,), generator=source)
-        place = torch.tensor(photos), variants
-        latents = self.latents[place]
-        noise = torch.randn(latents.shape, generator=source)
-        sigmas = sample_sigmas(count, source)
-        dropped = (torch.rand(count, generator=source) < settings.caption_dropout).tolist()
-        return Batch(latents, noise, sigmas, photos, dropped, None if self.weights is None else self.weights[place])
+        drawn = [self._drawn(sample, settings, sample_sigmas) for sample in range(number * count, (number + 1) * count)]
+        photos, variants, noise, sigmas, dropped = zip(*drawn)
+        place = torch.tensor(photos), torch.tensor(variants)
+        weights = None if self.weights is None else self.weights[place]
+        return Batch(self.latents[place], torch.cat(noise), torch.cat(sigmas), list(photos), list(dropped), weights)
+
+    def _drawn(
+        self, sample: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]
+    ) -> tuple[int, int, torch.Tensor, torch.Tensor, bool]:
+        """Photo, variant, noise [1, C, ...], noise level [1] and whether the caption is dropped."""
+        source = generator_for(settings.seed, 1 + self._salt, sample)
+        photo = self._photo(sample, settings.seed)
+        variant = int(torch.randint(0, self.latents.shape[1], (1,), generator=source))
+        noise = torch.randn((1, *self.latents.shape[2:]), generator=source)
+        sigmas = sample_sigmas(1, source)
+        return photo, variant, noise, sigmas, bool(torch.rand(1, generator=source) < settings.caption_dropout)
 
     def _photo(self, sample: int, seed: int) -> int:
         epoch, position = divmod(sample, len(self))

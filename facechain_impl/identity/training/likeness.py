@@ -1,104 +1,70 @@
-"""Choosing the step whose portraits look most like the person, and stopping when they no longer get closer."""
+"""How alike sample portraits are to the person, by face recognition (RTS)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from ...host import models as host_models
-from ...host.protocols import Clip, Vae
-from ...perception import haar, models
+from ...perception import models
 from ...perception.detection import BUILT_IN
 from ...perception.faces import find_faces, main_face
 from ...perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
+from ...photos import study as photo_study
 from ...photos.study import Study
-from ..lora.formats import Layer
-from .adapters import Adapters
-from .previews import Preview
 
-# From four photos on, one in five is kept from the training to be compared with.
-_FEW, _SHARE = 3, 5
-_RISE = 0.005
+
+class Scorer(Protocol):
+    """Scores pictures [H, W, 3] in 0..1 by likeness to a person; None where there is no face. what: for the report, of a score."""
+
+    what: str
+
+    def __call__(self, pictures: list[torch.Tensor], /) -> list[float | None]: ...
 
 
 @dataclass(frozen=True)
-class LikenessPlan:
-    """every: steps between checks, 0 for none. samples: portraits per check. patience: checks without a rise before it stops."""
+class Reference:
+    """A photo to compare with. vector: float32 [512] of length 1. weight: more for photos that RTS is certain about."""
 
-    every: int
-    samples: int = 2
-    patience: int = 3
-
-    def possible(self) -> LikenessPlan:
-        """The plan, or none where this OpenCV cannot run the built-in detector, which finds the faces of portraits."""
-        return self if haar.can_run() else LikenessPlan(0)
+    vector: np.ndarray
+    weight: float = 1.0
 
 
-def held_out(count: int, plan: LikenessPlan, steps: int, found: Study) -> list[int]:
-    """Photos held out for comparison: none of three or fewer, none when likeness is never measured."""
-    if count <= _FEW or not plan.every or steps < plan.every:
-        return []
-    able = [index for index in range(count) if index in found.embeddings]
-    return able[-max(1, count // _SHARE) :] if len(able) > _FEW else []
+def references(found: Study) -> list[Reference]:
+    """Of the clean photos: no strangers, no blurred ones, of equal photos one. Of all photos with a face where none is clean."""
+    clean = [index for index in found.embeddings if photo_study.is_clean(found.facts[index])]
+    chosen = clean or list(found.embeddings)
+    certain = {index: -(found.uncertainties.get(index) or 0.0) for index in chosen}
+    most = max(certain.values(), default=0.0)
+    return [Reference(found.embeddings[index], float(np.exp(certain[index] - most))) for index in chosen]
 
 
-@dataclass
-class LikenessWatch:
-    """Measures portraits against reference embeddings. curve: (step, likeness or None where no portrait had a face)."""
+class RtsScorer:
+    """Cosine of a portrait with the mean of the references, averaged over leaving each of them out once: no single photo decides."""
 
-    plan: LikenessPlan
-    references: list[np.ndarray]
-    preview: Preview
-    on_training_photos: bool
-    curve: list[tuple[int, float | None]] = field(default_factory=list)
-    best: list[dict[str, Layer]] | None = None
+    what = "likeness"
 
-    def at(self, step: int, adapters: list[Adapters], model: host_models.TrainingModel, clip: Clip, vae: Vae) -> None:
-        """Check when due after `step`, and keep the adapters when they are the best so far."""
-        if step % self.plan.every:
-            return
-        before = self.best_likeness
-        pictures = [replace(self.preview, seed=self.preview.seed + index).portrait(model, clip, vae) for index in range(self.plan.samples)]
-        likeness = self._likeness(pictures)
-        model.load()
-        self.curve.append((step, likeness))
-        if likeness is not None and (before is None or likeness > before):
-            self.best = [group.layers() for group in adapters]
+    def __init__(self, given: Sequence[Reference]):
+        self._means = _means(given)
 
-    def _likeness(self, pictures: list[torch.Tensor]) -> float | None:
+    def __call__(self, pictures: list[torch.Tensor]) -> list[float | None]:
         with torch.no_grad():
             faces = [main_face(picture.faces) for picture in find_faces(pictures, BUILT_IN).pictures]
             seen = [(picture, face) for picture, face in zip(pictures, faces) if face is not None]
             recognition = FaceRecognition(models.open_network("rts"))
-            embedded = with_embeddings(recognition, [one for one, _ in seen], [face for _, face in seen])
-        found = [cosine_similarity(vector_of(face), reference) for face in embedded for reference in self.references]
-        return float(np.mean(found)) if found else None
+            embedded = iter(with_embeddings(recognition, [one for one, _ in seen], [face for _, face in seen]))
+        return [None if face is None else self.of(vector_of(next(embedded))) for face in faces]
 
-    @property
-    def best_likeness(self) -> float | None:
-        return max((value for _, value in self.curve if value is not None), default=None)
+    def of(self, vector: np.ndarray) -> float:
+        """vector: of a portrait, float32 [512]."""
+        return float(np.mean([cosine_similarity(vector, mean) for mean in self._means]))
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the last `patience` checks brought no rise."""
-        values = [value for _, value in self.curve if value is not None]
-        earlier, later = values[: -self.plan.patience], values[-self.plan.patience :]
-        return bool(earlier) and max(later) < max(earlier) + _RISE
 
-    def state(self) -> dict:
-        best = None if self.best is None else [{name: (one.up, one.down, one.alpha) for name, one in group.items()} for group in self.best]
-        return {"curve": list(self.curve), "best": best}
-
-    def restore(self, state: dict) -> None:
-        self.curve = [tuple(point) for point in state["curve"]]
-        self.best = state["best"] and [{name: Layer(*one) for name, one in group.items()} for group in state["best"]]
-
-    def notes(self) -> list[str]:
-        """The result of the curve, for the report."""
-        if self.best_likeness is None:
-            return ["No face was found in the sample portraits, so the last step was used."] if self.curve else []
-        step = next(step for step, value in self.curve if value == self.best_likeness)
-        where = "training photos, so it is optimistic" if self.on_training_photos else "photos held out of the training"
-        return [f"Likeness {self.best_likeness:.3f} at step {step} was the best of {len(self.curve)} checks, measured on {where}."]
+def _means(given: Sequence[Reference]) -> list[np.ndarray]:
+    if len(given) == 1:
+        return [given[0].vector]
+    weighted = np.stack([one.weight * one.vector for one in given])
+    return [(weighted.sum(0) - one) / max(float(np.linalg.norm(weighted.sum(0) - one)), 1e-6) for one in weighted]

@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,29 +18,41 @@ from ...host import folders
 from ...types import digest_of
 from .settings import TrainSettings
 
-_FORMAT = 1
-# Saving cadence and where the work was done do not change the weights that come out.
-_NOT_IDENTITY = ("state_every",)
+_FORMAT, _CARD = 1, "training.json"
+# What only says how the work is done: no weights come out of it other than by the order of sums.
+_TECHNICAL = ("state_every", "gradient_checkpointing")
 
 
-def run_hash(images: list[torch.Tensor], captions: list[str], settings: TrainSettings, models: list[str]) -> str:
-    """The identity of a training: pictures, captions, settings with the seed, and the digests of the models."""
-    decisive = {key: value for key, value in settings.described().items() if key not in _NOT_IDENTITY}
-    facts = [_FORMAT, [digest_of(image) for image in images], captions, decisive, models]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+def decisive(settings: TrainSettings, dtype: torch.dtype) -> dict:
+    """The settings that decide the weights, as plain values. A batch may be split; the number format is the one that is used."""
+    found = {key: value for key, value in settings.described().items() if key not in _TECHNICAL} | {"precision": str(dtype)}
+    if not settings.dropout:  # masks of dropout are drawn anew for each pass
+        found["batch_size"] *= found.pop("gradient_accumulation")
+    return found
+
+
+def run_hash(images: list[torch.Tensor], facts: dict) -> str:
+    """The identity of a training: its pictures, and everything else that decides the weights, as plain values."""
+    told = [_FORMAT, [digest_of(image) for image in images], facts]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def trainings_folder() -> Path:
+    return folders.user_folder() / "trainings"
 
 
 class StateStore:
     """The saved state of one training, in the user's directory. A state is written beside the old one and then replaces it."""
 
     def __init__(self, run: str):
-        self.folder = folders.user_folder() / "trainings" / run
+        self.folder = trainings_folder() / run
         self.file = self.folder / "state.pt"
 
-    def save(self, state: dict) -> None:
-        """Raises FaceChainError when the state cannot be written; the older one stays."""
+    def save(self, state: dict, about: dict) -> None:
+        """about: what `unfinished` tells of it. Raises FaceChainError when the state cannot be written; the older one stays."""
         with atomic.replacing(self.file) as partial, partial.open("wb") as stream:
             torch.save(state | {"format": _FORMAT}, stream)
+        atomic.write(self.folder / _CARD, json.dumps(about, indent=1))
 
     def load(self) -> dict | None:
         """The saved state, or None. Raises FaceChainError when the file is damaged."""
@@ -53,6 +66,37 @@ class StateStore:
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that was stopped. run: its identity, the name of its folder. name: of the person. kind: what trainings that differ in
+    their number of steps alone share. steps_done of steps. saved: seconds since 1970."""
+
+    run: str
+    name: str = "unknown"
+    kind: str = ""
+    steps: int = 0
+    steps_done: int = 0
+    size: int = 0
+    saved: float = 0.0
+
+    def text(self) -> str:
+        return f"{self.name}, step {self.steps_done} of {self.steps}, {self.size / 2**20:.1f} MB"
+
+
+def unfinished() -> list[Unfinished]:
+    """All saved states, the newest first. Those of version 0.1 do not say whose they are."""
+    root = trainings_folder()
+    folders_with_state = [path.parent for path in root.glob("*/state.pt")] if root.is_dir() else []
+    return sorted(map(_described, folders_with_state), key=lambda one: -one.saved)
+
+
+def _described(folder: Path) -> Unfinished:
+    card, file = folder / _CARD, folder / "state.pt"
+    about = json.loads(card.read_text("utf-8")) if card.is_file() else {}
+    stat = file.stat()
+    return Unfinished(folder.name, **about, size=stat.st_size, saved=stat.st_mtime)
 
 
 def require_space(folder: Path, size: int) -> None:

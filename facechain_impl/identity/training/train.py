@@ -7,37 +7,40 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 
 from ... import __version__, provenance
-from ...errors import BadInput, FaceChainError
+from ...errors import BadInput, FaceChainError, MissingWeights
 from ...geometry.pixels import check_all
 from ...host import live, lora, models
 from ...host.progress import Progress, check_interrupt
 from ...host.protocols import Clip, Model, Vae
+from ...perception import haar
 from ...photos import study as photo_study
 from ...photos.study import Study
 from ...picture_names import nth, numbered
-from ...types import Faces, Person, Report, Status
+from ...types import Faces, Person, Report, Status, digest_of
+from ...weights import load as weights
 from .. import persons
 from ..captions import common_trigger
+from ..lora import formats as lora_files
 from ..names import check_name
 from ..persons import IfExists
 from .adapters import Adapters, target_modules, tensors_for_file
 from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
-from .likeness import LikenessPlan, LikenessWatch, held_out
+from .judge import Look, noise, steps_of_looks
+from .likeness import RtsScorer, Scorer, references
+from .looks import LookPlan, Sitting, Watch, Weights
 from .previews import Preview
 from .settings import Augmentation, IfState, Start, TrainSettings
 from .start import face_common
-from .state import StateStore, require_space, run_hash
+from .state import StateStore, Unfinished, decisive, require_space, run_hash, unfinished
 from .trainer import Trainer
 
-T = TypeVar("T")
 # adapters, two moments and the gradient in float32; the state is written beside the old one
 _STATE_COPIES = 8
 
@@ -69,7 +72,7 @@ class TrainPolicy:
     if_state: IfState = IfState.RESUME
     if_person: IfExists = IfExists.KEEP_BOTH
     preview: Preview | None = None
-    likeness: LikenessPlan = LikenessPlan(0)
+    looks: LookPlan = LookPlan(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,37 +109,74 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     after the state was saved."""
     inputs, policy = request.inputs, request.policy
     _check(inputs, policy.name)
-    found = photo_study.study(inputs.photos, inputs.faces)
-    base = _base(inputs)
-    plan = policy.likeness.possible()
-    held = held_out(len(inputs.photos), plan, request.settings.steps, found)
-    run = _run_hash(request, base, plan, held)
-    store = StateStore(run)
+    order = _ordered(request)
     if policy.if_state is IfState.START_OVER:
-        store.discard()
-    elif finished := _finished(policy.name, run):
+        order.store.discard()
+    elif finished := _finished(policy.name, order.run):
         return finished
     persons.free_name(policy.name, policy.if_person)
-    result = _train(request, _Order(base, run, store, found, plan, held))
-    store.discard()
+    result = _train(request, order)
+    order.store.discard()
     return result
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What was found out about a request before training. likeness: the plan as far as this machine can follow it. held: photos held
-    out for comparison."""
+    """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
+    their number of steps alone. trigger: of the person. scorer: of sample portraits."""
 
     base: _Base
+    dtype: torch.dtype
     run: str
+    kind: str
     store: StateStore
     study: Study
-    likeness: LikenessPlan
-    held: list[int]
+    trigger: str
+    masks: list[torch.Tensor] | None
+    scorer: Scorer | None
 
-    def trained(self, values: list[T]) -> list[T]:
-        """Those of `values`, one for each photo, that belong to photos to train on."""
-        return [value for index, value in enumerate(values) if index not in self.held]
+
+def _ordered(request: TrainRequest) -> _Order:
+    inputs, settings, policy = request.inputs, request.settings, request.policy
+    found, base = photo_study.study(inputs.photos, inputs.faces), _base(inputs)
+    dtype = models.compute_dtype(inputs.model, settings.precision.value)
+    masks = _head_masks(found) if settings.masked_loss else None
+    trigger = policy.trigger or common_trigger(inputs.captions)
+    scorer = _scorer(policy.looks, found)
+    facts = {
+        "captions": inputs.captions,
+        "class caption": inputs.class_caption,
+        "settings": decisive(settings, dtype),
+        "models": base.identity,
+        "masks": [digest_of(mask) for mask in masks or ()],
+        "start": _content(Start.FACE_COMMON.value) if settings.start is Start.FACE_COMMON else "",
+        "judge": [policy.looks.count, trigger, _content("rts") if isinstance(scorer, RtsScorer) else ""] if scorer else [],
+    }
+    pictures = [*inputs.photos, *inputs.class_photos]
+    run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
+    return _Order(base, dtype, run, kind, StateStore(run), found, trigger, masks, scorer)
+
+
+def _without_length(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if key != "steps"}
+
+
+def _content(name: str) -> str:
+    """The sha256 of a published file that decides the result, empty without the file."""
+    try:
+        with provenance.recording():  # looking at it is no use of it
+            file = weights.find(name)
+    except MissingWeights:
+        return ""
+    return file.sha256 or models.file_hash(file.path)
+
+
+def _scorer(plan: LookPlan, found: Study) -> Scorer | None:
+    """What scores the portraits of looks: None where nobody looks, or where likeness cannot be measured."""
+    if not plan.count or plan.scorer is not None:
+        return plan.scorer
+    given = references(found) if haar.can_run() else []
+    return RtsScorer(given) if given else None
 
 
 def _check(inputs: TrainInputs, name: str) -> None:
@@ -151,12 +191,6 @@ def _check(inputs: TrainInputs, name: str) -> None:
     check_all([*inputs.photos, *inputs.class_photos], [*numbered("photo", inputs.photos), *numbered("class photo", inputs.class_photos)])
 
 
-def _run_hash(request: TrainRequest, base: _Base, plan: LikenessPlan, held: list[int]) -> str:
-    inputs = request.inputs
-    texts = [*inputs.captions, inputs.class_caption, repr(held), repr(plan)]
-    return run_hash([*inputs.photos, *inputs.class_photos], texts, request.settings, base.identity)
-
-
 def _base(inputs: TrainInputs) -> _Base:
     path = models.model_file(inputs.model)
     digest = models.file_hash(path) if path else models.layout_hash(inputs.model.model)
@@ -166,11 +200,9 @@ def _base(inputs: TrainInputs) -> _Base:
 
 
 def _finished(name: str, run: str) -> TrainResult | None:
-    """The person whom exactly this training made before, under the name asked for or a numbered one."""
-    ours = re.compile(re.escape(name.strip()) + r"(-\d+)?")
-    for stored in persons.names():
-        report = persons.card(stored).get("report", {})
-        if ours.fullmatch(stored) and report.get("run") == run:
+    """The person whom exactly this training made before, all steps of it, under the name asked for or a numbered one."""
+    for stored, report in _made_before(name):
+        if report.get("run") == run and report["steps"] >= report["settings"]["steps"]:
             note = "This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."
             person = persons.load(stored)
             provenance.inherit(*person.used)
@@ -178,12 +210,67 @@ def _finished(name: str, run: str) -> TrainResult | None:
     return None
 
 
+def _made_before(name: str) -> Iterator[tuple[str, dict]]:
+    """Persons of this or a numbered name, with what their training reported."""
+    ours = re.compile(re.escape(name.strip()) + r"(-\d+)?")
+    for stored in persons.names():
+        if ours.fullmatch(stored):
+            yield stored, persons.card(stored).get("report", {})
+
+
+@dataclass(frozen=True)
+class _Shorter:
+    """A training that differs in its number of steps alone and did fewer. weights: of each group of adapters. told: for the report."""
+
+    steps: int
+    losses: list[float]
+    weights: Weights
+    told: str
+    optimiser: dict | None = None
+
+
+def _shorter(request: TrainRequest, order: _Order, adapters: list[Adapters], names: list[dict[str, str]]) -> _Shorter | None:
+    """The longest finished or stopped training that this one lengthens. names: file names of the layers of each group."""
+    if request.policy.if_state is IfState.START_OVER:
+        return None
+    steps = request.settings.steps
+    made = [
+        (report["used_step"], _of_person(stored, report, names))
+        for stored, report in _made_before(request.policy.name)
+        if report.get("kind") == order.kind and report["used_step"] < steps
+    ]
+    stopped = [
+        (one.steps_done, _of_state(one, adapters))
+        for one in unfinished()
+        if one.kind == order.kind and one.run != order.run and one.steps_done < steps
+    ]
+    found = max([*made, *stopped], key=lambda one: one[0], default=None)
+    return found[1]() if found else None
+
+
+def _of_person(stored: str, report: dict, names: list[dict[str, str]]) -> Callable[[], _Shorter]:
+    def opened() -> _Shorter:
+        layers = lora_files.layers(lora_files.normalise(dict(persons.load(stored).lora)))
+        weights = [{module: layers[name] for module, name in group.items() if name in layers} for group in names]
+        return _Shorter(report["used_step"], report["losses"], weights, f"the finished training of {stored}")
+
+    return opened
+
+
+def _of_state(one: Unfinished, adapters: list[Adapters]) -> Callable[[], _Shorter]:
+    def opened() -> _Shorter:
+        state = StateStore(one.run).load() or {}
+        weights = [group.as_layers(saved) for group, saved in zip(adapters, state["adapters"], strict=True)]
+        return _Shorter(one.steps_done, state["losses"], weights, f"the stopped training of {one.name}", state["optimiser"])
+
+    return opened
+
+
 def _train(request: TrainRequest, order: _Order) -> TrainResult:
     settings, inputs = request.settings, request.inputs
-    dtype = models.compute_dtype(inputs.model, settings.precision.value)
     names = lora.file_names(inputs.model)
     with contextlib.ExitStack() as stack:
-        model = stack.enter_context(models.training_model(inputs.model, dtype))
+        model = stack.enter_context(models.training_model(inputs.model, order.dtype))
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
         data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
@@ -194,21 +281,19 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
         _require_space(order.store, adapters)
-        trainer = Trainer(model, adapters, data, settings, dtype, prior)
-        watch = _likeness(request, order)
-        notes = _run(trainer, order.store, replace(request, inputs=inputs), model, watch)
-        layers = watch.best if watch is not None and watch.best else [group.layers() for group in adapters]
-    tensors = tensors_for_file(layers[0], names, lora.MODEL_PREFIX)
+        trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
+        watch = _watch(replace(request, inputs=inputs), order, trainer, model)
+        notes = _resume(trainer, order, request, watch, names)
+        outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
+    tensors = tensors_for_file(outcome.weights[0], names, lora.MODEL_PREFIX)
     if settings.train_text_encoder:
-        tensors |= tensors_for_file(layers[1], lora.text_file_names(request.inputs.clip))
-    return _store(request, order, trainer, tensors, [*notes, *(watch.notes() if watch else [])], watch)
+        tensors |= tensors_for_file(outcome.weights[1], lora.text_file_names(request.inputs.clip))
+    return _store(request, order, trainer, tensors, outcome)
 
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: _Order) -> TrainingSet:
-    masks = _head_masks(order) if settings.masked_loss else None
-    photos, captions = (order.trained(values) for values in (inputs.photos, inputs.captions))
-    latents, weights = _encoded(model, inputs, photos, settings, masks)
-    return TrainingSet(latents, _conditions(model, inputs.clip, [*captions, ""], latents, settings), weights)
+    latents, weights = _encoded(model, inputs, inputs.photos, settings, order.masks)
+    return TrainingSet(latents, _conditions(model, inputs.clip, [*inputs.captions, ""], latents, settings), weights)
 
 
 def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
@@ -239,10 +324,10 @@ def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], la
         return encode_captions(model, clip, captions, latents)
 
 
-def _head_masks(order: _Order) -> list[torch.Tensor]:
-    """Head masks [H, W] of the photos to train on, from what Face Align found."""
+def _head_masks(found: Study) -> list[torch.Tensor]:
+    """Head masks [H, W] of the photos, from what Face Align found."""
     masks = []
-    for index, one in enumerate(order.study.facts):
+    for index, one in enumerate(found.facts):
         mask = one.face.masks.get("head") if one.face is not None else None
         if mask is None:
             raise BadInput(
@@ -250,17 +335,16 @@ def _head_masks(order: _Order) -> list[torch.Tensor]:
                 "white_background on, or set masked_loss to 0."
             )
         masks.append(torch.from_numpy(mask.copy()))
-    return order.trained(masks)
+    return masks
 
 
-def _likeness(request: TrainRequest, order: _Order) -> LikenessWatch | None:
-    """What chooses the best step, or None where likeness is not wanted or cannot be measured."""
-    plan, settings = order.likeness, request.settings
-    references = [order.study.embeddings[index] for index in order.held] or list(order.study.embeddings.values())
-    if not references or not plan.every or settings.steps < plan.every:
+def _watch(request: TrainRequest, order: _Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
+    """What looks at the training, or None where nobody wants looks."""
+    inputs, settings, count = request.inputs, request.settings, request.policy.looks.count
+    if not count:
         return None
-    preview = request.policy.preview or Preview(plan.every, request.inputs.captions[0], settings.seed, settings.resolution)
-    return LikenessWatch(plan, references, preview, not order.held)
+    sitting = Sitting(model, inputs.clip, inputs.vae, order.trigger, Preview(0, "", 0, settings.resolution))
+    return Watch(steps_of_looks(settings.steps, count), order.scorer, sitting, trainer.validation_loss)
 
 
 def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) -> list[Adapters]:
@@ -286,47 +370,79 @@ def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
     require_space(persons.folder_of("any"), 2 * size)
 
 
-def _run(trainer: Trainer, store: StateStore, request: TrainRequest, model: models.TrainingModel, watch: LikenessWatch | None) -> list[str]:
-    """Run the remaining steps; returns notes about them. Whatever stops them, the state is saved first."""
+@dataclass(frozen=True)
+class _Outcome:
+    """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by."""
+
+    weights: Weights
+    notes: list[str]
+    looks: list[Look]
+    used: Look | None = None
+    likeness: float | None = None
+
+
+def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch | None, names: dict[str, str]) -> list[str]:
+    """Go on where this training, or a shorter one, stopped. Notes about it."""
     notes = [trainer.note] if trainer.note else []
-    if (state := store.load()) is not None:
+    if (state := order.store.load()) is not None:
         trainer.restore(state)
         if watch is not None:
-            watch.restore(state["likeness"])
-        notes.append(f"Resumed after step {trainer.steps_done} of {request.settings.steps}.")
-    progress = Progress(request.settings.steps)
-    progress.step(count=trainer.steps_done)
-    clock = _Clock(trainer)
-    done, reason = False, _end(trainer, watch)
-    try:
-        with live.finishable():
-            while reason is None:
-                _step(trainer, store, request, model, watch, progress, clock, notes)
-                reason = _end(trainer, watch)
-        done = True
-    finally:
-        if not done and trainer.consistent and trainer.steps_done:
-            _save_state(trainer, watch, store, notes)
-    if reason:
-        notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
+            watch.restore(state["looks"])
+        return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
+    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
+    if request.settings.train_text_encoder:
+        groups.append(lora.text_file_names(request.inputs.clip))
+    if (shorter := _shorter(request, order, trainer.adapters, groups)) is not None:
+        trainer.lengthen(shorter.steps, shorter.losses, shorter.weights, shorter.optimiser)
+        return [*notes, f"Lengthened {shorter.told}: goes on after step {shorter.steps}, and the learning rate rises anew from there."]
     return notes
 
 
-def _end(trainer: Trainer, watch: LikenessWatch | None) -> str | None:
+def _run(
+    trainer: Trainer, order: _Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, notes: list[str]
+) -> _Outcome:
+    """Run the remaining steps and looks. Whatever stops them, the state is saved first."""
+    progress = Progress(request.settings.steps)
+    progress.step(count=trainer.steps_done)
+    clock = _Clock(trainer, _warning(order.study))
+    done, reason = False, _end(trainer)
+    try:
+        with live.finishable():
+            while reason is None:
+                if watch is not None:
+                    watch.at(trainer.steps_done, trainer.adapters)
+                _step(trainer, order, request, model, watch, progress, clock, notes)
+                reason = _end(trainer)
+        if reason:
+            notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
+        outcome = _outcome(trainer, watch, notes)
+        done = True
+    finally:
+        if not done and trainer.consistent and trainer.steps_done:
+            _save_state(trainer, watch, order, request, notes)
+    return outcome
+
+
+def _end(trainer: Trainer) -> str | None:
     """Why the training ends here: empty when all steps are done, None when it continues."""
     if trainer.steps_done >= trainer.settings.steps:
         return ""
-    if live.finish_requested():
-        return "on request"
-    return "the likeness stopped rising" if watch is not None and watch.is_done else None
+    return "on request" if live.finish_requested() else None
+
+
+def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> _Outcome:
+    if watch is None:
+        return _Outcome([group.layers() for group in trainer.adapters], notes, [])
+    look, weights = watch.chosen(trainer.steps_done, trainer.adapters)
+    return _Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights))
 
 
 def _step(
     trainer: Trainer,
-    store: StateStore,
+    order: _Order,
     request: TrainRequest,
     model: models.TrainingModel,
-    watch: LikenessWatch | None,
+    watch: Watch | None,
     progress: Progress,
     clock: _Clock,
     notes: list[str],
@@ -335,60 +451,90 @@ def _step(
     loss = trainer.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
     picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
-    if watch is not None:
-        watch.at(trainer.steps_done, trainer.adapters, model, clip, vae)
     if trainer.steps_done % request.settings.state_every == 0:
-        _save_state(trainer, watch, store, notes)
+        _save_state(trainer, watch, order, request, notes)
     live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
 
 
-def _save_state(trainer: Trainer, watch: LikenessWatch | None, store: StateStore, notes: list[str]) -> None:
+def _save_state(trainer: Trainer, watch: Watch | None, order: _Order, request: TrainRequest, notes: list[str]) -> None:
     """A state that cannot be saved does not end the training."""
+    about = {"name": request.policy.name, "kind": order.kind, "steps": request.settings.steps, "steps_done": trainer.steps_done}
     try:
-        store.save(trainer.state() | {"likeness": watch.state() if watch else None})
+        order.store.save(trainer.state() | {"looks": watch.state() if watch else None}, about)
     except FaceChainError as error:
         if str(error) not in notes:
             notes.append(str(error))
 
 
+def _warning(found: Study) -> str:
+    """What is wrong with the photos, to be seen while there is time to stop. Empty for good ones."""
+    problems = photo_study.verdicts(found)
+    told = [f"{name}: {problem}" for name, problem in zip(numbered("photo", found.facts), problems) if problem]
+    return "; ".join(told)
+
+
 class _Clock:
-    """Tells the user where a training is and how long it will take."""
+    """Tells the user where a training is and how long it will take. warning: about the photos."""
 
-    def __init__(self, trainer: Trainer):
-        self._start, self._first = time.monotonic(), trainer.steps_done
+    def __init__(self, trainer: Trainer, warning: str):
+        self._start, self._first, self._warning = time.monotonic(), trainer.steps_done, warning
+        if warning:
+            live.say(f"Look at your photos: {warning}")
 
-    def line(self, trainer: Trainer, loss: float, watch: LikenessWatch | None) -> str:
+    def line(self, trainer: Trainer, loss: float, watch: Watch | None) -> str:
         total = trainer.settings.steps
         pace = (time.monotonic() - self._start) / (trainer.steps_done - self._first)
         left = pace * (total - trainer.steps_done)
         remaining = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        best = watch.best_likeness if watch is not None else None
-        likeness = "" if best is None else f"  best likeness {best:.3f}"
-        return f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
+        score = watch.looks[-1].score if watch is not None and watch.looks else None
+        likeness = "" if score is None else f"  likeness {score:.3f}"
+        line = f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
+        return f"{line}\nLook at your photos: {self._warning}" if self._warning else line
 
 
-def _store(
-    request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict[str, torch.Tensor], notes: list[str], watch: LikenessWatch | None
-) -> TrainResult:
+def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict[str, torch.Tensor], outcome: _Outcome) -> TrainResult:
     inputs, policy = request.inputs, request.policy
-    trigger = policy.trigger or common_trigger(inputs.captions)
-    about = _about(request, order, trainer, watch)
-    person = Person(policy.name, tensors, trigger, inputs.photos[0].clone(), order.study.embedding, about | {"losses": trainer.losses})
-    person = persons.save(person, file_metadata(about | {"trigger": trigger}, request), policy.if_person)
-    report = Report(
-        f"Training of {person.name}", notes=[f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *notes]
-    )
+    about = _about(request, order, trainer, outcome)
+    photo = inputs.photos[photo_study.best(inputs.photos, order.study)].clone()
+    person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
+    person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person)
+    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(order, outcome)]
+    report = Report(f"Training of {person.name}", notes=notes)
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     photo_study.fill(report, order.study, numbered("photo", inputs.photos))
+    for look in outcome.looks:
+        status = Status.TRAINED if look is outcome.used else Status.LEFT_OUT
+        report.add(f"after step {look.step}", status, likeness=look.score, validation_loss=look.loss)
     return TrainResult(person, trainer.losses, report)
+
+
+def _judgement(order: _Order, outcome: _Outcome) -> list[str]:
+    """Which step was used, and how alike its portraits are."""
+    used, looks = outcome.used, outcome.looks
+    if used is None or used.score is None:
+        return []
+    last = looks[-1]
+    if not any(any(look.scores) for look in looks):
+        return ["No face was found in any sample portrait, so the last step was used."]
+    if used is last:
+        said = f"The last step was used: no earlier one was better by more than chance ({len(looks)} looks)."
+    else:
+        said = (
+            f"Step {used.step} of {last.step} was used: its portraits have likeness {used.score:.3f}, those of the last step "
+            f"{last.score or 0:.3f}, and chance explains {noise(looks):.3f}."
+        )
+    return [said, f"Likeness {outcome.likeness:.3f}, measured on other portraits than those that the step was chosen by."]
 
 
 def _remarks(request: TrainRequest, order: _Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
     inputs, remarks = request.inputs, []
-    if order.likeness != request.policy.likeness and order.study.embeddings:
+    if request.policy.looks.count and order.scorer is None and order.study.embeddings:
         remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
+    if others := [one for one in unfinished() if one.run != order.run]:
+        told = "; ".join(one.text() for one in others)
+        remarks.append(f"Trainings that were stopped and not finished: {told}. `python run.py trainings delete` takes them away.")
     if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
     if len(inputs.photos) == 1:
@@ -396,15 +542,17 @@ def _remarks(request: TrainRequest, order: _Order) -> list[str]:
     return remarks
 
 
-def _about(request: TrainRequest, order: _Order, trainer: Trainer, watch: LikenessWatch | None) -> dict:
+def _about(request: TrainRequest, order: _Order, trainer: Trainer, outcome: _Outcome) -> dict:
     return {
         "run": order.run,
+        "kind": order.kind,
+        "lengthened_at": trainer.lengthened_at,
         "preset": request.policy.preset,
         "base_model": order.base.name,
         "base_model_hash": order.base.digest,
-        "likeness": watch.best_likeness if watch else None,
-        "likeness_curve": watch.curve if watch else [],
-        "likeness_on_training_photos": watch.on_training_photos if watch else None,
+        "likeness": outcome.likeness,
+        "looks": [{"step": look.step, "scores": list(look.scores), "validation_loss": look.loss} for look in outcome.looks],
+        "used_step": outcome.used.step if outcome.used else trainer.steps_done,
         "base_model_patched": bool(request.inputs.model.patches),
         "photos": len(request.inputs.photos),
         "steps": trainer.steps_done,

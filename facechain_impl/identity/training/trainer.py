@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from ...errors import FaceChainError
 from ...host.models import Conditions, TrainingModel
+from ..lora.formats import Layer
 from . import optimisers as train_optim
 from .adapters import Adapters
 from .dataset import Batch, TrainingSet, generator_for
 from .settings import TrainSettings
+
+VALIDATION_PAIRS = 16
+WARM_AGAIN = 0.05
+"""Share of the steps that are left at a lengthening over which the learning rate rises again."""
 
 
 class Trainer:
@@ -38,10 +45,31 @@ class Trainer:
         self.steps_done = 0
         self.losses: list[float] = []
         self.consistent = True
+        self.lengthened_at: int | None = None
 
     @property
     def learning_rate(self) -> float:
-        return float(self._schedule.get_last_lr()[0])
+        """Of the next step."""
+        return float(self._schedule.get_last_lr()[0]) * self._warmth()
+
+    def _warmth(self) -> float:
+        """Share of the schedule's learning rate: after a lengthening it rises anew, over a part of the steps that are left then."""
+        if self.lengthened_at is None:
+            return 1.0
+        rising = max(1, round(WARM_AGAIN * (self.settings.steps - self.lengthened_at)))
+        return min(1.0, (self.steps_done - self.lengthened_at + 1) / (rising + 1))
+
+    def lengthen(self, steps_done: int, losses: list[float], weights: list[dict[str, Layer]], optimiser: dict | None) -> None:
+        """Go on from the weights of a shorter training after `steps_done`. optimiser: its state, where that was kept."""
+        for group, layers in zip(self.adapters, weights, strict=True):
+            group.load(layers)
+        if optimiser is not None:
+            self._optimiser.load_state_dict(optimiser)
+        self.steps_done, self.losses, self.lengthened_at = steps_done, list(losses[:steps_done]), steps_done
+        self._schedule.last_epoch = steps_done - 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # no step of the optimiser came before
+            self._schedule.step()
 
     def step(self) -> float:
         """One optimiser step; returns its loss. Raises FaceChainError when the loss is not finite, before anything changes."""
@@ -81,6 +109,18 @@ class Trainer:
             error = error * objective.min_snr_weights(sigmas, self.settings.min_snr_gamma)
         return error.mean()
 
+    def validation_loss(self) -> float:
+        """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Nothing changes by it."""
+        pairs = replace(self.settings, batch_size=1, caption_dropout=0.0, seed=self.settings.seed + 1)
+        for group in self.adapters:
+            group.train(False)
+        with torch.no_grad():
+            batches = [self._data.batch(number, pairs, self._model.objective.sample_sigmas) for number in range(VALIDATION_PAIRS)]
+            losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
+        for group in self.adapters:
+            group.train(True)
+        return sum(losses) / len(losses)
+
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
         """Dropout draws from torch's global generator; each step seeds it and restores it afterwards."""
@@ -100,6 +140,9 @@ class Trainer:
         self.consistent = False
         self._scaler.unscale_(self._optimiser)
         torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm)
+        if self.lengthened_at is not None:
+            for group in self._optimiser.param_groups:
+                group["lr"] = self.learning_rate
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._schedule.step()
@@ -109,6 +152,7 @@ class Trainer:
         """Everything that the remaining steps depend on. The noise of a step follows from the seed and the step's number."""
         return {
             "steps_done": self.steps_done,
+            "lengthened_at": self.lengthened_at,
             "losses": list(self.losses),
             "adapters": [{name: value.detach().cpu() for name, value in group.named_parameters().items()} for group in self.adapters],
             "optimiser": self._optimiser.state_dict(),
@@ -122,6 +166,7 @@ class Trainer:
         for group, saved in zip(self.adapters, state["adapters"], strict=True):
             for name, parameter in group.named_parameters().items():
                 parameter.copy_(saved[name])
+        self.lengthened_at = state["lengthened_at"]
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])

@@ -12,17 +12,20 @@ import torch
 train = pytest.importorskip("facechain_impl.identity.training.train", reason="set COMFYUI_PATH")
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
+from facechain_impl.host import live  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
+from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch  # noqa: E402
-from facechain_impl.identity.training.likeness import LikenessPlan, LikenessWatch, held_out  # noqa: E402
+from facechain_impl.identity.training.judge import LOOKS, Look, steps_of_looks  # noqa: E402
+from facechain_impl.identity.training.likeness import Reference, RtsScorer, references  # noqa: E402
+from facechain_impl.identity.training.looks import PROMPTS, LookPlan, Sitting, Watch  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
+from facechain_impl.identity.training.settings import IfState  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 
 from .test_train import changed, order, same, stop_at, weights  # noqa: E402
-
-PREVIEW = Preview(2, "a", 1, 64, sampling_steps=1)
 
 
 def faces_of(photos, masks=None, person=0) -> Faces:
@@ -37,12 +40,51 @@ def faces_of(photos, masks=None, person=0) -> Faces:
     return Faces(pictures)
 
 
+class Scripted:
+    """Scores in the order in which looks ask for them, one for all portraits of a look; None: no face in any."""
+
+    what = "likeness"
+
+    def __init__(self):
+        self.values: list = []
+        self.asked = 0
+
+    def __call__(self, pictures):
+        self.asked += 1
+        value = self.values.pop(0)
+        return [None if value is None else value + 0.01 * (index % 2) for index in range(len(pictures))]
+
+
 @pytest.fixture
-def scripted(monkeypatch):
-    """Likeness values in the order in which looks happen; None is a portrait without a face."""
-    values: list = []
-    monkeypatch.setattr(LikenessWatch, "_likeness", lambda self, pictures: values.pop(0))
-    return values
+def scripted(monkeypatch) -> Scripted:
+    """Portraits, which it does not look at, are not drawn."""
+    monkeypatch.setattr(Sitting, "portraits", lambda self, seeds: [torch.zeros(8, 8, 3)] * len(PROMPTS) * len(seeds))
+    return Scripted()
+
+
+def test_portraits_are_drawn_from_fixed_prompts_and_seeds(home, sd15, photos, monkeypatch):
+    """And not from captions, nor those by which the step is chosen the ones by which it is judged."""
+    drawn, looks = [], []
+    real = Preview.portrait
+
+    def portrait(self, *rest):
+        drawn.append((self.text, self.seed))
+        return real(replace(self, sampling_steps=1), *rest)
+
+    monkeypatch.setattr(Preview, "portrait", portrait)
+
+    class Pixels:
+        what = "brightness"
+
+        def __call__(self, pictures):
+            looks.append(torch.stack(pictures))
+            return [float(picture.mean()) for picture in pictures]
+
+    train.train_face_lora(looked(sd15, photos, Pixels(), count=2))
+    first, last, other = (drawn[start : start + 4] for start in (0, 4, 8))
+    assert len(drawn) == 12 and first == last and not set(first) & set(other)
+    assert all(text.startswith("<fcsks>, a woman, ") and "photo 0" not in text for text, _ in drawn)
+    assert looks[0].shape == (4, 64, 64, 3) and not torch.equal(looks[0], looks[1])
 
 
 @pytest.fixture
@@ -50,103 +92,205 @@ def more(photos):
     return [*photos, photos[0].flip(0), photos[1].flip(0)]
 
 
-def likeness_order(objects, photos, every=2, patience=3, **changes):
+def looked(objects, photos, scorer, count=3, **changes):
+    """An order of eight steps with looks after some of them."""
     wanted = order(objects, photos, steps=8, **changes)
-    return changed(wanted, faces=faces_of(photos), likeness=LikenessPlan(every, 1, patience), preview=PREVIEW)
+    return changed(wanted, faces=faces_of(photos), looks=LookPlan(count, scorer))
 
 
-def test_the_best_step_is_returned(home, sd15, photos, scripted):
-    scripted += [0.2, 0.5, 0.3, 0.4]
-    best = train.train_face_lora(likeness_order(sd15, photos))
+def looks_of(result) -> list[tuple[int, float]]:
+    return [(look["step"], round(sum(look["scores"]) / len(look["scores"]), 3)) for look in result.person.report["looks"]]
+
+
+def test_the_last_step_is_used_where_no_earlier_one_is_better(home, sd15, photos, scripted):
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    assert looks_of(result) == [(3, 0.205), (6, 0.505), (8, 0.505)] and result.person.report["used_step"] == 8
+    assert result.person.report["likeness"] == pytest.approx(0.455), "measured on portraits that no step was chosen by"
     assert any(
-        note == "Likeness 0.500 at step 4 was the best of 4 checks, measured on training photos, so it is optimistic."
-        for note in best.report.notes
+        note.startswith("The last step was used: no earlier one was better by more than chance (3 looks)") for note in result.report.notes
     )
-    assert best.person.report["likeness"] == 0.5
-    assert [list(pair) for pair in best.person.report["likeness_curve"]] == [[2, 0.2], [4, 0.5], [6, 0.3], [8, 0.4]]
-    stopped = {}
-
-    def catch(self, step, adapters, *rest, real=LikenessWatch.at):
-        real(self, step, adapters, *rest)
-        if step == 4:
-            stopped.update(adapters[0].layers())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LikenessWatch, "at", catch)
-        scripted += [0.2, 0.5, 0.3, 0.4]
-        train.train_face_lora(likeness_order(sd15, photos, name="Bea"))
-    ours = {key for key in weights(best) if key.endswith("lora_up.weight")}
-    assert len(ours) == len(stopped)
-    norms = sorted(float(weights(best)[key].norm()) for key in ours)
-    assert norms == pytest.approx(sorted(float(layer.up.norm()) for layer in stopped.values()))
-
-
-def test_stops_when_likeness_no_longer_rises(home, sd15, photos, scripted):
-    scripted += [0.5, 0.4]
-    result = train.train_face_lora(likeness_order(sd15, photos, patience=1))
-    assert len(result.losses) == 4 and any("the likeness stopped rising" in note for note in result.report.notes)
-
-
-def test_no_portrait_with_a_face_falls_back_to_the_last_step(home, sd15, photos, scripted):
-    scripted += [None] * 4
-    result = train.train_face_lora(likeness_order(sd15, photos))
-    assert any("so the last step was used" in note for note in result.report.notes) and len(result.losses) == 8
     plain = train.train_face_lora(order(sd15, photos, name="Plain", steps=8))
     assert same(weights(plain), weights(result))
+
+
+def test_an_earlier_step_is_used_where_it_is_better(home, sd15, photos, scripted):
+    scripted.values += [0.2, 0.6, 0.3, 0.55]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    assert result.person.report["used_step"] == 6 and len(result.losses) == 8
+    assert any(
+        note.startswith("Step 6 of 8 was used: its portraits have likeness 0.605, those of the last step 0.305")
+        for note in result.report.notes
+    )
+    rows = {row.name: row for row in result.report.rows}
+    assert rows["after step 6"].status.value == "trained" and rows["after step 8"].status.value == "left out"
+    kept, real = {}, Watch.look
+
+    def look(self, step, adapters):
+        if step == 6:
+            kept.update(adapters[0].layers())
+        real(self, step, adapters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "look", look)
+        scripted.values += [0.2, 0.6, 0.3, 0.55]
+        train.train_face_lora(looked(sd15, photos, scripted, name="Bea"))
+    ups = [value for key, value in weights(result).items() if key.endswith("lora_up.weight")]
+    assert len(ups) == len(kept)
+    assert sorted(float(value.norm()) for value in ups) == pytest.approx(sorted(float(layer.up.norm()) for layer in kept.values()))
+
+
+@pytest.mark.parametrize("count", range(3, 21))
+def test_no_number_of_photos_has_its_last_steps_thrown_away(count):
+    """Of 18 numbers from 3 to 20, 15 lost up to 499 steps of 200 a photo."""
+    steps = train_settings.from_preset("FaceChain", count, {}).steps
+    assert steps == 200 * count and steps_of_looks(steps, LOOKS)[-1] == steps
+
+
+def test_a_portrait_without_a_face_counts_as_a_failure(home, sd15, photos, scripted):
+    scripted.values += [0.4, None, 0.4, 0.4]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    assert looks_of(result)[1] == (6, 0.0)
+
+
+def test_no_portrait_with_a_face_at_all(home, sd15, photos, scripted):
+    scripted.values += [None] * 4
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    assert "No face was found in any sample portrait, so the last step was used." in result.report.notes and len(result.losses) == 8
+
+
+def test_a_loss_on_fixed_noise_needs_no_recognition(home, sd15, photos):
+    result = train.train_face_lora(changed(order(sd15, photos, steps=8), looks=LookPlan(3)))
+    losses = [look["validation_loss"] for look in result.person.report["looks"]]
+    assert [look["step"] for look in result.person.report["looks"]] == [3, 6, 8] and all(0 < loss < 5 for loss in losses)
+    assert len(set(losses)) == 3 and result.person.report["likeness"] is None
+    again = train.train_face_lora(
+        changed(order(sd15, photos, steps=8, name="Bea", seed=42), looks=LookPlan(3), if_state=IfState.START_OVER)
+    )
+    assert [look["validation_loss"] for look in again.person.report["looks"]] == losses
+
+
+def test_looks_change_nothing_of_the_training(home, sd15, photos):
+    plain = train.train_face_lora(order(sd15, photos, dropout=0.3))
+    seen = train.train_face_lora(changed(order(sd15, photos, name="Bea", dropout=0.3), looks=LookPlan(3)))
+    assert same(weights(plain), weights(seen)) and plain.losses == seen.losses
 
 
 def test_where_opencv_has_no_cascades_the_training_ends_with_the_last_step(home, sd15, photos, monkeypatch):
     """Measuring would stop it half-way, after hours."""
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    result = train.train_face_lora(likeness_order(sd15, photos))
+    result = train.train_face_lora(looked(sd15, photos, None))
     assert any("Likeness was not measured" in note for note in result.report.notes) and len(result.losses) == 8
     plain = train.train_face_lora(changed(order(sd15, photos, name="Plain", steps=8), faces=faces_of(photos)))
     assert not any("Likeness" in note for note in plain.report.notes)
     assert same(weights(plain), weights(result))
 
 
-def test_interrupted_with_likeness_resumes_to_the_same(home, sd15, photos, scripted, monkeypatch):
-    scripted += [0.2, 0.5, 0.3, 0.4] + [0.2, 0.5, 0.3, 0.4]
-    whole = train.train_face_lora(likeness_order(sd15, photos, name="Whole"))
+def test_interrupted_with_looks_resumes_to_the_same(home, sd15, photos, scripted, monkeypatch):
+    scripted.values += [0.2, 0.5, 0.3, 0.4] * 2
+    whole = train.train_face_lora(looked(sd15, photos, scripted, name="Whole"))
     with monkeypatch.context() as patch:
         stop_at(patch, 5, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            train.train_face_lora(likeness_order(sd15, photos))
-    resumed = train.train_face_lora(likeness_order(sd15, photos))
-    assert same(weights(whole), weights(resumed)) and not scripted
+            train.train_face_lora(looked(sd15, photos, scripted))
+    resumed = train.train_face_lora(looked(sd15, photos, scripted))
+    assert same(weights(whole), weights(resumed)) and not scripted.values and looks_of(whole) == looks_of(resumed)
 
 
-def test_photos_are_held_out_from_the_fourth_on(home, sd15, more, scripted):
-    scripted += [0.1, 0.2, 0.3, 0.4]
-    result = train.train_face_lora(likeness_order(sd15, more))
-    assert sd15.vae.encodings == 4 * 2 and any("held out of the training" in note for note in result.report.notes)
+@pytest.mark.parametrize("at", [1, 2, 3, 4], ids=["first look", "second look", "last look", "likeness of the result"])
+def test_interrupted_inside_a_look_resumes_to_the_same_curve(home, sd15, photos, scripted, monkeypatch, at):
+    scripted.values += [0.2, 0.5, 0.3, 0.4]
+    whole = train.train_face_lora(looked(sd15, photos, scripted, name="Whole"))
+    scripted.values += [0.2, 0.5, 0.3, 0.4]
+    scripted.asked = 0
+    with monkeypatch.context() as patch:
+        real = Scripted.__call__
+
+        def interrupted(self, pictures):
+            if self.asked + 1 == at:
+                raise KeyboardInterrupt
+            return real(self, pictures)
+
+        patch.setattr(Scripted, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(looked(sd15, photos, scripted))
+    resumed = train.train_face_lora(looked(sd15, photos, scripted))
+    assert looks_of(resumed) == looks_of(whole) and same(weights(whole), weights(resumed)) and not scripted.values
 
 
-def test_what_is_held_out(more):
-    found = photo_study.study(more, faces_of(more))
-    plan = LikenessPlan(100)
-    assert held_out(5, plan, 1000, found) == [4] and held_out(5, plan, 50, found) == []
-    assert held_out(3, plan, 1000, found) == [] and held_out(5, LikenessPlan(0), 1000, found) == []
-    assert held_out(5, plan, 1000, photo_study.Study(found.facts)) == []
+def test_finishing_early_looks_at_the_step_where_it_ends(home, sd15, photos, scripted, monkeypatch):
+    asked = iter([False] * 5 + [True])
+    monkeypatch.setattr(live, "finish_requested", lambda: next(asked))
+    scripted.values += [0.2, 0.5, 0.4]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    assert [step for step, _ in looks_of(result)] == [3, 5] and result.person.report["used_step"] == 5
 
 
-def test_looks_embed_the_portraits(monkeypatch):
-    """The mean cosine of every face found with every reference; portraits without a face do not count."""
+def test_all_photos_are_trained(home, sd15, more, scripted):
+    scripted.values += [0.1] * 4
+    train.train_face_lora(looked(sd15, more, scripted))
+    assert sd15.vae.encodings == 5 * 2
+
+
+def test_problems_of_photos_are_said_before_the_first_step(home, sd15, photos, monkeypatch):
+    said = []
+    monkeypatch.setattr(live, "say", said.append)
+    stop_at(monkeypatch, 0, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        train.train_face_lora(order(sd15, photos))
+    assert said == ["Look at your photos: photo 1: no face was found; photo 2: no face was found; photo 3: no face was found"]
+
+
+def vectors(*angles: float) -> list[np.ndarray]:
+    return [np.cos(angle) * np.eye(512, dtype=np.float32)[0] + np.sin(angle) * np.eye(512, dtype=np.float32)[1] for angle in angles]
+
+
+def fact(**changes) -> photo_study.PhotoFacts:
+    face = Face(np.array([8, 8, 56, 56], np.float32), 1.0)
+    main = {"face": face, "blur": 100.0, "size": 0.5, "turn": 0.0, "likeness": 0.6}
+    return photo_study.PhotoFacts(photo_study.MainFace(**main | changes), 0)
+
+
+def test_references_are_the_clean_photos():
+    """A stranger, a blurred photo and a second copy are no references; the certain photo weighs more."""
+    copy = fact()
+    copy.duplicate_of = 0
+    facts = [fact(), fact(likeness=0.1), fact(blur=10.0), copy, fact()]
+    given = vectors(0.0, 0.1, 0.2, 0.3, 0.4)
+    found = photo_study.Study(facts, dict(enumerate(given)), {0: -2.0, 4: -1.0})
+    chosen = references(found)
+    assert [one.vector.tolist() for one in chosen] == [given[0].tolist(), given[4].tolist()]
+    assert [one.weight for one in chosen] == pytest.approx([1.0, np.exp(-1.0)])
+    assert len(references(photo_study.Study([fact(blur=1.0)] * 2, dict(enumerate(given[:2]))))) == 2
+    assert references(photo_study.Study(facts)) == []
+
+
+def test_no_single_photo_decides_the_likeness():
+    """By hand: each mean leaves one of three out."""
+    first, second, third = vectors(0.0, 0.2, 0.4)
+    scorer = RtsScorer([Reference(first), Reference(second), Reference(third)])
+    assert scorer.of(first) == pytest.approx(np.mean([np.cos(0.3), np.cos(0.2), np.cos(0.1)]), abs=1e-6)
+    assert RtsScorer([Reference(second)]).of(first) == pytest.approx(np.cos(0.2), abs=1e-6)
+    heavy = RtsScorer([Reference(first, 1.0), Reference(second, 1.0), Reference(third, 1e-6)])
+    assert heavy.of(first) > scorer.of(first)
+
+
+def test_portraits_are_scored_in_their_order(monkeypatch):
     portraits = [torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     first, second, third = faces_of(portraits).pictures
     other = replace(third.faces[0], embedding=np.eye(512, dtype=np.float32)[1])
     found = Faces([first, replace(second, faces=[]), replace(third, faces=[other])])
     monkeypatch.setattr(train_likeness, "find_faces", lambda pictures, detector: found)
     monkeypatch.setattr(train_likeness.models, "open_network", lambda name: None)
-    watch = LikenessWatch(LikenessPlan(2), [np.eye(512, dtype=np.float32)[0]], PREVIEW, True)
-    assert watch._likeness(portraits) == 0.5
+    assert RtsScorer([Reference(np.eye(512, dtype=np.float32)[0])])(portraits) == [1.0, None, 0.0]
 
 
-def test_state_of_the_watch():
-    watch = LikenessWatch(LikenessPlan(2), [], PREVIEW, True, [(2, 0.5)], [{"a": Layer(torch.ones(2, 1), torch.ones(1, 2), 4.0)}])
-    again = LikenessWatch(LikenessPlan(2), [], PREVIEW, True)
+def test_the_state_of_looks_comes_back():
+    kept = [{"a": Layer(torch.ones(2, 1), torch.ones(1, 2), 4.0)}]
+    watch = Watch((2,), None, None, lambda: 0.0, [Look(2, (0.5, 0.6), 0.1)], kept)
+    again = Watch((2,), None, None, lambda: 0.0)
     again.restore(watch.state())
-    assert again.curve == [(2, 0.5)] and torch.equal(again.best[0]["a"].up, torch.ones(2, 1)) and again.best[0]["a"].alpha == 4.0
+    assert again.looks == watch.looks and torch.equal(again.best[0]["a"].up, torch.ones(2, 1)) and again.best[0]["a"].alpha == 4.0
 
 
 class TestMaskedLoss:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COM
 train = pytest.importorskip("facechain_impl.identity.training.train")
 from facechain_impl.host import live, lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
+from facechain_impl.identity.training import cli  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import state as train_state  # noqa: E402
 from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start  # noqa: E402
@@ -191,9 +194,8 @@ class TestNeverLoseWork:
         whole = train.train_face_lora(order(sd15, photos, name="Whole"))
         with monkeypatch.context() as patch:
             stop_at(patch, 3, SystemExit())
-            patch.setattr(
-                train.StateStore, "save", lambda self, state, real=train.StateStore.save: state["steps_done"] == 2 and real(self, state)
-            )
+            real = train.StateStore.save
+            patch.setattr(train.StateStore, "save", lambda self, state, about: state["steps_done"] == 2 and real(self, state, about))
             with pytest.raises(SystemExit):
                 train.train_face_lora(order(sd15, photos, state_every=1))
         resumed = train.train_face_lora(order(sd15, photos, state_every=1))
@@ -336,3 +338,138 @@ class TestPresets:
         settings = train_settings.from_preset("FaceChain style", 6, {"batch_size": 2})
         assert (settings.steps, settings.rank, settings.optimiser) == (60, 32, Optimiser.ADAMW_8BIT)
         assert settings.schedule == "cosine_with_restarts"
+
+
+def whole_norm(result: train.TrainResult) -> torch.Tensor:
+    return torch.cat([value.flatten() for key, value in sorted(weights(result).items()) if not key.endswith("alpha")])
+
+
+def stopped(monkeypatch, request: train.TrainRequest, step: int) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, torch.OutOfMemoryError("no memory"))
+        with pytest.raises(torch.OutOfMemoryError):
+            train.train_face_lora(request)
+
+
+class TestIdentity:
+    def test_after_out_of_memory_checkpointing_goes_on_where_it_stopped(self, home, sd15, photos, monkeypatch):
+        whole = train.train_face_lora(order(sd15, photos, name="Whole"))
+        stopped(monkeypatch, order(sd15, photos), 3)
+        resumed = train.train_face_lora(order(sd15, photos, gradient_checkpointing=True, state_every=1))
+        assert "Resumed after step 3 of 4." in resumed.report.notes
+        assert apart(whole_norm(whole), whole_norm(resumed)) < 1e-5
+        assert not list((home / "user").rglob("state.pt"))
+
+    def test_a_batch_may_be_split(self, home, sd15, photos, monkeypatch):
+        whole = train.train_face_lora(order(sd15, photos, name="Whole", batch_size=2))
+        split = train.train_face_lora(order(sd15, photos, name="Split", gradient_accumulation=2))
+        assert split.losses == pytest.approx(whole.losses, rel=1e-5) and apart(whole_norm(whole), whole_norm(split)) < 1e-5
+        stopped(monkeypatch, order(sd15, photos, batch_size=2), 2)
+        resumed = train.train_face_lora(order(sd15, photos, gradient_accumulation=2))
+        assert "Resumed after step 2 of 4." in resumed.report.notes and apart(whole_norm(whole), whole_norm(resumed)) < 1e-5
+
+    def test_what_decides_the_weights_decides_the_identity(self, home, sd15, photos, monkeypatch):
+        plain = train._ordered(order(sd15, photos)).run
+        auto, exact = (train._ordered(order(sd15, photos, precision=one)).run for one in (Precision.AUTO, Precision.FP32))
+        assert plain == auto == exact, "on a CPU Auto is fp32"
+        changes = ({"precision": Precision.BF16}, {"dropout": 0.1}, {"learning_rate": 2e-3}, {"min_snr_gamma": 5.0})
+        others = [train._ordered(order(sd15, photos, **change)).run for change in changes]
+        dropped = [
+            train._ordered(order(sd15, photos, dropout=0.1, **split)).run for split in ({"batch_size": 2}, {"gradient_accumulation": 2})
+        ]
+        assert len({plain, *others, *dropped}) == len(others) + 3
+
+    def test_weights_enter_by_their_content(self, home, sd15, photos, monkeypatch):
+        """Who trained on stand-ins and then fetches the real file trains anew."""
+        found = {"face_frombase_c4": "1" * 64}
+        monkeypatch.setattr(train.weights, "find", lambda name: SimpleNamespace(sha256=found[name], path=None))
+        request = order(sd15, photos, start=Start.FACE_COMMON)
+        stand_in, plain = train._ordered(request).run, train._ordered(order(sd15, photos)).run
+        found["face_frombase_c4"] = "2" * 64
+        assert train._ordered(request).run != stand_in and train._ordered(order(sd15, photos)).run == plain
+
+    def test_a_locked_state_does_not_end_the_training(self, home, sd15, photos, monkeypatch):
+        real = os.replace
+
+        def locked(source, target):
+            if str(target).endswith("state.pt"):
+                raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", locked)
+        result = train.train_face_lora(order(sd15, photos, state_every=1))
+        assert len(result.losses) == 4 and sum("being used by another process" in note for note in result.report.notes) == 1
+
+
+class TestLonger:
+    def test_a_finished_training_is_lengthened(self, home, sd15, photos):
+        short = train.train_face_lora(order(sd15, photos))
+        rates = []
+        with pytest.MonkeyPatch.context() as patch:
+            real = train.Trainer._update
+            patch.setattr(train.Trainer, "_update", lambda self: (rates.append(self.learning_rate), real(self)))
+            long = train.train_face_lora(order(sd15, photos, steps=44, schedule="constant"))
+            assert len(rates) == 44, "another schedule is another training"
+            rates.clear()
+            again = train.train_face_lora(order(sd15, photos, steps=44))
+        assert any(note.startswith("Lengthened the finished training of Ann: goes on after step 4") for note in again.report.notes)
+        assert len(again.losses) == 44 and again.losses[:4] == short.losses and len(rates) == 40
+        assert again.person.report["lengthened_at"] == 4 and long.person.report["lengthened_at"] is None
+        assert rates[0] < 0.5 * rates[3] and rates[3] > rates[20] > rates[-1], "it rises, then follows the cosine of the longer training"
+
+    def test_a_stopped_training_is_lengthened_with_its_moments(self, home, sd15, photos, monkeypatch):
+        stopped(monkeypatch, order(sd15, photos), 3)
+        longer = train.train_face_lora(order(sd15, photos, steps=6))
+        assert any(note.startswith("Lengthened the stopped training of Ann: goes on after step 3") for note in longer.report.notes)
+        assert len(longer.losses) == 6
+
+    def test_a_training_that_was_finished_early_is_finished_later(self, home, sd15, photos, monkeypatch):
+        asked = iter([False, False, True])
+        with monkeypatch.context() as patch:
+            patch.setattr(live, "finish_requested", lambda: next(asked))
+            early = train.train_face_lora(order(sd15, photos))
+        assert len(early.losses) == 2
+        later = train.train_face_lora(order(sd15, photos))
+        assert len(later.losses) == 4 and later.losses[:2] == early.losses
+        assert any(note.startswith("Lengthened the finished training of Ann: goes on after step 2") for note in later.report.notes)
+
+    def test_start_over_lengthens_nothing(self, home, sd15, photos):
+        train.train_face_lora(order(sd15, photos))
+        longer = train.train_face_lora(changed(order(sd15, photos, steps=6), if_state=IfState.START_OVER))
+        assert not any("Lengthened" in note for note in longer.report.notes)
+
+    def test_a_lengthened_training_resumes_to_the_same(self, home, sd15, photos, monkeypatch):
+        train.train_face_lora(order(sd15, photos, name="Whole"))
+        whole = train.train_face_lora(order(sd15, photos, name="Whole", steps=8))
+        train.train_face_lora(order(sd15, photos))
+        stopped(monkeypatch, order(sd15, photos, steps=8), 6)
+        resumed = train.train_face_lora(order(sd15, photos, steps=8))
+        assert "Resumed after step 6 of 8." in resumed.report.notes and same(weights(whole), weights(resumed))
+
+
+class TestUnfinished:
+    def test_they_are_listed_in_the_next_report(self, home, sd15, photos, monkeypatch):
+        stopped(monkeypatch, order(sd15, photos), 2)
+        report = train.train_face_lora(order(sd15, photos[:2], name="Bea")).report
+        assert any("Ann, step 2 of 4" in note and "trainings delete" in note for note in report.notes)
+
+    def test_listed_and_deleted(self, home, sd15, photos, monkeypatch, capsys):
+        assert cli.main(["list"]) == 0 and "No training is unfinished." in capsys.readouterr().out
+        stopped(monkeypatch, order(sd15, photos), 2)
+        stopped(monkeypatch, order(sd15, photos[:2], name="Bea"), 1)
+        assert cli.main(["list"]) == 0
+        listed = capsys.readouterr().out.splitlines()
+        assert {line.split("  ")[1].split(",")[0] for line in listed[:2]} == {"Ann", "Bea"} and "step 2 of 4" in "".join(listed)
+        assert cli.main(["delete", "nothing"]) == 1 and "not the beginning of one" in capsys.readouterr().err
+        monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
+        assert cli.main(["delete"]) == 1 and len(train_state.unfinished()) == 2
+        (ann,) = [line.split("  ")[0] for line in listed[:2] if "Ann" in line]
+        assert cli.main(["delete", ann, "--yes"]) == 0 and [one.name for one in train_state.unfinished()] == ["Bea"]
+        monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+        assert cli.main(["delete"]) == 0 and not list((home / "user").rglob("state.pt"))
+
+    def test_states_of_version_0_1_are_listed_as_unknown(self, home):
+        folder = train_state.trainings_folder() / "0123456789abcdef"
+        folder.mkdir(parents=True)
+        (folder / "state.pt").write_bytes(b"old")
+        assert [one.text() for one in train_state.unfinished()] == ["unknown, step 0 of 0, 0.0 MB"]

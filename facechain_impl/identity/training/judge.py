@@ -1,0 +1,52 @@
+"""Which step of a training is used: the last, unless an earlier one is better by more than chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LOOKS = 7
+# Where the first look is, and how much closer the later ones lie, when the learning rate has fallen.
+_FIRST, _CLOSER = 0.35, 1.5
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a training after `step`. scores: of sample portraits, always from the same prompts and seeds, 0 for one without a face;
+    empty where nothing scores them. loss: on fixed noise and noise levels."""
+
+    step: int
+    scores: tuple[float, ...]
+    loss: float
+
+    @property
+    def score(self) -> float | None:
+        return float(np.mean(self.scores)) if self.scores else None
+
+
+def steps_of_looks(steps: int, count: int) -> tuple[int, ...]:
+    """After which of `steps` to look: `count` times at fixed fractions, the last time after the last step."""
+    fractions = [1 - (1 - _FIRST) * (1 - number / max(count - 1, 1)) ** _CLOSER for number in range(count - 1)]
+    return tuple(sorted({max(1, round(fraction * steps)) for fraction in fractions} | {steps}))
+
+
+def noise(looks: Sequence[Look]) -> float:
+    """Standard error of the difference between the mean scores of two looks, from how scores vary within all looks."""
+    counts = [len(look.scores) for look in looks]
+    if min(counts, default=0) < 2:
+        return math.inf
+    variance = float(np.mean([np.var(look.scores, ddof=1) for look in looks]))
+    return math.sqrt(2 * variance / min(counts))
+
+
+def choose(looks: Sequence[Look]) -> Look:
+    """The last look, or the best earlier one where it is better by more than one standard error."""
+    *earlier, last = looks
+    scored = [(look.score, look.step, look) for look in earlier if look.score is not None]
+    if last.score is None or not scored:
+        return last
+    score, _, best = max(scored, key=lambda one: one[:2])
+    return best if score - last.score > noise([*(look for *_, look in scored), last]) else last

@@ -1,0 +1,102 @@
+"""Looks at a running training: sample portraits from fixed prompts and seeds, scored, and the loss on fixed noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ...host import models
+from ...host.protocols import Clip, Vae
+from ..lora.formats import Layer
+from . import judge
+from .adapters import Adapters
+from .judge import Look
+from .likeness import Scorer
+from .previews import Preview
+
+PROMPTS = ("{}, portrait photo, looking at the camera, plain background", "{}, upper body, outdoors, natural light")
+"""Fixed, and no captions: a training that repeats its photos is not the best one."""
+SEEDS, OTHER_SEEDS = (1001, 1002), (2001, 2002)
+"""For choosing a step, and for saying afterwards how alike its portraits are."""
+
+Weights = list[dict[str, Layer]]
+
+
+@dataclass(frozen=True)
+class LookPlan:
+    """count: looks in all, 0 for none. scorer: of the portraits, None for face recognition where that is there."""
+
+    count: int = judge.LOOKS
+    scorer: Scorer | None = None
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Everything that portraits are made with. pattern: prompt, seed and text are replaced."""
+
+    model: models.TrainingModel
+    clip: Clip
+    vae: Vae
+    trigger: str
+    pattern: Preview
+
+    def portraits(self, seeds: tuple[int, ...]) -> list[torch.Tensor]:
+        """One [H, W, 3] for each prompt and seed."""
+        told = [replace(self.pattern, text=prompt.format(self.trigger), seed=seed) for prompt in PROMPTS for seed in seeds]
+        return [one.portrait(self.model, self.clip, self.vae) for one in told]
+
+
+@dataclass
+class Watch:
+    """Looks after the steps that are due, and keeps the weights of the best. validation: the loss on fixed noise with the weights of
+    the moment."""
+
+    due: tuple[int, ...]
+    scorer: Scorer | None
+    sitting: Sitting
+    validation: Callable[[], float]
+    looks: list[Look] = field(default_factory=list)
+    best: Weights | None = None
+
+    def at(self, step: int, adapters: list[Adapters]) -> bool:
+        """Look where a look is due after `step` and did not happen yet, also when it was cut short. Whether it did."""
+        if step not in self.due or any(look.step == step for look in self.looks):
+            return False
+        self.look(step, adapters)
+        return True
+
+    def look(self, step: int, adapters: list[Adapters]) -> None:
+        scores: tuple[float, ...] = ()
+        if self.scorer is not None:
+            scores = tuple(value or 0.0 for value in self.scorer(self.sitting.portraits(SEEDS)))
+            self.sitting.model.load()
+        new, before = Look(step, scores, self.validation()), [look.score for look in self.looks if look.score is not None]
+        if new.score is not None and new.score >= max(before, default=-1.0):
+            self.best = [group.layers() for group in adapters]
+        self.looks.append(new)
+
+    def chosen(self, step: int, adapters: list[Adapters]) -> tuple[Look, Weights]:
+        """The step to use and its weights, after a last look at `step`, where the training ends."""
+        if not self.looks or self.looks[-1].step != step:
+            self.look(step, adapters)
+        look = judge.choose(self.looks)
+        return look, (self.best if look is not self.looks[-1] and self.best else [group.layers() for group in adapters])
+
+    def likeness(self, adapters: list[Adapters], weights: Weights) -> float | None:
+        """Mean score of portraits that no step was chosen by, with these weights."""
+        if self.scorer is None:
+            return None
+        for group, layers in zip(adapters, weights, strict=True):
+            group.load(layers)
+        return float(np.mean([value or 0.0 for value in self.scorer(self.sitting.portraits(OTHER_SEEDS))]))
+
+    def state(self) -> dict:
+        best = None if self.best is None else [{name: (one.up, one.down, one.alpha) for name, one in group.items()} for group in self.best]
+        return {"looks": [(look.step, look.scores, look.loss) for look in self.looks], "best": best}
+
+    def restore(self, state: dict) -> None:
+        self.looks = [Look(step, tuple(scores), loss) for step, scores, loss in state["looks"]]
+        self.best = state["best"] and [{name: Layer(*one) for name, one in group.items()} for group in state["best"]]

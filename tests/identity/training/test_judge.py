@@ -1,0 +1,97 @@
+"""Which step is used: held against always taking the last and against taking the maximum, on curves whose truth is known."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from facechain_impl.identity.training import judge
+from facechain_impl.identity.training.judge import LOOKS, Look, choose, steps_of_looks
+
+PICTURES, SPREAD, DRAWS = 4, 0.08, 1000
+"""Portraits in a look, how much their likeness varies, and simulated trainings of each kind."""
+
+
+def looks(*scores: tuple[float, ...] | float) -> list[Look]:
+    return [Look(step, one if isinstance(one, tuple) else (one, one), 0.1) for step, one in enumerate(scores, 1)]
+
+
+def curves(random: np.random.Generator, at: np.ndarray) -> dict[str, np.ndarray]:
+    """True likeness at these fractions of a training."""
+    low, high = random.uniform(0.1, 0.3), random.uniform(0.5, 0.7)
+    peak, fall, collapse = random.uniform(0.4, 0.7), random.uniform(0.1, 0.3), random.uniform(0.16, 0.4)
+    rising = low + (high - low) * at
+    after = np.clip((at - peak) / (1 - peak), 0, None)
+    late = rising.copy()
+    late[-1] = late[-2] - collapse
+    return {
+        "rising": rising, "flat": np.full(len(at), high), "early peak": high - fall * after**2 - 0.3 * np.clip(peak - at, 0, None),
+        "late collapse": late,
+    }  # fmt: skip
+
+
+def test_regret_and_collapses_over_simulated_trainings():
+    random = np.random.default_rng(0)
+    steps = steps_of_looks(1000, LOOKS)
+    regrets: dict[str, dict[str, list[float]]] = {}
+    caught = []
+    for _ in range(DRAWS):
+        for kind, truth in curves(random, np.array(steps) / 1000).items():
+            drawn = truth[:, None] + random.normal(0, SPREAD, (len(steps), PICTURES))
+            seen = [Look(step, tuple(scores), 0.0) for step, scores in zip(steps, drawn)]
+            chosen = {"judge": seen.index(choose(seen)), "always last": len(seen) - 1, "maximum": int(drawn.mean(1).argmax())}
+            for rule, index in chosen.items():
+                regrets.setdefault(rule, {}).setdefault(kind, []).append(truth.max() - truth[index])
+            if kind == "late collapse":
+                caught.append(chosen["judge"] != len(seen) - 1)
+    means = {rule: float(np.mean([value for values in found.values() for value in values])) for rule, found in regrets.items()}
+    for rule, found in regrets.items():
+        each = ", ".join(f"{kind} {np.mean(values):.4f}" for kind, values in found.items())
+        sys.stdout.write(f"{rule}: mean regret {means[rule]:.4f} ({each})\n")
+    sys.stdout.write(f"collapses caught: {np.mean(caught):.1%}\n")
+    assert means["judge"] < means["maximum"] < means["always last"]
+    assert np.mean(caught) >= 0.95
+
+
+def test_most_looks_are_where_the_learning_rate_has_fallen():
+    """A cosine is below half of its beginning in the second half."""
+    steps = steps_of_looks(1000, LOOKS)
+    assert len(steps) == LOOKS and 6 <= LOOKS <= 8 and steps[-1] == 1000
+    assert sum(step > 500 for step in steps) > LOOKS / 2
+    gaps = np.diff(steps)
+    assert all(later <= earlier for earlier, later in zip(gaps, gaps[1:]))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 800])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_last_step_is_always_looked_at(steps, count):
+    found = steps_of_looks(steps, count)
+    assert found[-1] == steps and found[0] >= 1 and len(found) <= count and list(found) == sorted(set(found))
+
+
+def test_the_last_step_wins_unless_an_earlier_one_is_better_by_more_than_chance():
+    assert choose(looks((0.5, 0.6), (0.45, 0.6))).step == 2
+    assert choose(looks((0.5, 0.52), (0.1, 0.12))).step == 1
+    assert choose(looks((0.3, 0.9), (0.2, 0.8))).step == 2
+
+
+def test_of_equals_the_later_wins():
+    assert choose(looks((0.6, 0.61), (0.6, 0.61), (0.1, 0.11))).step == 2
+
+
+def test_without_scores_the_last_step_is_used():
+    assert choose([Look(1, (), 0.1), Look(2, (), 0.9)]).step == 2
+    assert choose(looks((0.9, 0.9))).step == 1
+
+
+def test_one_picture_says_nothing_about_chance():
+    assert judge.noise([Look(1, (0.9,), 0.0), Look(2, (0.1,), 0.0)]) == math.inf
+    assert choose([Look(1, (0.9,), 0.0), Look(2, (0.1,), 0.0)]).step == 2
+
+
+def test_the_noise_of_a_difference_by_hand():
+    """Variances 0.02 and 0.08, two pictures each: sqrt(2 * 0.05 / 2)."""
+    assert judge.noise(looks((0.1, 0.3), (0.2, 0.6))) == pytest.approx(math.sqrt(0.05))
