@@ -7,13 +7,14 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
 import comfy.model_management as management
 import comfy.quant_ops
 import comfy.sample
+import node_helpers
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch.utils.hooks import RemovableHandle
@@ -22,6 +23,9 @@ from ..errors import BadInput
 from .objective import Objective
 from .progress import check_interrupt
 from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
+
+if TYPE_CHECKING:
+    from .families import Sampling
 
 AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
 
@@ -89,14 +93,16 @@ class TrainingModel:
         conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
         return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
 
-    def sample(self, positive: Conditioning, negative: Conditioning, size: int, seed: int, steps: int, cfg: float) -> torch.Tensor:
+    def sample(self, positive: Conditioning, negative: Conditioning, size: int, seed: int, how: Sampling) -> torch.Tensor:
         """Latents [1, C, ...] of a square picture of `size` pixels made from a text, with the adapters as they are now."""
         latent_format = self.patcher.model.latent_format
         side = size // latent_format.spacial_downscale_ratio
         empty = comfy.sample.fix_empty_latent_channels(self.patcher, torch.zeros(1, latent_format.latent_channels, side, side))
+        if how.guidance is not None:
+            positive = node_helpers.conditioning_set_values(positive, {"guidance": how.guidance})
         noise = comfy.sample.prepare_noise(empty, seed)
         return comfy.sample.sample(
-            self.patcher, noise, steps, cfg, "euler", "normal", positive, negative, empty, disable_pbar=True, seed=seed
+            self.patcher, noise, how.steps, how.cfg, how.sampler, how.scheduler, positive, negative, empty, disable_pbar=True, seed=seed
         )
 
 

@@ -15,6 +15,11 @@ class Objective:
     def __init__(self, model_sampling: ModelSampling):
         self._sampling = model_sampling
         self._discrete = isinstance(model_sampling, sampling.ModelSamplingDiscrete) and hasattr(model_sampling, "num_timesteps")
+        if self._discrete and len(model_sampling.sigmas) != model_sampling.num_timesteps:
+            raise BadInput(
+                f"This MODEL was patched for sampling in a few steps: it has {len(model_sampling.sigmas)} of its "
+                f"{model_sampling.num_timesteps} noise levels. Connect the model straight from its loader, without ModelSamplingDiscrete."
+            )
         self.name = _kind(model_sampling)
 
     @property
@@ -23,9 +28,14 @@ class Objective:
         return self._sampling.num_timesteps if self._discrete else None
 
     def sample_sigmas(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Noise levels to train at: uniform timesteps for discrete models, logit-normal time for flow, uniform time elsewhere."""
+        """Noise levels to train at: uniform timesteps for discrete models, log-normal noise levels for EDM and Cosmos, logit-normal time
+        for flow, uniform time elsewhere."""
         if self._discrete:
             return self.sigmas(torch.randint(0, self._sampling.num_timesteps, (count,), generator=generator))
+        if lognormal := _lognormal(self._sampling):
+            mean, deviation = lognormal
+            drawn = (torch.randn(count, generator=generator) * deviation + mean).exp()
+            return drawn.clamp(float(self._sampling.sigma_min), float(self._sampling.sigma_max))
         drawn = (torch.randn if self.name == "flow" else torch.rand)(count, generator=generator)
         times = drawn.sigmoid() if self.name == "flow" else drawn
         return torch.tensor([float(self._sampling.percent_to_sigma(1 - float(time))) for time in times])
@@ -63,6 +73,14 @@ class Objective:
         ratio = sigmas.double() ** -2
         clipped = ratio.clamp(max=gamma)
         return (clipped / ratio if self.name == "epsilon" else clipped / (ratio + 1)).to(sigmas.dtype)
+
+
+def _lognormal(model_sampling: ModelSampling) -> tuple[float, float] | None:
+    """Mean and deviation of the logarithm of the noise levels that EDM (Karras et al. 2022) and Cosmos (NVIDIA 2025) are trained at."""
+    if isinstance(model_sampling, sampling.COSMOS_RFLOW):
+        return 0.0, 1.0
+    is_edm = isinstance(model_sampling, sampling.ModelSamplingContinuousEDM) and isinstance(model_sampling, sampling.EDM)
+    return (-1.2, 1.2) if is_edm else None
 
 
 def _kind(model_sampling: ModelSampling) -> str:

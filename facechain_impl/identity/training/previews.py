@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import torch
 
-from ...host import models
+from ...host import families, models
+from ...host.families import Sampling
 from ...host.protocols import Clip, Vae
 
 
 @dataclass(frozen=True)
 class Preview:
-    """every: steps between samples. text: what is shown. seed: of the noise. sampling_steps, cfg: as for any sampler."""
+    """every: steps between samples. text: what is shown. seed: of the noise. sampling: how, None as the model's family is sampled."""
 
     every: int
     text: str
     seed: int
     size: int
-    sampling_steps: int = 20
-    cfg: float = 7.0
+    sampling: Sampling | None = None
 
     def at(self, step: int, model: models.TrainingModel, clip: Clip, vae: Vae) -> torch.Tensor | None:
         """A portrait [H, W, 3] when one is due after `step`, else None."""
@@ -31,7 +31,8 @@ class Preview:
         """One portrait [H, W, 3] with the adapters as they are now."""
         with torch.no_grad():
             positive, negative = models.encode_text(clip, self.text), models.encode_text(clip, "")
-            latents = model.sample(positive, negative, self.size, self.seed, self.sampling_steps, self.cfg)
+            how = self.sampling or families.sampling(model.patcher)
+            latents = model.sample(positive, negative, self.size, self.seed, how)
             picture = vae.decode(latents)[0]
         model.load()
         return picture.reshape(-1, *picture.shape[-3:])[0]  # video models put a frame axis before [H,W,3]

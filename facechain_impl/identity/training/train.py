@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -143,7 +144,7 @@ def _ordered(request: TrainRequest) -> _Order:
     masks = _head_masks(found) if settings.masked_loss else None
     trigger = policy.trigger or common_trigger(inputs.captions)
     scorer = _scorer(policy.looks, found)
-    facts = {
+    facts: dict[str, Any] = {
         "captions": inputs.captions,
         "class caption": inputs.class_caption,
         "settings": decisive(settings, dtype),
@@ -187,6 +188,11 @@ def _check(inputs: TrainInputs, name: str) -> None:
         raise BadInput(
             f"There are {len(inputs.photos)} photos and {len(inputs.captions)} captions; each photo needs its own. "
             "Connect both from nodes that keep the order, such as Face Align and Caption Crops (Tagger)."
+        )
+    if inputs.model.model.concat_keys:
+        raise BadInput(
+            "This MODEL was made for inpainting or editing: beside the noise it expects a second picture, which training photos do not "
+            "have. Train on the ordinary model of the same family; the LoRA works with the inpainting model as well."
         )
     check_all([*inputs.photos, *inputs.class_photos], [*numbered("photo", inputs.photos), *numbered("class photo", inputs.class_photos)])
 

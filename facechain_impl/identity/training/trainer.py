@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,10 @@ from .dataset import Batch, TrainingSet, generator_for
 from .settings import TrainSettings
 
 VALIDATION_PAIRS = 16
+_NO_GRADIENT = re.compile(
+    r"does not require grad|autograd|modified by an inplace operation|derivative for|backward.*not implemented|inference tensor",
+    re.IGNORECASE,
+)
 WARM_AGAIN = 0.05
 """Share of the steps that are left at a lengthening over which the learning rate rises again."""
 
@@ -90,9 +95,25 @@ class Trainer:
     def _learn(self, data: TrainingSet, number: int, weight: float) -> float:
         """Add the gradients of one forward pass; returns its weighted loss."""
         batch = data.batch(number, self.settings, self._model.objective.sample_sigmas)
-        loss = weight * self.loss(batch, data.conditioning_for(batch))
-        self._scaler.scale(loss).backward()
+        with self._explained():
+            loss = weight * self.loss(batch, data.conditioning_for(batch))
+            self._scaler.scale(loss).backward()
         return loss.item()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What PyTorch says of networks that have no gradient becomes an error that says what to do."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if isinstance(error, FaceChainError) or not _NO_GRADIENT.search(str(error)):
+                raise
+            raise FaceChainError(
+                f"{type(self._model.module).__name__} cannot be trained with this ComfyUI: it computes with operations that have no "
+                f"gradient ({str(error).splitlines()[0]}). Switch gradient_checkpointing on, or train on a model of another family."
+            ) from error
 
     def loss(self, batch: Batch, conditions: list[Conditions]) -> torch.Tensor:
         """Mean squared error of the model's own prediction, weighted by place and by noise level where the settings say so."""

@@ -9,6 +9,7 @@ models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_P
 import comfy.sd  # noqa: E402
 
 from facechain_impl.host import lora  # noqa: E402
+from facechain_impl.host.families import Sampling  # noqa: E402
 from facechain_impl.host.objective import Objective  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.adapters import target_modules  # noqa: E402
@@ -76,5 +77,5 @@ def test_preview(home, flux, photos):
     flux.vae.decode = lambda latents: torch.sigmoid(latents[:, :3].movedim(1, -1))
     with models.training_model(flux.model, torch.float32) as opened:
         opened.load()
-        picture = Preview(1, "a", 3, 64, sampling_steps=2).portrait(opened, flux.clip, flux.vae)
+        picture = Preview(1, "a", 3, 64, Sampling(2, 1.0)).portrait(opened, flux.clip, flux.vae)
     assert picture.shape == (8, 8, 3) and torch.isfinite(picture).all()

@@ -13,6 +13,7 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
 from facechain_impl.host import live  # noqa: E402
+from facechain_impl.host.families import Sampling  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
@@ -69,7 +70,7 @@ def test_portraits_are_drawn_from_fixed_prompts_and_seeds(home, sd15, photos, mo
 
     def portrait(self, *rest):
         drawn.append((self.text, self.seed))
-        return real(replace(self, sampling_steps=1), *rest)
+        return real(replace(self, sampling=Sampling(1, 1.0)), *rest)
 
     monkeypatch.setattr(Preview, "portrait", portrait)
 

@@ -9,7 +9,7 @@ import torch
 
 train_start = pytest.importorskip("facechain_impl.identity.training.start", reason="set COMFYUI_PATH")
 from facechain_impl import provenance  # noqa: E402
-from facechain_impl.errors import BadInput  # noqa: E402
+from facechain_impl.errors import BadInput, MissingWeights  # noqa: E402
 from facechain_impl.host import lora  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
@@ -49,8 +49,10 @@ def file(monkeypatch):
 
     def put(tensors, origin=Origin.PUBLISHED):
         def find(name):
+            if name != Start.FACE_COMMON.value:
+                raise MissingWeights(f"{name} is not here")
             provenance.register(Used("network", name, origin))
-            return SimpleNamespace(name=name, origin=origin)
+            return SimpleNamespace(name=name, origin=origin, sha256="1" * 64)
 
         monkeypatch.setattr(train_start.weights, "find", find)
         monkeypatch.setattr(train_start.weights, "tensors", lambda found: tensors)
