@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import comfy.model_base
 from comfy.samplers import KSampler
 
-from .models import model_file
+from .models import Sampling, model_file
 from .protocols import Model
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """As for the host's KSampler. guidance: of models with guidance as an input, None for the host's own."""
-
-    steps: int
-    cfg: float
-    sampler: str = "euler"
-    scheduler: str = "simple"
-    guidance: float | None = None
-
 
 # By the host's class, a derived one before its base. Sources: the host's blueprints "Text to Image", and for SD 3, AuraFlow, Chroma,
 # HiDream and Wan what their publishers use; SD 1.5 and SDXL as in the pack's portraits, with half the steps.

@@ -6,8 +6,9 @@ import contextlib
 import copy
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
@@ -24,9 +25,6 @@ from .objective import Objective
 from .progress import check_interrupt
 from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
 
-if TYPE_CHECKING:
-    from .families import Sampling
-
 AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
 
 Conditions = dict[str, Condition]
@@ -34,6 +32,17 @@ Conditions = dict[str, Condition]
 
 _EVERYTHING = 1e20
 _SAMPLES_OF_A_TENSOR = 64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """As for the host's KSampler. guidance: of models with guidance as an input, None for the host's own."""
+
+    steps: int
+    cfg: float
+    sampler: str = "euler"
+    scheduler: str = "simple"
+    guidance: float | None = None
 
 
 def family(model: Model) -> str:

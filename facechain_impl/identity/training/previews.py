@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ...host import families, models
-from ...host.families import Sampling
+from ...host.models import Sampling
 from ...host.protocols import Clip, Vae
 
 

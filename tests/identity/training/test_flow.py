@@ -9,7 +9,7 @@ models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_P
 import comfy.sd  # noqa: E402
 
 from facechain_impl.host import lora  # noqa: E402
-from facechain_impl.host.families import Sampling  # noqa: E402
+from facechain_impl.host.models import Sampling  # noqa: E402
 from facechain_impl.host.objective import Objective  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.adapters import target_modules  # noqa: E402

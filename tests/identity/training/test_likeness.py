@@ -13,7 +13,7 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
 from facechain_impl.host import live  # noqa: E402
-from facechain_impl.host.families import Sampling  # noqa: E402
+from facechain_impl.host.models import Sampling  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
