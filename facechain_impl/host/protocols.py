@@ -49,6 +49,8 @@ class BaseModel(torch.nn.Module):
 class ModelSampling(Protocol):
     """The noise schedule and the parametrisation of a model. Latents are [B, C, ...], sigmas [B].
 
+    sigma_min: torch.Tensor
+    sigma_max: torch.Tensor
     sigmas: the noise levels of the discrete timesteps [T]; those of continuous time have no `num_timesteps`."""
 
     num_timesteps: int
