@@ -49,12 +49,12 @@ class BaseModel(torch.nn.Module):
 class ModelSampling(Protocol):
     """The noise schedule and the parametrisation of a model. Latents are [B, C, ...], sigmas [B].
 
-    sigma_min: torch.Tensor
-    sigma_max: torch.Tensor
     sigmas: the noise levels of the discrete timesteps [T]; those of continuous time have no `num_timesteps`."""
 
     num_timesteps: int
     sigmas: torch.Tensor
+    sigma_min: torch.Tensor
+    sigma_max: torch.Tensor
 
     def percent_to_sigma(self, percent: float) -> float: ...
 
