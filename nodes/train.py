@@ -18,7 +18,7 @@ from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ..facechain_impl.types import Faces
 from ..facechain_impl.weights.uses import TRAIN
-from ._api import FaceChainFaces, FaceChainPerson, io
+from ._api import FaceChainFaces, FaceChainPerson, io, ui
 from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
 
@@ -80,7 +80,10 @@ class TrainFaceLoRA(FaceChainNode):
         result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
-        return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=report_ui(result.report))
+        shown = report_ui(result.report)
+        if result.sheet is not None:
+            shown |= ui.PreviewImage(result.sheet[None], cls=cls).as_dict()
+        return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
 def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
@@ -91,7 +94,8 @@ def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
         if_state=IfState(values["if_state_exists"]),
         if_person=IfExists(values["if_person_exists"]),
         preview=preview,
-        looks=LookPlan(_looks(values.get("looks", LOOKS))),
+        looks=LookPlan(_looks(values.get("looks", LOOKS)), keep=values.get("keep_steps", False)),
+        use_step=values.get("use_step", 0),
     )
 
 
@@ -259,4 +263,16 @@ def _likeness_widgets() -> list[io.Input]:
             tooltip="Weight of class_images.",
         ),
         io.String.Input("class_caption", default="a person", optional=True, advanced=True, tooltip="Caption of all class images."),
+        io.Boolean.Input(
+            "keep_steps", default=False, optional=True, advanced=True, tooltip="Also store the LoRA of every look, in the person's folder."
+        ),
+        io.Int.Input(
+            "use_step",
+            default=0,
+            min=0,
+            max=100000,
+            optional=True,
+            advanced=True,
+            tooltip="After a training with keep_steps: put this step in the place of the chosen one, without training. 0: change nothing.",
+        ),
     ]

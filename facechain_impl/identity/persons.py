@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ..types import Person, thawed
 from .lora import formats as lora_files
 from .names import check_name
 
-_CARD, _PHOTO = "person.json", "template.png"
+_CARD, _PHOTO, _STEPS = "person.json", "template.png", "steps"
 # What a folder beside the store was on the way to, before its own name.
 _REPLACED, _DELETED = "replaced ", "deleted "
 
@@ -87,8 +88,19 @@ def _read_picture(path: Path) -> torch.Tensor | None:
         return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)
 
 
-def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExists.KEEP_BOTH) -> Person:
-    """Store a person completely or not at all: the returned person has the final name, folder and file.
+def step_file(name: str, step: int) -> Path:
+    """Where the LoRA of an intermediate step of a person's training is, if it was kept."""
+    return folder_of(name) / _STEPS / f"step {step}.safetensors"
+
+
+def save(
+    person: Person,
+    metadata: dict[str, str],
+    if_exists: IfExists = IfExists.KEEP_BOTH,
+    steps: Mapping[int, Mapping[str, torch.Tensor]] | None = None,
+) -> Person:
+    """Store a person completely or not at all: the returned person has the final name, folder and file. steps: LoRAs of intermediate
+    steps, stored beside the person's.
 
     The card and the header of the LoRA file record what the person was made with. Raises BadInput for a name that cannot be used,
     FaceChainError when the disk is full."""
@@ -99,6 +111,8 @@ def save(person: Person, metadata: dict[str, str], if_exists: IfExists = IfExist
     try:
         with atomic.explained(target):
             _write(work, name, person, metadata, used)
+            for step, tensors in (steps or {}).items():
+                lora_files.write(work / _STEPS / step_file(name, step).name, tensors, metadata | {"facechain_step": str(step)})
             _move_in(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -116,6 +130,19 @@ def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], us
     report = thawed(person.report) | ({"used": used} if used else {})
     about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": report}
     atomic.write(folder / _CARD, json.dumps(about, indent=1))
+
+
+def use_step(name: str, step: int) -> Person:
+    """Put the LoRA of a kept step in the place of the person's. Raises BadInput where it was not kept."""
+    about, source, target = card(name), step_file(name, step), folder_of(name) / f"{name}.safetensors"
+    if not source.is_file():
+        kept = sorted(int(path.stem.removeprefix("step ")) for path in source.parent.glob("step *.safetensors"))
+        steps = ", ".join(map(str, kept)) or "none; switch keep_steps on and train again with Start over"
+        raise BadInput(f"Step {step} of {name} was not kept. Kept steps: {steps}.")
+    with atomic.replacing(target) as partial:
+        shutil.copyfile(source, partial)
+    atomic.write(folder_of(name) / _CARD, json.dumps(about | {"report": about["report"] | {"used_step": step}}, indent=1))
+    return load(name)
 
 
 def free_name(name: str, if_exists: IfExists) -> str:

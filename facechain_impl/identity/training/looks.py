@@ -11,7 +11,7 @@ import torch
 from ...host import models
 from ...host.protocols import Clip, Vae
 from ..lora.formats import Layer
-from . import judge
+from . import judge, sheet
 from .adapters import Adapters
 from .judge import Look
 from .likeness import Scorer
@@ -27,10 +27,12 @@ Weights = list[dict[str, Layer]]
 
 @dataclass(frozen=True)
 class LookPlan:
-    """count: looks in all, 0 for none. scorer: of the portraits, None for face recognition where that is there."""
+    """count: looks in all, 0 for none. scorer: of the portraits, None for face recognition where that is there. keep: the weights of
+    every look."""
 
     count: int = judge.LOOKS
     scorer: Scorer | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Sitting:
 @dataclass
 class Watch:
     """Looks after the steps that are due, and keeps the weights of the best. validation: the loss on fixed noise with the weights of
-    the moment."""
+    the moment. portraits: of each look, small, by step. kept: weights of each look by step, where they are wanted."""
 
     due: tuple[int, ...]
     scorer: Scorer | None
@@ -60,6 +62,9 @@ class Watch:
     validation: Callable[[], float]
     looks: list[Look] = field(default_factory=list)
     best: Weights | None = None
+    keep: bool = False
+    portraits: dict[int, torch.Tensor] = field(default_factory=dict)
+    kept: dict[int, Weights] = field(default_factory=dict)
 
     def at(self, step: int, adapters: list[Adapters]) -> bool:
         """Look where a look is due after `step` and did not happen yet, also when it was cut short. Whether it did."""
@@ -71,11 +76,15 @@ class Watch:
     def look(self, step: int, adapters: list[Adapters]) -> None:
         scores: tuple[float, ...] = ()
         if self.scorer is not None:
-            scores = tuple(value or 0.0 for value in self.scorer(self.sitting.portraits(SEEDS)))
+            portraits = self.sitting.portraits(SEEDS)
+            scores = tuple(value or 0.0 for value in self.scorer(portraits))
+            self.portraits[step] = sheet.thumbnails(portraits)
             self.sitting.model.load()
         new, before = Look(step, scores, self.validation()), [look.score for look in self.looks if look.score is not None]
         if new.score is not None and new.score >= max(before, default=-1.0):
             self.best = [group.layers() for group in adapters]
+        if self.keep:
+            self.kept[step] = [group.layers() for group in adapters]
         self.looks.append(new)
 
     def chosen(self, step: int, adapters: list[Adapters]) -> tuple[Look, Weights]:
@@ -94,9 +103,23 @@ class Watch:
         return float(np.mean([value or 0.0 for value in self.scorer(self.sitting.portraits(OTHER_SEEDS))]))
 
     def state(self) -> dict:
-        best = None if self.best is None else [{name: (one.up, one.down, one.alpha) for name, one in group.items()} for group in self.best]
-        return {"looks": [(look.step, look.scores, look.loss) for look in self.looks], "best": best}
+        return {
+            "looks": [(look.step, look.scores, look.loss) for look in self.looks],
+            "best": self.best and _plain(self.best),
+            "portraits": dict(self.portraits),
+            "kept": {step: _plain(weights) for step, weights in self.kept.items()},
+        }
 
     def restore(self, state: dict) -> None:
         self.looks = [Look(step, tuple(scores), loss) for step, scores, loss in state["looks"]]
-        self.best = state["best"] and [{name: Layer(*one) for name, one in group.items()} for group in state["best"]]
+        self.best = state["best"] and _layers(state["best"])
+        self.portraits = dict(state["portraits"])
+        self.kept = {step: _layers(weights) for step, weights in state["kept"].items()}
+
+
+def _plain(weights: Weights) -> list[dict[str, tuple]]:
+    return [{name: (one.up, one.down, one.alpha) for name, one in group.items()} for group in weights]
+
+
+def _layers(plain: list[dict[str, tuple]]) -> Weights:
+    return [{name: Layer(*one) for name, one in group.items()} for group in plain]

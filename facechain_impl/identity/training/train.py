@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from ..captions import common_trigger
 from ..lora import formats as lora_files
 from ..names import check_name
 from ..persons import IfExists
+from . import sheet as contact_sheet
 from .adapters import Adapters, target_modules, tensors_for_file
 from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
@@ -65,9 +66,11 @@ class TrainInputs:
 class TrainPolicy:
     """The name of the result, what happens to existing files, and what is shown meanwhile.
 
-    trigger: the person's words in a prompt; empty for those that all captions begin with."""
+    trigger: the person's words in a prompt; empty for those that all captions begin with. use_step: a kept step to use instead of the
+    chosen one, 0 for none."""
 
     name: str
+    use_step: int = 0
     trigger: str = ""
     preset: str = ""
     if_state: IfState = IfState.RESUME
@@ -87,11 +90,12 @@ class TrainRequest:
 
 @dataclass
 class TrainResult:
-    """The result of a training. losses: one per optimiser step."""
+    """The result of a training. losses: one per optimiser step. sheet: of its looks, [H, W, 3] in 0..1."""
 
     person: Person
     losses: list[float]
     report: Report
+    sheet: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     order = _ordered(request)
     if policy.if_state is IfState.START_OVER:
         order.store.discard()
-    elif finished := _finished(policy.name, order.run):
+    elif finished := _finished(policy, order.run):
         return finished
     persons.free_name(policy.name, policy.if_person)
     result = _train(request, order)
@@ -205,14 +209,18 @@ def _base(inputs: TrainInputs) -> _Base:
     return _Base(path.name if path else "unknown", digest, identity)
 
 
-def _finished(name: str, run: str) -> TrainResult | None:
-    """The person whom exactly this training made before, all steps of it, under the name asked for or a numbered one."""
-    for stored, report in _made_before(name):
+def _finished(policy: TrainPolicy, run: str) -> TrainResult | None:
+    """The person whom exactly this training made before, all steps of it, under the name asked for or a numbered one, with the step that
+    is wanted now."""
+    for stored, report in _made_before(policy.name):
         if report.get("run") == run and report["steps"] >= report["settings"]["steps"]:
-            note = "This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."
+            notes = ["This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."]
+            if policy.use_step and policy.use_step != report["used_step"]:
+                persons.use_step(stored, policy.use_step)
+                notes.append(f"The LoRA is now that of step {policy.use_step}; before it was that of step {report['used_step']}.")
             person = persons.load(stored)
             provenance.inherit(*person.used)
-            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=[note]))
+            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes))
     return None
 
 
@@ -291,10 +299,15 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
         notes = _resume(trainer, order, request, watch, names)
         outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
-    tensors = tensors_for_file(outcome.weights[0], names, lora.MODEL_PREFIX)
-    if settings.train_text_encoder:
-        tensors |= tensors_for_file(outcome.weights[1], lora.text_file_names(request.inputs.clip))
-    return _store(request, order, trainer, tensors, outcome)
+    return _store(request, order, trainer, names, outcome)
+
+
+def _tensors(request: TrainRequest, weights: Weights, names: dict[str, str]) -> dict[str, torch.Tensor]:
+    """As a LoRA file has them."""
+    tensors = tensors_for_file(weights[0], names, lora.MODEL_PREFIX)
+    if request.settings.train_text_encoder:
+        tensors |= tensors_for_file(weights[1], lora.text_file_names(request.inputs.clip))
+    return tensors
 
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: _Order) -> TrainingSet:
@@ -350,7 +363,8 @@ def _watch(request: TrainRequest, order: _Order, trainer: Trainer, model: models
     if not count:
         return None
     sitting = Sitting(model, inputs.clip, inputs.vae, order.trigger, Preview(0, "", 0, settings.resolution))
-    return Watch(steps_of_looks(settings.steps, count), order.scorer, sitting, trainer.validation_loss)
+    keep = request.policy.looks.keep
+    return Watch(steps_of_looks(settings.steps, count), order.scorer, sitting, trainer.validation_loss, keep=keep)
 
 
 def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) -> list[Adapters]:
@@ -378,13 +392,16 @@ def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by."""
+    """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
+    kept: weights of looks by step. sheet: [H, W, 3]."""
 
     weights: Weights
     notes: list[str]
     looks: list[Look]
     used: Look | None = None
     likeness: float | None = None
+    kept: Mapping[int, Weights] = field(default_factory=dict)
+    sheet: torch.Tensor | None = None
 
 
 def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch | None, names: dict[str, str]) -> list[str]:
@@ -440,7 +457,8 @@ def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> _Outcom
     if watch is None:
         return _Outcome([group.layers() for group in trainer.adapters], notes, [])
     look, weights = watch.chosen(trainer.steps_done, trainer.adapters)
-    return _Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights))
+    picture = contact_sheet.drawn(watch.looks, watch.portraits, look)
+    return _Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture)
 
 
 def _step(
@@ -499,12 +517,13 @@ class _Clock:
         return f"{line}\nLook at your photos: {self._warning}" if self._warning else line
 
 
-def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict[str, torch.Tensor], outcome: _Outcome) -> TrainResult:
+def _store(request: TrainRequest, order: _Order, trainer: Trainer, names: dict[str, str], outcome: _Outcome) -> TrainResult:
     inputs, policy = request.inputs, request.policy
     about = _about(request, order, trainer, outcome)
-    photo = inputs.photos[photo_study.best(inputs.photos, order.study)].clone()
+    photo, tensors = inputs.photos[photo_study.best(inputs.photos, order.study)].clone(), _tensors(request, outcome.weights, names)
+    steps = {step: _tensors(request, kept, names) for step, kept in outcome.kept.items()}
     person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
-    person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person)
+    person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person, steps)
     notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(order, outcome)]
     report = Report(f"Training of {person.name}", notes=notes)
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
@@ -512,7 +531,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, tensors: dict
     for look in outcome.looks:
         status = Status.TRAINED if look is outcome.used else Status.LEFT_OUT
         report.add(f"after step {look.step}", status, likeness=look.score, validation_loss=look.loss)
-    return TrainResult(person, trainer.losses, report)
+    return TrainResult(person, trainer.losses, report, outcome.sheet)
 
 
 def _judgement(order: _Order, outcome: _Outcome) -> list[str]:

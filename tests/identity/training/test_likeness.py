@@ -14,9 +14,12 @@ from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.geometry.affine import ARCFACE_112  # noqa: E402
 from facechain_impl.host import live  # noqa: E402
 from facechain_impl.host.models import Sampling  # noqa: E402
+from facechain_impl.identity import persons  # noqa: E402
+from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training import sheet  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch  # noqa: E402
 from facechain_impl.identity.training.judge import LOOKS, Look, steps_of_looks  # noqa: E402
 from facechain_impl.identity.training.likeness import Reference, RtsScorer, references  # noqa: E402
@@ -284,6 +287,87 @@ def test_portraits_are_scored_in_their_order(monkeypatch):
     monkeypatch.setattr(train_likeness, "find_faces", lambda pictures, detector: found)
     monkeypatch.setattr(train_likeness.models, "open_network", lambda name: None)
     assert RtsScorer([Reference(np.eye(512, dtype=np.float32)[0])])(portraits) == [1.0, None, 0.0]
+
+
+def kept(sd15, photos, scripted, **policy) -> train.TrainRequest:
+    return changed(looked(sd15, photos, scripted), looks=LookPlan(3, scripted, keep=True), **policy)
+
+
+def test_kept_steps_are_loras_of_their_own(home, sd15, photos, scripted):
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    result = train.train_face_lora(kept(sd15, photos, scripted))
+    files = {path.name: lora_files.read(path) for path in (result.person.folder / "steps").iterdir()}
+    assert set(files) == {"step 3.safetensors", "step 6.safetensors", "step 8.safetensors"}
+    assert same(files["step 8.safetensors"].tensors, weights(result)) and not same(files["step 6.safetensors"].tensors, weights(result))
+    assert all(one.tensors.keys() == weights(result).keys() for one in files.values())
+    assert files["step 3.safetensors"].metadata["facechain_step"] == "3"
+
+
+def test_another_step_is_used_by_one_widget_and_without_training(home, sd15, photos, scripted, monkeypatch):
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    first = train.train_face_lora(kept(sd15, photos, scripted))
+    stop_at(monkeypatch, 0, AssertionError("trained again"))
+    other = train.train_face_lora(kept(sd15, photos, scripted, use_step=6))
+    assert "The LoRA is now that of step 6; before it was that of step 8." in other.report.notes
+    assert other.person.name == "Ann" and other.person.report["used_step"] == 6
+    assert same(weights(other), lora_files.read(persons.step_file("Ann", 6)).tensors) and not same(weights(other), weights(first))
+    with pytest.raises(BadInput, match="Step 5 of Ann was not kept. Kept steps: 3, 6, 8."):
+        train.train_face_lora(kept(sd15, photos, scripted, use_step=5))
+    back = train.train_face_lora(kept(sd15, photos, scripted, use_step=8))
+    assert same(weights(back), weights(first))
+
+
+def test_kept_steps_survive_an_interruption_and_go_with_the_person(home, sd15, photos, scripted, monkeypatch):
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(kept(sd15, photos, scripted))
+    train.train_face_lora(kept(sd15, photos, scripted))
+    persons.rename("Ann", "Bea")
+    assert persons.use_step("Bea", 3).report["used_step"] == 3
+    persons.delete("Bea")
+    assert not list((home / "models").rglob("*.safetensors"))
+
+
+def test_without_kept_steps_the_message_says_how_to_keep_them(home, sd15, photos, scripted):
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    train.train_face_lora(looked(sd15, photos, scripted))
+    with pytest.raises(BadInput, match="Kept steps: none; switch keep_steps on and train again with Start over"):
+        train.train_face_lora(changed(looked(sd15, photos, scripted), use_step=6))
+
+
+class TestSheet:
+    def looks(self, *scores: float | None) -> list[Look]:
+        return [
+            Look(100 * number, () if score is None else (score - 0.02, score + 0.02), 0.3 / number)
+            for number, score in enumerate(scores, 1)
+        ]
+
+    def test_every_look_is_a_row_and_the_used_one_is_marked(self):
+        looks = self.looks(0.3, 0.6, 0.5)
+        pictures = {look.step: sheet.thumbnails([torch.full((40, 40, 3), 0.25 * number)] * 4) for number, look in enumerate(looks, 1)}
+        drawn = (sheet.drawn(looks, pictures, looks[1]) * 255).round().byte()
+        rows = sheet.SIDE + sheet.GAP
+        for number, look in enumerate(looks, 1):
+            middle = sheet.GAP + (number - 1) * rows + sheet.SIDE // 2
+            shown = [tuple(drawn[middle, sheet.LABEL_WIDTH + column * rows + 60].tolist()) for column in range(4)]
+            assert shown == [(round(0.25 * number * 255),) * 3] * 4
+            assert (tuple(drawn[middle, 1].tolist()) == sheet.MARK) is (look is looks[1])
+        below = drawn[sheet.GAP + 3 * rows :]
+        assert (below == torch.tensor(sheet.INK, dtype=torch.uint8)).all(-1).sum() > 200, "the curve of the likeness"
+        assert (below == torch.tensor(sheet.QUIET, dtype=torch.uint8)).all(-1).sum() > 200, "that of the loss"
+
+    def test_without_portraits_there_is_the_loss(self):
+        looks = self.looks(None, None)
+        drawn = sheet.drawn(looks, {}, looks[1])
+        assert drawn.shape[0] < 400 and drawn.shape[-1] == 3
+        assert sheet.drawn([], {}, None) is None
+
+    def test_the_training_returns_it(self, home, sd15, photos, scripted):
+        scripted.values += [0.2, 0.5, 0.5, 0.45]
+        result = train.train_face_lora(looked(sd15, photos, scripted))
+        assert result.sheet.shape[0] > 3 * sheet.SIDE and result.sheet.std() > 0
 
 
 def test_the_state_of_looks_comes_back():
