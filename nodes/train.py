@@ -11,8 +11,8 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import settings as train_settings
-from ..facechain_impl.identity.training import train
-from ..facechain_impl.identity.training.judge import LOOKS
+from ..facechain_impl.identity.training import start, train
+from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
 from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
@@ -71,12 +71,12 @@ class TrainFaceLoRA(FaceChainNode):
     ) -> io.NodeOutput:  # fmt: skip
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
-        settings = train_settings.from_preset(values["preset"], len(photos), _changes(values))
+        settings = train_settings.from_preset(values["preset"], len(photos), _changes(values), start.is_here(model[0]))
         inputs = train.TrainInputs(
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
-        policy = _policy(values, _preview(values, list(captions), settings))
+        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, settings))
         result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
@@ -86,15 +86,23 @@ class TrainFaceLoRA(FaceChainNode):
         return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
-def _policy(values: dict, preview: Preview | None) -> train.TrainPolicy:
+def _remarks(model: Model, values: dict, settings: train_settings.TrainSettings) -> tuple[str, ...]:
+    if Start(values["start"]) is not Start.PRESET:
+        return ()
+    said = start.remark(model, settings, values["preset"], chosen_steps=bool(values["steps"]))
+    return (said,) if said else ()
+
+
+def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> train.TrainPolicy:
     return train.TrainPolicy(
+        remarks=remarks,
         name=values["name"],
         trigger=values.get("trigger", ""),
         preset=values["preset"],
         if_state=IfState(values["if_state_exists"]),
         if_person=IfExists(values["if_person_exists"]),
         preview=preview,
-        looks=LookPlan(_looks(values.get("looks", LOOKS)), keep=values.get("keep_steps", False)),
+        looks=LookPlan(affordable(_looks(values.get("looks", LOOKS)), settings.steps), keep=values.get("keep_steps", False)),
         use_step=values.get("use_step", 0),
     )
 
@@ -119,6 +127,7 @@ def _changes(values: dict) -> dict:
         "min_snr_gamma",
         "state_every",
         "variants",
+        "mirror",
         "batch_size",
         "masked_loss",
         "prior_weight",
@@ -192,14 +201,12 @@ def _recipe_widgets() -> list[io.Input]:
             "start",
             options=[choice.value for choice in Start],
             advanced=True,
-            tooltip="Random, or FaceChain's published face LoRA (SD1.5, rank 4), which gets more out of few steps.",
+            tooltip="From preset: FaceChain's published face LoRA where it is here (SD1.5, rank 4), else random numbers.",
         ),
         io.Combo.Input(
             "augmentation", options=crops, advanced=True, tooltip="How training pictures are cropped. Face crop needs square crops."
         ),
-        io.Int.Input(
-            "variants", default=16, min=1, max=256, advanced=True, tooltip="Random crops prepared from each photo; half of them mirrored."
-        ),
+        io.Int.Input("variants", default=16, min=1, max=256, advanced=True, tooltip="Random crops prepared from each photo."),
         io.Float.Input(
             "caption_dropout",
             default=0.0,
@@ -240,7 +247,8 @@ def _likeness_widgets() -> list[io.Input]:
             max=100000,
             optional=True,
             tooltip="How often sample portraits are drawn and measured, the last time after the last step. An earlier step is "
-            f"used only where it is better by more than chance. 0: never; more than {MOST_LOOKS} count as {LOOKS}.",
+            f"used only where it is better by more than chance. 0: never. More than {MOST_LOOKS} count as {LOOKS}; short trainings have "
+            "fewer.",
         ),
         io.Float.Input(
             "masked_loss",
@@ -263,6 +271,13 @@ def _likeness_widgets() -> list[io.Input]:
             tooltip="Weight of class_images.",
         ),
         io.String.Input("class_caption", default="a person", optional=True, advanced=True, tooltip="Caption of all class images."),
+        io.Boolean.Input(
+            "mirror",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="Mirror every other training picture, as FaceChain does. Off for faces that differ between left and right.",
+        ),
         io.Boolean.Input(
             "keep_steps", default=False, optional=True, advanced=True, tooltip="Also store the LoRA of every look, in the person's folder."
         ),

@@ -155,8 +155,8 @@ def _detached(value: Any) -> Any:
 
 
 def encode_text(clip: Clip, text: str) -> Conditioning:
-    """A caption, encoded."""
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text), show_pbar=False)
+    """A caption, encoded as it is written: brackets and colons are no weights."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text, disable_weights=True), show_pbar=False)
 
 
 def compute_dtype(model: Model, precision: str) -> torch.dtype:

@@ -115,7 +115,7 @@ TRAIN = Uses(
     (
         LIKENESS,
         Need(("fqa",), "the best photo", spared=True),
-        Need(("face_frombase_c4",), "start from the common face", _set("start", "face_frombase_c4")),
+        Need(("face_frombase_c4",), "start from the common face", _set("start", "From preset", "face_frombase_c4"), spared=True),
     ),
 )
 RANK = Uses(

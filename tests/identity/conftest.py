@@ -74,7 +74,7 @@ class FixedClip:
         self.patcher = patcher(torch.nn.Linear(1, 1))
         self.cond_stage_model = self.patcher.model
 
-    def tokenize(self, text: str) -> str:
+    def tokenize(self, text: str, disable_weights: bool = False) -> str:
         return text
 
     def encode_from_tokens_scheduled(self, tokens: str, show_pbar=True) -> list:

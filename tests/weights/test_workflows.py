@@ -24,7 +24,7 @@ NOTES = json.loads((ROOT / "workflows" / "notes" / "notes.json").read_text("utf-
 INPAINTING = {"base_sd15", "controlnet_openpose", "controlnet_canny", "m2fp", "sadtalker_fan"}
 SPEAKING = {"sadtalker_256", "sadtalker_mapping_full"}
 NEEDED = {
-    "Train My Portrait": {"base_sd15", "rts", "fqa"},
+    "Train My Portrait": {"base_sd15", "rts", "fqa", "face_frombase_c4"},
     "Portrait In A Style": {"base_sd15", "rts"},
     "Face Into A Picture": INPAINTING,
     "Group Portrait": INPAINTING | {"rts"},
@@ -52,7 +52,7 @@ def test_files_that_are_asked_for_twice_come_once_with_both_reasons(models, monk
 
 def test_a_loader_whose_own_file_is_here_needs_no_other(models):
     (models / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors").touch()
-    assert names("Train My Portrait") == {"rts", "fqa"}
+    assert names("Train My Portrait") == {"rts", "fqa", "face_frombase_c4"}
     assert workflows.to_choose("Train My Portrait") == []
 
 
@@ -155,6 +155,7 @@ ASKED = [
     (uses.TAGGER, {"trigger": AUTOMATIC}, "fairface"),
     (uses.TAGGER, {"append_tags": True}, "deepdanbooru"),
     (uses.TRAIN, {"start": Start.RANDOM.value}, "rts fqa"),
+    (uses.TRAIN, {"start": Start.PRESET.value}, "rts fqa face_frombase_c4"),
     (uses.TRAIN, {"start": Start.FACE_COMMON.value}, "rts fqa face_frombase_c4"),
     (uses.RANK, {"choose_reference": True}, "rts fqa"),
     (uses.FUSE_FACE, {"enhance": True}, " ".join((*uses.FUSION.files, *uses.ENHANCEMENT.files))),

@@ -11,7 +11,8 @@ from ..lora.formats import Layer
 from .settings import Targets
 
 _ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
-_MLP = re.compile(r"(^|\.)\w*(ff|mlp|feed_forward)(\.|$)")
+# ffn: Wan. ff_i, ff_t: HiDream. mlpC, mlpX: AuraFlow.
+_MLP = re.compile(r"(^|\.)\w*(ff|ffn|ff_[it]|mlp|mlp[CX]|feed_forward)(\.|$)")
 # Flux fuses attention and feed-forward of its single blocks into these two layers.
 _FUSED = re.compile(r"(^|\.)single_blocks\.\d+\.linear[12]$")
 _PLACE = "default"

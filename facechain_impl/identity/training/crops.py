@@ -14,9 +14,11 @@ _FACE_CENTRE = (0.35, 0.50)
 _HEADROOM = 1.15
 
 
-def variants(photo: torch.Tensor, count: int, augmentation: Augmentation, side: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` training pictures [count, side, side, 3] of a photo [H, W, 3] in 0..1; every other one is mirrored."""
-    pictures = [_variant(photo, augmentation, side, generator, flipped=bool(index % 2)) for index in range(count)]
+def variants(
+    photo: torch.Tensor, count: int, augmentation: Augmentation, side: int, generator: torch.Generator, mirror: bool = True
+) -> torch.Tensor:
+    """`count` training pictures [count, side, side, 3] of a photo [H, W, 3] in 0..1. mirror: every other one is."""
+    pictures = [_variant(photo, augmentation, side, generator, flipped=mirror and bool(index % 2)) for index in range(count)]
     return torch.stack(pictures)
 
 

@@ -98,7 +98,7 @@ def encode_photos(
         check(photo, nth("photo", index))
         layers = photo.float() if masks is None else torch.cat([photo.float(), masks[index][..., None].float()], -1)
         source = generator_for(settings.seed, 3, index)
-        pictures = train_crops.variants(layers, settings.variants, settings.augmentation, settings.resolution, source)
+        pictures = train_crops.variants(layers, settings.variants, settings.augmentation, settings.resolution, source, settings.mirror)
         latents.append(torch.cat([model.latents(vae, picture[None, ..., :3]) for picture in pictures]))
         if masks is not None:
             weights.append(_weights(pictures[..., 3], latents[-1].shape, settings.masked_loss))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LOOKS = 7
+STEPS_BETWEEN = 25
+"""A look takes as long as some twenty steps: short trainings have fewer."""
 # Where the first look is, and how much closer the later ones lie, when the learning rate has fallen.
 _FIRST, _CLOSER = 0.35, 1.5
 
@@ -31,6 +33,11 @@ def steps_of_looks(steps: int, count: int) -> tuple[int, ...]:
     """After which of `steps` to look: `count` times at fixed fractions, the last time after the last step."""
     fractions = [1 - (1 - _FIRST) * (1 - number / max(count - 1, 1)) ** _CLOSER for number in range(count - 1)]
     return tuple(sorted({max(1, round(fraction * steps)) for fraction in fractions} | {steps}))
+
+
+def affordable(count: int, steps: int) -> int:
+    """How many of `count` looks a training of so many steps is worth; at least one, after its end, if any are wanted."""
+    return min(count, max(1, steps // STEPS_BETWEEN))
 
 
 def noise(looks: Sequence[Look]) -> float:

@@ -38,8 +38,9 @@ class Targets(str, Enum):
 
 
 class Start(str, Enum):
-    """The adapters' weights before the first step."""
+    """The adapters' weights before the first step. Of the preset: the common face, where its file is here and fits."""
 
+    PRESET = "From preset"
     RANDOM = "Random"
     FACE_COMMON = "face_frombase_c4"
 
@@ -51,12 +52,14 @@ class IfState(str, Enum):
     START_OVER = "Start over"
 
 
+COMMON_RANK = 4
+"""Of face_frombase_c4."""
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything that determines the trained weights.
+    """Everything that determines the trained weights. `mirror`: every other variant of a photo is mirrored.
 
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
@@ -74,6 +77,7 @@ class TrainSettings:
     warmup_steps: int = 0
     resolution: int = 512
     variants: int = 16
+    mirror: bool = True
     batch_size: int = 1
     gradient_accumulation: int = 1
     dropout: float = 0.0
@@ -98,10 +102,12 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe. steps_per_photo counts optimiser steps at batch size 1."""
+    """A recipe. steps_per_photo counts optimiser steps at batch size 1; steps_without_start the same where the recipe starts from the
+    common face and that is not here."""
 
     steps_per_photo: int
     settings: TrainSettings
+    steps_without_start: int = 0
 
 
 PRESETS = {
@@ -110,8 +116,10 @@ PRESETS = {
         200,
         TrainSettings(
             steps=0, learning_rate=1.5e-4, rank=4, alpha=4.0, schedule="cosine", optimiser=Optimiser.ADAMW,
-            augmentation=Augmentation.FACE_CROP,
+            augmentation=Augmentation.FACE_CROP, start=Start.FACE_COMMON,
         ),
+        # not upstream's, which always has the start; chosen, not measured
+        steps_without_start=300,
     ),
     # the paper's recipe for style LoRAs
     "FaceChain style": Preset(
@@ -124,16 +132,23 @@ PRESETS = {
 }  # fmt: skip
 
 
-def from_preset(name: str, photos: int, changes: dict) -> TrainSettings:
-    """The settings of a preset for a number of photos, with `changes` where a value is not None."""
+def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = False) -> TrainSettings:
+    """The settings of a preset for a number of photos, with `changes` where a value is not None.
+
+    has_common_start: whether the file of the common face is here and fits the model; a preset that begins with it trains longer without."""
     preset = PRESETS[name]
     changes = {key: value for key, value in changes.items() if value is not None}
+    wants_start = preset.settings.start is Start.FACE_COMMON and changes.get("start", Start.PRESET) is Start.PRESET
+    fits = has_common_start and changes.get("rank", preset.settings.rank) == COMMON_RANK
+    if changes.get("start", Start.PRESET) is Start.PRESET:
+        changes["start"] = Start.FACE_COMMON if wants_start and fits else Start.RANDOM
+    steps_per_photo = preset.steps_without_start if wants_start and not fits else preset.steps_per_photo
     if "rank" in changes and "alpha" not in changes:
         changes["alpha"] = float(changes["rank"])
     settings = replace(preset.settings, **changes)
     if not settings.steps:
         per_step = settings.batch_size * settings.gradient_accumulation
-        settings = replace(settings, steps=max(1, preset.steps_per_photo * photos // per_step))
+        settings = replace(settings, steps=max(1, steps_per_photo * photos // per_step))
     _check(settings)
     return settings
 
@@ -141,7 +156,7 @@ def from_preset(name: str, photos: int, changes: dict) -> TrainSettings:
 def _check(settings: TrainSettings) -> None:
     if settings.resolution % 8:
         raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
-    if settings.start is Start.FACE_COMMON and settings.rank != 4:
+    if settings.start is Start.FACE_COMMON and settings.rank != COMMON_RANK:
         raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
     if settings.warmup_steps >= settings.steps:
         raise BadInput(f"{settings.warmup_steps} warm-up steps leave none of {settings.steps} steps to train. Use fewer.")

@@ -7,14 +7,45 @@ import re
 import torch
 
 from ...errors import BadInput
+from ...host.models import family
+from ...host.protocols import Model
+from ...weights import catalogue, files
 from ...weights import load as weights
 from ..lora import formats as lora_files
 from ..lora.formats import Layer
-from .settings import Start
+from .settings import COMMON_RANK, PRESETS, Start, TrainSettings
 
 # Order in which diffusers numbers the attention layers of a UNet.
 _SIDES = {"down": 0, "up": 1, "mid": 2}
 _NUMBERED = re.compile(r"^(\d+)\.(?=to_(q|k|v|out)_lora\.)")
+
+
+def is_here(model: Model) -> bool:
+    """Whether the published start is on this machine and belongs to this MODEL."""
+    entry = catalogue.get(Start.FACE_COMMON.value)
+    return belongs_to(model) and (files.published(entry) or files.stand_in(entry)) is not None
+
+
+def belongs_to(model: Model) -> bool:
+    """Whether a MODEL has the layers of SD1.5's UNet."""
+    config = model.model.model_config.unet_config
+    return family(model) == "sd" and config.get("context_dim") == 768 and tuple(config.get("channel_mult", ())) == (1, 2, 4, 4)
+
+
+def remark(model: Model, settings: TrainSettings, preset: str, chosen_steps: bool) -> str:
+    """What a training loses that should start from the common face and cannot; empty where it does or should not. chosen_steps: whether the
+    user chose their number."""
+    recipe = PRESETS[preset]
+    if recipe.settings.start is not Start.FACE_COMMON or settings.start is Start.FACE_COMMON:
+        return ""
+    longer = "" if chosen_steps else f" It trained {recipe.steps_without_start} steps a photo instead of {recipe.steps_per_photo}."
+    if not belongs_to(model):
+        return f"The recipe starts from {Start.FACE_COMMON.value}, which there is for SD1.5 alone.{longer}"
+    if settings.rank != COMMON_RANK:
+        ranks = f"which has rank {COMMON_RANK}; this training has rank {settings.rank}"
+        return f"The recipe starts from {Start.FACE_COMMON.value}, {ranks}.{longer}"
+    how = f"python run.py models get {Start.FACE_COMMON.value}"
+    return f"The recipe starts from {Start.FACE_COMMON.value}, which is not here: expect less likeness.{longer} Get it with: {how}"
 
 
 def face_common(file_names: dict[str, str], prefix: str) -> dict[str, Layer]:

@@ -67,10 +67,11 @@ class TrainPolicy:
     """The name of the result, what happens to existing files, and what is shown meanwhile.
 
     trigger: the person's words in a prompt; empty for those that all captions begin with. use_step: a kept step to use instead of the
-    chosen one, 0 for none."""
+    chosen one, 0 for none. remarks: for the report."""
 
     name: str
     use_step: int = 0
+    remarks: tuple[str, ...] = ()
     trigger: str = ""
     preset: str = ""
     if_state: IfState = IfState.RESUME
@@ -542,19 +543,22 @@ def _judgement(order: _Order, outcome: _Outcome) -> list[str]:
     last = looks[-1]
     if not any(any(look.scores) for look in looks):
         return ["No face was found in any sample portrait, so the last step was used."]
-    if used is last:
+    if len(looks) == 1:
+        said = "There was one look, after the last step: so short a training has no others."
+    elif used is last:
         said = f"The last step was used: no earlier one was better by more than chance ({len(looks)} looks)."
     else:
         said = (
             f"Step {used.step} of {last.step} was used: its portraits have likeness {used.score:.3f}, those of the last step "
             f"{last.score or 0:.3f}, and chance explains {noise(looks):.3f}."
         )
-    return [said, f"Likeness {outcome.likeness:.3f}, measured on other portraits than those that the step was chosen by."]
+    where = "" if len(looks) == 1 else ", measured on other portraits than those that the step was chosen by"
+    return [said, f"Likeness {outcome.likeness:.3f}{where}."]
 
 
 def _remarks(request: TrainRequest, order: _Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
-    inputs, remarks = request.inputs, []
+    inputs, remarks = request.inputs, list(request.policy.remarks)
     if request.policy.looks.count and order.scorer is None and order.study.embeddings:
         remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
     if others := [one for one in unfinished() if one.run != order.run]:

@@ -78,6 +78,11 @@ def test_the_last_step_wins_unless_an_earlier_one_is_better_by_more_than_chance(
     assert choose(looks((0.3, 0.9), (0.2, 0.8))).step == 2
 
 
+def test_short_trainings_are_looked_at_less_often():
+    assert [judge.affordable(7, steps) for steps in (1, 24, 60, 800)] == [1, 1, 2, 7]
+    assert judge.affordable(0, 800) == 0
+
+
 def test_of_equals_the_later_wins():
     assert choose(looks((0.6, 0.61), (0.6, 0.61), (0.1, 0.11))).step == 2
 

@@ -66,6 +66,12 @@ def scripted(monkeypatch) -> Scripted:
     return Scripted()
 
 
+def test_of_one_look_nothing_was_chosen_so_it_measures_the_result(home, sd15, photos, scripted):
+    scripted.values += [0.3]
+    result = train.train_face_lora(looked(sd15, photos, scripted, count=1))
+    assert looks_of(result) == [(8, 0.305)] and result.person.report["likeness"] == pytest.approx(0.305) and not scripted.values
+
+
 def test_portraits_are_drawn_from_fixed_prompts_and_seeds(home, sd15, photos, monkeypatch):
     """And not from captions, nor those by which the step is chosen the ones by which it is judged."""
     drawn, looks = [], []
@@ -147,7 +153,7 @@ def test_an_earlier_step_is_used_where_it_is_better(home, sd15, photos, scripted
 @pytest.mark.parametrize("count", range(3, 21))
 def test_no_number_of_photos_has_its_last_steps_thrown_away(count):
     """Of 18 numbers from 3 to 20, 15 lost up to 499 steps of 200 a photo."""
-    steps = train_settings.from_preset("FaceChain", count, {}).steps
+    steps = train_settings.from_preset("FaceChain", count, {}, has_common_start=True).steps
     assert steps == 200 * count and steps_of_looks(steps, LOOKS)[-1] == steps
 
 

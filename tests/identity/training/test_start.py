@@ -12,6 +12,7 @@ from facechain_impl import provenance  # noqa: E402
 from facechain_impl.errors import BadInput, MissingWeights  # noqa: E402
 from facechain_impl.host import lora  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
+from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.settings import Start, Targets  # noqa: E402
@@ -88,6 +89,35 @@ def test_a_stand_in_is_named_in_the_report(home, sd15, photos, file):
         result = train.train_face_lora(order(sd15, photos, start=Start.FACE_COMMON))
     assert "face_frombase_c4" in result.report.record.stand_ins
     assert [one.name for one in persons.load(result.person.name).used] == ["face_frombase_c4"]
+
+
+def described(context_dim: int = 768, multipliers: tuple = (1, 2, 4, 4)) -> SimpleNamespace:
+    """A MODEL with the host's description of its UNet."""
+    made = sd15_model().model
+    made.model_config.unet_config |= {"context_dim": context_dim, "channel_mult": multipliers}
+    return SimpleNamespace(model=made)
+
+
+def test_the_start_is_for_the_whole_sd15_alone():
+    assert train_start.belongs_to(described())
+    assert not any(train_start.belongs_to(one) for one in (described(1024), described(multipliers=(1,)), sd15_model()))
+
+
+def test_what_the_recipe_loses_is_said_with_the_remedy(sdxl):
+    def said(model, photos=2, steps=0, **changes):
+        settings = train_settings.from_preset("FaceChain", photos, {"steps": steps or None} | changes)
+        return train_start.remark(model, settings, "FaceChain", bool(steps))
+
+    missing = said(described())
+    assert "is not here: expect less likeness. It trained 300 steps a photo instead of 200." in missing
+    assert missing.endswith("python run.py models get face_frombase_c4")
+    assert "steps a photo" not in said(described(), steps=100)
+    assert "there is for SD1.5 alone" in said(sdxl.model)
+    assert "has rank 4; this training has rank 16" in said(described(), rank=16)
+    with_it = train_settings.from_preset("FaceChain", 2, {}, has_common_start=True)
+    assert train_start.remark(described(), with_it, "FaceChain", False) == ""
+    style = train_settings.from_preset("FaceChain style", 2, {})
+    assert train_start.remark(described(), style, "FaceChain style", False) == ""
 
 
 def test_another_model_is_refused(file, sdxl):

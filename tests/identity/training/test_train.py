@@ -18,10 +18,10 @@ persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COM
 train = pytest.importorskip("facechain_impl.identity.training.train")
 from facechain_impl.host import live, lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
-from facechain_impl.identity.training import cli  # noqa: E402
+from facechain_impl.identity.training import adapters, cli, crops  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import state as train_state  # noqa: E402
-from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start  # noqa: E402
+from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start, Targets  # noqa: E402
 
 SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "learning_rate": 1e-3}
 
@@ -317,6 +317,16 @@ class TestRefusals:
         with pytest.raises(BadInput, match="has rank 4"):
             train_settings.from_preset("FaceChain", 3, {"rank": 8, "start": Start.FACE_COMMON})
 
+    def test_the_recipe_starts_from_the_common_face_where_that_is_here(self):
+        with_it, without = (train_settings.from_preset("FaceChain", 4, {}, here) for here in (True, False))
+        assert (with_it.start, with_it.steps) == (Start.FACE_COMMON, 800) and (without.start, without.steps) == (Start.RANDOM, 1200)
+        assert train_settings.from_preset("FaceChain", 4, {"start": Start.RANDOM}, True).steps == 800
+        wide = train_settings.from_preset("FaceChain", 4, {"rank": 16}, True)
+        assert (wide.start, wide.steps) == (Start.RANDOM, 1200)
+        style = train_settings.from_preset("FaceChain style", 4, {}, True)
+        assert (style.start, style.steps) == (Start.RANDOM, 80)
+        assert train_settings.from_preset("FaceChain", 4, {"steps": 500}, False).steps == 500
+
     def test_min_snr_is_refused_for_flow(self):
         objective = models.Objective.__new__(models.Objective)
         objective.name = "flow"
@@ -349,6 +359,33 @@ def stopped(monkeypatch, request: train.TrainRequest, step: int) -> None:
         stop_at(patch, step, torch.OutOfMemoryError("no memory"))
         with pytest.raises(torch.OutOfMemoryError):
             train.train_face_lora(request)
+
+
+class TestRecipe:
+    def test_every_number_is_upstreams(self):
+        """spec of FaceChain 5.1 to 5.4: what its own script trains with."""
+        one = train_settings.from_preset("FaceChain", 4, {}, has_common_start=True)
+        assert (one.steps, one.learning_rate, one.rank, one.schedule, one.warmup_steps) == (4 * 200, 1.5e-4, 4, "cosine", 0)
+        assert one.alpha == one.rank, "upstream ignores its alpha, so that the scale is 1"
+        assert (one.resolution, one.batch_size, one.gradient_accumulation, one.seed, one.max_grad_norm) == (512, 1, 1, 42, 1.0)
+        assert (one.optimiser, one.weight_decay, one.dropout) == (Optimiser.ADAMW, 0.01, 0.0)
+        assert (one.augmentation, one.mirror, one.start) == (Augmentation.FACE_CROP, True, Start.FACE_COMMON)
+        assert (one.caption_dropout, one.min_snr_gamma, one.masked_loss, one.train_text_encoder) == (0.0, 0.0, 0.0, False)
+
+    def test_captions_are_trained_as_they_are_written(self, sd15):
+        plain, written = (models.encode_text(sd15.clip, text)[0][0] for text in ("smiling", "(smiling:1.5)"))
+        weighted = sd15.clip.encode_from_tokens_scheduled(sd15.clip.tokenize("(smiling:1.5)"))[0][0]
+        literal = sd15.clip.encode_from_tokens_scheduled(sd15.clip.tokenize(r"\(smiling:1.5\)"))[0][0]
+        assert torch.equal(written, literal) and not torch.equal(written, weighted) and not torch.equal(written, plain)
+
+    def test_mirroring_can_be_turned_off(self):
+        photo = torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(0))
+        on, off = (crops.variants(photo, 2, Augmentation.CENTRE, 64, torch.Generator(), mirror) for mirror in (True, False))
+        assert torch.equal(on[1], on[0].flip(1)) and torch.equal(off[1], off[0])
+
+    @pytest.mark.parametrize("name", ["blocks.0.ffn.0", "ff_i.shared_experts.w1", "joint_layers.0.mlpX.c_fc1", "transformer.ff.net.0.proj"])
+    def test_feed_forward_layers_of_every_family(self, name):
+        assert adapters._wanted(name, Targets.ATTENTION_AND_MLP) and not adapters._wanted(name, Targets.ATTENTION)
 
 
 class TestIdentity:
