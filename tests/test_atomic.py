@@ -27,7 +27,7 @@ def video(folder):
 def state(folder):
     store = StateStore("run")
     store.folder, store.file = folder, folder / "state.pt"
-    store.save({"a": torch.ones(3)})
+    store.save({"a": torch.ones(3)}, {})
 
 
 WRITERS = {

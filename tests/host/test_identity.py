@@ -101,7 +101,9 @@ def test_check_models_runs_again_when_a_file_changes(client: Client, server: Ser
 def test_check_models_says_what_gets_everything_for_a_workflow(client: Client, server: Server, weights):
     """And looks again when a loader's own file arrives."""
     graph = {"1": node("FaceChain_ModelCheck")}
-    lacking = 'Train My Portrait lacks base_sd15, rts. All at once: python run.py models get --for "Train My Portrait"'
+    lacking = (
+        'Train My Portrait lacks base_sd15, rts, fqa, face_frombase_c4. All at once: python run.py models get --for "Train My Portrait"'
+    )
     assert lacking in client.run(graph)["outputs"]["1"]["report"][0]["notes"]
     place = server.base / "models" / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors"
     place.parent.mkdir(parents=True, exist_ok=True)

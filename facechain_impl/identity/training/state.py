@@ -18,7 +18,8 @@ from ...host import folders
 from ...types import digest_of
 from .settings import TrainSettings
 
-_FORMAT, _CARD = 1, "training.json"
+_FORMAT = 1
+_DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile)
 # What only says how the work is done: no weights come out of it other than by the order of sums.
 _TECHNICAL = ("state_every", "gradient_checkpointing")
 
@@ -51,8 +52,7 @@ class StateStore:
     def save(self, state: dict, about: dict) -> None:
         """about: what `unfinished` tells of it. Raises FaceChainError when the state cannot be written; the older one stays."""
         with atomic.replacing(self.file) as partial, partial.open("wb") as stream:
-            torch.save(state | {"format": _FORMAT}, stream)
-        atomic.write(self.folder / _CARD, json.dumps(about, indent=1))
+            torch.save(state | {"format": _FORMAT, "about": about}, stream)
 
     def load(self) -> dict | None:
         """The saved state, or None. Raises FaceChainError when the file is damaged."""
@@ -60,7 +60,7 @@ class StateStore:
             return None
         try:
             state = torch.load(self.file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise FaceChainError(f"The saved state {self.file} is damaged ({error}). Set 'if_state_exists' to Start over.") from error
         return state
 
@@ -86,16 +86,19 @@ class Unfinished:
 
 
 def unfinished() -> list[Unfinished]:
-    """All saved states, the newest first. Those of version 0.1 do not say whose they are."""
+    """All saved states, the newest first. Those of version 0.1 and damaged ones do not say whose they are."""
     root = trainings_folder()
     folders_with_state = [path.parent for path in root.glob("*/state.pt")] if root.is_dir() else []
     return sorted(map(_described, folders_with_state), key=lambda one: -one.saved)
 
 
 def _described(folder: Path) -> Unfinished:
-    card, file = folder / _CARD, folder / "state.pt"
-    about = json.loads(card.read_text("utf-8")) if card.is_file() else {}
+    file = folder / "state.pt"
     stat = file.stat()
+    try:
+        about = torch.load(file, map_location="cpu", weights_only=True, mmap=True).get("about", {})
+    except _DAMAGED:
+        about = {}
     return Unfinished(folder.name, **about, size=stat.st_size, saved=stat.st_mtime)
 
 

@@ -340,7 +340,7 @@ class TestRefusals:
 
 class TestPresets:
     def test_face_chain_takes_200_steps_a_photo_and_scale_1(self):
-        settings = train_settings.from_preset("FaceChain", 5, {})
+        settings = train_settings.from_preset("FaceChain", 5, {}, has_common_start=True)
         assert (settings.steps, settings.rank, settings.alpha, settings.learning_rate) == (1000, 4, 4.0, 1.5e-4)
         assert settings.schedule == "cosine" and settings.augmentation is Augmentation.FACE_CROP
 
