@@ -40,7 +40,7 @@ def remark(model: Model, settings: TrainSettings, preset: str, chosen_steps: boo
         return ""
     longer = "" if chosen_steps else f" It trained {recipe.steps_without_start} steps a photo instead of {recipe.steps_per_photo}."
     if not belongs_to(model):
-        return f"The recipe starts from {Start.FACE_COMMON.value}, which there is for SD1.5 alone.{longer}"
+        return f"The recipe starts from {Start.FACE_COMMON.value}, which exists for SD1.5 only.{longer}"
     if settings.rank != COMMON_RANK:
         ranks = f"which has rank {COMMON_RANK}; this training has rank {settings.rank}"
         return f"The recipe starts from {Start.FACE_COMMON.value}, {ranks}.{longer}"

@@ -112,7 +112,7 @@ def test_what_the_recipe_loses_is_said_with_the_remedy(sdxl):
     assert "is not here: expect less likeness. It trained 300 steps a photo instead of 200." in missing
     assert missing.endswith("python run.py models get face_frombase_c4")
     assert "steps a photo" not in said(described(), steps=100)
-    assert "there is for SD1.5 alone" in said(sdxl.model)
+    assert "exists for SD1.5 only" in said(sdxl.model)
     assert "has rank 4; this training has rank 16" in said(described(), rank=16)
     with_it = train_settings.from_preset("FaceChain", 2, {}, has_common_start=True)
     assert train_start.remark(described(), with_it, "FaceChain", False) == ""
