@@ -109,7 +109,8 @@ def models(checkpoint: str, *kinds: str) -> set[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def person(run, base, stand_in, checkpoint):
     """Somebody who was trained on stand-ins; what the training said."""
-    stand_in("rts")
+    for name in ("rts", "fqa"):
+        stand_in(name)
     small = {"steps": 1, "resolution": 64, "variants": 1, "preview_every": 0, "augmentation": "Centre crop", "name": PERSON}
     return run(
         load=base["load"], photo=base["photo"],
@@ -128,7 +129,7 @@ def person(run, base, stand_in, checkpoint):
 
 
 def test_training_merging_and_saving(person, checkpoint):
-    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts"])
+    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts", "fqa"])
     assert person["crops"] == set() and person["captions"] == set()
     assert person["train"] == trained
     assert person["saved"] == trained | {("PERSON", PERSON)}
@@ -146,7 +147,7 @@ def test_stored_people_and_their_files(run, person, base, stand_in, checkpoint):
         shown=("PreviewAny", {"source": ["byfile", 0]}),
         text=("PreviewAny", {"source": ["words", 0]}),
     )  # fmt: skip
-    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts"])
+    trained = models(checkpoint, "MODEL", "CLIP", "VAE") | networks(["rts", "fqa"])
     file = {("LORA", f"{PERSON}.safetensors")}
     assert made["stored"] == trained | file
     assert made["words"] == trained | file | {("PERSON", PERSON)}
@@ -216,7 +217,7 @@ def test_fusion_and_inpainting(run, base, person, stand_in, checkpoint):
     )  # fmt: skip
     assert made["fused"] == networks(FUSION)
     trained = models(checkpoint, "MODEL", "CLIP", "VAE") | {("LORA", f"{PERSON}.safetensors"), ("PERSON", PERSON), ("CONTROL_NET", POSE)}
-    assert made["painted"] == trained | networks([*FUSION, "m2fp", "rts", "sadtalker_fan"])
+    assert made["painted"] == trained | networks([*FUSION, "m2fp", "rts", "fqa", "sadtalker_fan"])
 
 
 def test_detectors_that_are_asked_for_by_name(run, base, stand_in, checkpoint):
