@@ -35,8 +35,8 @@ FEW_STEPS = re.compile(
 
 
 def sampling(model: Model) -> Sampling:
-    """Of a MODEL. Those that were distilled to few steps are known by their file's name, by the host's LCM patch, or, among Flux models, by
-    having no guidance input."""
+    """Of a MODEL. Those that were distilled to few steps are known by their file's name or, among Flux models, by having no guidance
+    input."""
     found = _by_class(model)
     found = found if found.sampler in KSampler.SAMPLERS else replace(found, sampler="euler")
     return replace(found, steps=8, cfg=1.0) if _takes_few_steps(model) else found

@@ -18,9 +18,7 @@ from ...photos.study import Study
 
 
 class Scorer(Protocol):
-    """Scores pictures [H, W, 3] in 0..1 by likeness to a person; None where there is no face. what: for the report, of a score."""
-
-    what: str
+    """Scores pictures [H, W, 3] in 0..1 by likeness to a person; None where there is no face."""
 
     def __call__(self, pictures: list[torch.Tensor], /) -> list[float | None]: ...
 
@@ -44,8 +42,6 @@ def references(found: Study) -> list[Reference]:
 
 class RtsScorer:
     """Cosine of a portrait with the mean of the references, averaged over leaving each of them out once: no single photo decides."""
-
-    what = "likeness"
 
     def __init__(self, given: Sequence[Reference]):
         self._means = _means(given)

@@ -410,7 +410,7 @@ def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch
     notes = [trainer.note] if trainer.note else []
     if (state := order.store.load()) is not None:
         trainer.restore(state)
-        if watch is not None:
+        if watch is not None and state["looks"]:
             watch.restore(state["looks"])
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
     groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
@@ -525,7 +525,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, names: dict[s
     steps = {step: _tensors(request, kept, names) for step, kept in outcome.kept.items()}
     person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person, steps)
-    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(order, outcome)]
+    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(outcome)]
     report = Report(f"Training of {person.name}", notes=notes)
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     photo_study.fill(report, order.study, numbered("photo", inputs.photos))
@@ -535,7 +535,7 @@ def _store(request: TrainRequest, order: _Order, trainer: Trainer, names: dict[s
     return TrainResult(person, trainer.losses, report, outcome.sheet)
 
 
-def _judgement(order: _Order, outcome: _Outcome) -> list[str]:
+def _judgement(outcome: _Outcome) -> list[str]:
     """Which step was used, and how alike its portraits are."""
     used, looks = outcome.used, outcome.looks
     if used is None or used.score is None:

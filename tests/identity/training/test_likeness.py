@@ -47,8 +47,6 @@ def faces_of(photos, masks=None, person=0) -> Faces:
 class Scripted:
     """Scores in the order in which looks ask for them, one for all portraits of a look; None: no face in any."""
 
-    what = "likeness"
-
     def __init__(self):
         self.values: list = []
         self.asked = 0
@@ -84,8 +82,6 @@ def test_portraits_are_drawn_from_fixed_prompts_and_seeds(home, sd15, photos, mo
     monkeypatch.setattr(Preview, "portrait", portrait)
 
     class Pixels:
-        what = "brightness"
-
         def __call__(self, pictures):
             looks.append(torch.stack(pictures))
             return [float(picture.mean()) for picture in pictures]
@@ -205,6 +201,17 @@ def test_interrupted_with_looks_resumes_to_the_same(home, sd15, photos, scripted
             train.train_face_lora(looked(sd15, photos, scripted))
     resumed = train.train_face_lora(looked(sd15, photos, scripted))
     assert same(weights(whole), weights(resumed)) and not scripted.values and looks_of(whole) == looks_of(resumed)
+
+
+def test_looks_may_be_switched_on_before_a_stopped_training_goes_on(home, sd15, photos, monkeypatch):
+    """Without face recognition they are no part of the training's identity."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(order(sd15, photos, steps=8))
+    resumed = train.train_face_lora(changed(order(sd15, photos, steps=8), looks=LookPlan(3)))
+    assert "Resumed after step 5 of 8." in resumed.report.notes
+    assert [look["step"] for look in resumed.person.report["looks"]] == [6, 8]
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4], ids=["first look", "second look", "last look", "likeness of the result"])
