@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ..facechain_impl import picture_names
+from ..facechain_impl.geometry.crop import CROP_SIZE
 from ..facechain_impl.host import protocols
 from ..facechain_impl.perception.detection import BUILT_IN, CHOICES, MEDIAPIPE, choose_detector
 from ..facechain_impl.photos.prepare import MIN_CONFIDENCE, Preparation, Stages, fill, open_networks
@@ -54,9 +55,14 @@ class FaceAlign(FaceChainNode):
                 io.String.Input("names", optional=True, force_input=True, tooltip="Names of the photos, for the report."),
                 FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found in these photos."),
                 FaceLandmarks.Input("landmarks", optional=True, tooltip="Output of Detect Face Landmarks (MediaPipe) for these photos."),
+                io.Int.Input(
+                    "size", default=CROP_SIZE, min=256, max=2048, step=64, optional=True,
+                    tooltip="Side of the crops in pixels, cut from the photos themselves. 512 for SD1.5; 1536 for training at 1024 (SDXL and newer "
+                    "models), whose training pictures are cut out of these crops.",
+                ),
             ],
             outputs=[
-                io.Image.Output("crops", tooltip="One batch of 512 x 512 crops."),
+                io.Image.Output("crops", tooltip="One batch of square crops."),
                 FaceChainFaces.Output("faces", tooltip="The faces in the photos and in the crops."),
                 io.String.Output("report", tooltip="What was done with each photo."),
             ],
@@ -67,11 +73,12 @@ class FaceAlign(FaceChainNode):
         cls, images: Sequence[torch.Tensor], detector: Sequence[str], rotate_photo: Sequence[bool], retouch: Sequence[bool],
         white_background: Sequence[bool], confidence_filter: Sequence[bool], min_confidence: Sequence[float],
         main_face_ratio: Sequence[float], no_face: Sequence[str], names: Sequence[str] = (), faces: Sequence[Faces] = (),
-        landmarks: Sequence[protocols.FaceLandmarks] = (),
+        landmarks: Sequence[protocols.FaceLandmarks] = (), size: Sequence[int] = (CROP_SIZE,),
     ) -> io.NodeOutput:  # fmt: skip
         stages = Stages(
             rotation=single(rotate_photo), retouch=single(retouch), white=single(white_background),
             confidence=single(confidence_filter), min_confidence=single(min_confidence), main_face=single(main_face_ratio),
+            size=single(size),
         )  # fmt: skip
         policy = NoFace(single(no_face))
         pictures = flatten_images(images)

@@ -11,6 +11,7 @@ from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import settings as train_settings
+from ..facechain_impl.identity.training import crops as training_crops
 from ..facechain_impl.identity.training import start, train
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
@@ -76,7 +77,7 @@ class TrainFaceLoRA(FaceChainNode):
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
-        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, settings))
+        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, photos, settings))
         result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = train.persons.lora_name(result.person.name)
@@ -86,11 +87,13 @@ class TrainFaceLoRA(FaceChainNode):
         return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
-def _remarks(model: Model, values: dict, settings: train_settings.TrainSettings) -> tuple[str, ...]:
-    if Start(values["start"]) is not Start.PRESET:
-        return ()
-    said = start.remark(model, settings, values["preset"], chosen_steps=bool(values["steps"]))
-    return (said,) if said else ()
+def _remarks(
+    model: Model, values: dict, photos: Sequence[torch.Tensor], settings: train_settings.TrainSettings
+) -> tuple[str, ...]:
+    said = [training_crops.remark(photos, settings.augmentation, settings.resolution)]
+    if Start(values["start"]) is Start.PRESET:
+        said.append(start.remark(model, settings, values["preset"], chosen_steps=bool(values["steps"])))
+    return tuple(filter(None, said))
 
 
 def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> train.TrainPolicy:

@@ -34,12 +34,15 @@ from ..weights import uses
 LOOK_AGAIN_SIDE = 1024
 CHUNK = 8
 MIN_CONFIDENCE = 0.855
+ENLARGED = 1.25
+"""Pixels of a crop for each pixel of its photo from which the report says so."""
 NEEDS = {"rotation": uses.ROTATION, "retouch": uses.RETOUCH, "white": uses.HEAD_MASK, "confidence": uses.CONFIDENCE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Which of the optional steps run. main_face: how many times as large as the next face the main one must be; 1 takes the largest."""
+    """Which of the optional steps run. main_face: how many times as large as the next face the main one must be; 1 takes the largest.
+    size: side of the crops in pixels."""
 
     rotation: bool = False
     retouch: bool = False
@@ -47,6 +50,7 @@ class Stages:
     confidence: bool = False
     min_confidence: float = MIN_CONFIDENCE
     main_face: float = MAIN_FACE_RATIO
+    size: int = crop.CROP_SIZE
 
 
 @dataclass
@@ -62,11 +66,16 @@ class Networks:
 
 @dataclass
 class Cut:
-    """The crop [512, 512, 3] of a photograph. face: the main one, in pixels of the crop; to_crop [3, 3]: turned photograph -> crop."""
+    """The crop [size, size, 3] of a photograph. face: the main one, in pixels of the crop; to_crop [3, 3]: turned photograph -> crop."""
 
     image: torch.Tensor
     face: Face
     to_crop: np.ndarray
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the crop for each pixel of the photograph."""
+        return float(np.sqrt(abs(np.linalg.det(self.to_crop[:2, :2]))))
 
 
 @dataclass
@@ -92,7 +101,7 @@ class Photo:
 
 @dataclass
 class Prepared:
-    """crops: [512, 512, 3] each. faces: of all photographs, the chosen faces with their crop_transform, and of the crops."""
+    """crops: [size, size, 3] each. faces: of all photographs, the chosen faces with their crop_transform, and of the crops."""
 
     crops: list[torch.Tensor]
     faces: Faces
@@ -191,10 +200,10 @@ class Preparation:
             squares.append(crop.upright(size_of(photo.turned), photo.angle))
         for (photo, main), square, face in zip(found, squares, self._upright_faces(found, squares)):
             if face is not None:
-                window = crop.window_of(face.box).matrix()
+                window = crop.window_of(face.box).matrix(self._stages.size)
                 to_crop = window @ square.matrix
                 in_crop = replace(moved(main, to_crop), box=moved(face, window).box)
-                photo.cut = Cut(crop.cut(photo.turned, to_crop), in_crop, to_crop)
+                photo.cut = Cut(crop.cut(photo.turned, to_crop, self._stages.size), in_crop, to_crop)
 
     def _upright_faces(self, found: list[tuple[Photo, Face]], squares: list[crop.Upright]) -> list[Face | None]:
         """The main face of each photograph on its upright square, None (and a reason) where it is not found there again."""
@@ -252,7 +261,7 @@ class Preparation:
         kept = [photo for photo in photos if photo.is_good or (policy is NoFace.PASS and not photo.filtered)]
         if not kept:
             raise FaceNotFound(f"No photo is left: {_reasons(photos)}. Use photos that show the face large, alone and from the front.")
-        crops = [to_output(_shown(photo)) for photo in kept]
+        crops = [to_output(_shown(photo, self._stages.size)) for photo in kept]
         pictures = tuple(_picture(photo, self._detector.name) for photo in photos)
         return Prepared(crops, Faces(pictures, tuple(map(_crop_picture, kept, crops))), photos)
 
@@ -261,11 +270,11 @@ def _cuts(photos: list[Photo]) -> list[tuple[Photo, Cut]]:
     return [(photo, photo.cut) for photo in photos if photo.cut is not None]
 
 
-def _shown(photo: Photo) -> torch.Tensor:
+def _shown(photo: Photo, size: int) -> torch.Tensor:
     """The crop of a good photograph, all of any other one."""
     if photo.cut is not None and photo.is_good:
         return photo.cut.image
-    return crop.cut(photo.image, crop.contain(size_of(photo.image)))
+    return crop.cut(photo.image, crop.contain(size_of(photo.image), size), size)
 
 
 def judge(photos: list[Photo], policy: NoFace) -> None:
@@ -279,7 +288,7 @@ def judge(photos: list[Photo], policy: NoFace) -> None:
 
 
 def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
-    """One row of `report` per photograph."""
+    """One row of `report` per photograph, and a note about crops that show less than their size promises."""
     for photo in prepared.photos:
         values: dict[str, float] = {"faces": len(photo.faces)}
         if photo.face is not None and photo.cut is not None:
@@ -290,6 +299,18 @@ def fill(report: Report, prepared: Prepared, policy: NoFace) -> None:
         passed = policy is NoFace.PASS and not photo.filtered
         status = Status.ALIGNED if photo.is_good else Status.PASSED_THROUGH if passed else Status.REJECTED
         report.add(photo.name, status, photo.reason, **values)
+    _note_enlarged(report, prepared)
+
+
+def _note_enlarged(report: Report, prepared: Prepared) -> None:
+    cuts = [photo.cut for photo in prepared.photos if photo.cut is not None and photo.is_good]
+    enlarged = [cut.scale for cut in cuts if cut.scale > ENLARGED]
+    if enlarged:
+        side = len(cuts[0].image)
+        report.notes.append(
+            f"{len(enlarged)} of {len(cuts)} crops of {side} pixels are enlarged, up to {max(enlarged):.1f} times: their photos show the "
+            "face smaller than that. Photos taken closer, or in full size, train sharper faces."
+        )
 
 
 def quarter_matrix(size: tuple[int, int], quarters: int) -> np.ndarray:

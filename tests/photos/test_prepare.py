@@ -112,6 +112,33 @@ def test_a_large_photo_is_no_special_case():
     assert left is not None and right[0] - left[0] > 50
 
 
+def test_a_larger_crop_is_cut_from_the_photo_itself():
+    """Not from an enlarged crop of 512 pixels: details of the photo arrive that 512 pixels cannot hold."""
+    picture, _ = portrait(height=3000, width=4000, centre=(2500, 1200), size=900)
+    striped = torch.arange(2400, 2600) % 8 < 4
+    picture[750:850, 2400:2600] = striped[:, None].float()
+    small, large = run([picture]), run([picture], stages=Stages(size=1536))
+    assert large.crops[0].shape == (1536, 1536, 3)
+    enlarged = torch.nn.functional.interpolate(small.crops[0].permute(2, 0, 1)[None], (1536, 1536), mode="bicubic")[0].permute(1, 2, 0)
+    (left, top), (right, bottom) = transform_points(np.array([[2420, 770], [2580, 830]]), large.faces.pictures[0].faces[0].crop_transform)
+    stripes = (slice(round(top), round(bottom)), slice(round(left), round(right)))
+    assert large.crops[0][stripes].std() > 2 * enlarged[stripes].std()
+    face = large.faces.crops[0].faces[0]
+    assert abs(max(face.width, face.height) - 3 * 156) < 12 and abs(face.box[[1, 3]].mean() - 0.435 * 1536) < 15
+
+
+def test_a_photo_passed_through_has_the_size_of_the_crops():
+    photos = [portrait()[0], NOTHING]
+    assert {crop.shape for crop in run(photos, stages=Stages(size=768), policy=NoFace.PASS).crops} == {(768, 768, 3)}
+
+
+@pytest.mark.parametrize(("size", "told"), [(256, []), (1024, ["1 of 1 crops of 1024 pixels are enlarged, up to "])])
+def test_the_report_says_when_crops_are_enlarged(size, told):
+    report = Report("photos")
+    fill(report, run([portrait(height=900, width=800, centre=(400, 420), size=240)[0]], stages=Stages(size=size)), NoFace.STOP)
+    assert [note[: len(text)] for note, text in zip(report.notes, told, strict=True)] == told
+
+
 def test_known_faces_are_not_looked_for_again():
     picture, _ = portrait()
     detector = ByColour(redetects_after_rotation=False)
