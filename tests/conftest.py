@@ -19,6 +19,8 @@ from launcher.client import Client
 from launcher.server import Server
 from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
 
+from .host import small_model_node
+
 pytest_plugins = ["tests.parity.counting"]
 
 OPTIONAL = ("matrix", "soak")
@@ -55,6 +57,7 @@ def server(host_path: Path) -> Iterator[Server]:
     """The real host with the pack, on a base directory of its own (`server.base`) that goes away with it."""
     with places.temporary_base({}) as base:
         host = hosts.Host(host_path, Path(sys.executable), is_users=False)
+        small_model_node.install(base)
         with Server(host, base, base / "server.log", ["--cpu", "--disable-api-nodes"]) as running:
             yield running
 

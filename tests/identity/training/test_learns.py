@@ -15,7 +15,7 @@ from facechain_impl.identity.training.dataset import Batch, TrainingSet  # noqa:
 from facechain_impl.identity.training.settings import Augmentation, Targets  # noqa: E402
 from facechain_impl.identity.training.trainer import Trainer  # noqa: E402
 
-from ..conftest import SmallVae, sd15_model  # noqa: E402
+from ...small_models import SmallVae, sd15_model  # noqa: E402
 
 BASE_STEPS, LORA_STEPS, VARIANTS, PAIRS, SIDE = 300, 150, 16, 64, 64
 

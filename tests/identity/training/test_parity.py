@@ -21,7 +21,7 @@ from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
 from facechain_impl.identity.training.settings import Targets  # noqa: E402
 from facechain_impl.identity.training.trainer import Trainer  # noqa: E402
 
-from ..conftest import sd15_model, sdxl_model  # noqa: E402
+from ...small_models import sd15_model, sdxl_model  # noqa: E402
 
 LIMIT = 1e-4
 PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]

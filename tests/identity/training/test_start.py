@@ -18,7 +18,7 @@ from facechain_impl.identity.training.adapters import Adapters, target_modules  
 from facechain_impl.identity.training.settings import Start, Targets  # noqa: E402
 from facechain_impl.provenance import Origin, Used  # noqa: E402
 
-from ..conftest import sd15_model  # noqa: E402
+from ...small_models import sd15_model  # noqa: E402
 from .test_train import order  # noqa: E402
 
 SITES = [
