@@ -10,8 +10,8 @@ import torch
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity.persons import FileWatch, IfExists
-from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training import crops as training_crops
+from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training import start, train
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
@@ -87,9 +87,7 @@ class TrainFaceLoRA(FaceChainNode):
         return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
-def _remarks(
-    model: Model, values: dict, photos: Sequence[torch.Tensor], settings: train_settings.TrainSettings
-) -> tuple[str, ...]:
+def _remarks(model: Model, values: dict, photos: Sequence[torch.Tensor], settings: train_settings.TrainSettings) -> tuple[str, ...]:
     said = [training_crops.remark(photos, settings.augmentation, settings.resolution)]
     if Start(values["start"]) is Start.PRESET:
         said.append(start.remark(model, settings, values["preset"], chosen_steps=bool(values["steps"])))

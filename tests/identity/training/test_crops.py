@@ -26,4 +26,6 @@ def test_enlarged_training_pictures_are_told_with_a_size_that_avoids_it(augmenta
     assert "the LoRA learns blur" in said
     enough = int(re.search(r"size of Face Align to (\d+)", said).group(1))
     assert crops.enlargement([photo(enough)], augmentation, 1024) <= 1
-    assert crops.enlargement([photo(512)], augmentation, 1024) == pytest.approx(float(re.search(r"up to (\S+) times", said).group(1)), abs=0.06)
+    assert crops.enlargement([photo(512)], augmentation, 1024) == pytest.approx(
+        float(re.search(r"up to (\S+) times", said).group(1)), abs=0.06
+    )

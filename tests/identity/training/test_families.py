@@ -10,6 +10,7 @@ import torch
 models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_PATH")
 import comfy.model_base as model_base  # noqa: E402
 import comfy.model_sampling as model_sampling  # noqa: E402
+import comfy.supported_models as supported_models  # noqa: E402
 from comfy.samplers import KSampler  # noqa: E402
 
 from facechain_impl.errors import BadInput, FaceChainError  # noqa: E402
@@ -58,13 +59,15 @@ def test_modern_models_are_not_drawn_at_7(name, cfg, guidance):
 
 
 def test_an_unknown_flow_model_and_a_derived_one():
-    assert families.sampling(made_as(model_base.HunyuanVideo)) == families.OTHER_FLOW
-    assert families.sampling(made_as(model_base.ZImagePixelSpace)).cfg == families.BY_CLASS["Lumina2"].cfg
+    assert families.sampling(made_as(model_base.HunyuanVideo)) == families.OTHER_FLOW.sampling
+    assert families.sampling(made_as(model_base.ZImagePixelSpace)).cfg == families.BY_CLASS["Lumina2"].sampling.cfg
 
 
 def test_every_sampler_and_scheduler_is_the_hosts():
-    for name, one in families.BY_CLASS.items():
+    for name, family in families.BY_CLASS.items():
+        one = family.sampling
         assert hasattr(model_base, name) and one.sampler in KSampler.SAMPLERS and one.scheduler in KSampler.SCHEDULERS, name
+    assert all(hasattr(supported_models, name) for name in families.BY_CONFIG)
 
 
 @pytest.mark.parametrize(
