@@ -57,8 +57,8 @@ class FaceAlign(FaceChainNode):
                 FaceLandmarks.Input("landmarks", optional=True, tooltip="Output of Detect Face Landmarks (MediaPipe) for these photos."),
                 io.Int.Input(
                     "size", default=CROP_SIZE, min=256, max=2048, step=64, optional=True,
-                    tooltip="Side of the crops in pixels, cut from the photos themselves. 512 for SD1.5; 1536 for training at 1024 (SDXL and "
-                    "newer models), whose training pictures are cut out of these crops.",
+                    tooltip="Side of the crops in pixels, cut from the photos themselves. 512 for SD1.5; 1536 for training at 1024 (SDXL "
+                    "and newer models), whose training pictures are cut out of these crops.",
                 ),
             ],
             outputs=[

@@ -25,16 +25,8 @@ PREVIEW_EVENT = 1
 
 
 def training(client, family: str, **changes) -> dict:
-    small = {
-        "name": family,
-        "steps": 3,
-        "resolution": SIDE,
-        "variants": 1,
-        "preview_every": 2,
-        "augmentation": "Centre crop",
-        "looks": 0,
-        "learning_rate": 0.02,
-    }
+    small = {"name": family, "steps": 3, "resolution": SIDE, "variants": 1, "preview_every": 2, "looks": 0}
+    small |= {"augmentation": "Centre crop", "learning_rate": 0.02}
     links = {"model": ["load", 0], "clip": ["load", 1], "vae": ["load", 2], "images": ["photos", 0], "captions": ["captions", 0]}
     return titled(
         load=(NAME, {"family": family}),
@@ -71,7 +63,11 @@ async def watched(client, graph: dict) -> tuple[dict, list[Image.Image]]:
             if message.type is aiohttp.WSMsgType.BINARY:
                 if struct.unpack(">I", message.data[:4])[0] == PREVIEW_EVENT:
                     pictures.append(Image.open(io.BytesIO(message.data[8:])))
-            elif (said := json.loads(message.data))["type"] == "executing" and said["data"]["node"] is None or said["type"] == "execution_error":
+            elif (
+                (said := json.loads(message.data))["type"] == "executing"
+                and said["data"]["node"] is None
+                or said["type"] == "execution_error"
+            ):
                 break
     return client.wait(number), pictures
 
