@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import comfy.lora
 import comfy.lora_convert
+import comfy.model_base
 import comfy.utils
 import comfy.weight_adapter
 import folder_paths
@@ -18,7 +19,8 @@ from .protocols import Clip, Model, Patches
 
 AnyModel = TypeVar("AnyModel", bound=Model | None)
 AnyClip = TypeVar("AnyClip", bound=Clip | None)
-MODEL_PREFIX = "diffusion_model."
+MODEL_PREFIX, DIFFUSERS_PREFIX = "diffusion_model.", "transformer."
+SPLIT_BY_DIFFUSERS = (comfy.model_base.SD3, comfy.model_base.AuraFlow, comfy.model_base.Lumina2)
 
 
 def listed() -> list[str]:
@@ -107,21 +109,35 @@ def weight_delta(model: Model, clip: Clip | None, weight_key: str, adapter: Any)
 
 
 def file_names(model: Model) -> dict[str, str]:
-    """Name in a LoRA file for each weight of MODEL: kohya's for SD1.5, SD2 and SDXL, `diffusion_model.` names elsewhere.
+    """Name in a LoRA file for each weight of MODEL: kohya's for SD1.5, SD2, SDXL, Flux.1 and Chroma, `diffusion_model.` names elsewhere.
 
-    kohya's tools name the layers of SD1.5 as diffusers does and those of SDXL as the original checkpoint does."""
+    kohya's tools name the layers of SD1.5 as diffusers does and those of the others as the original checkpoint does."""
     modules = [key.removesuffix(".weight") for key in model.model.state_dict() if key.startswith(MODEL_PREFIX) and key.endswith(".weight")]
     kind = family(model)
-    if kind == "other":
+    flux1 = isinstance(model.model, comfy.model_base.Flux) and not isinstance(model.model, comfy.model_base.Flux2)
+    if kind == "other" and not flux1:
         return {module: module for module in modules}
     names = {module: "lora_unet_" + _flat(module.removeprefix(MODEL_PREFIX)) for module in modules}
-    if kind == "sdxl":
+    if kind != "sd":
         return names
     translated = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
     for theirs, ours in translated.items():
         if theirs.endswith(".weight"):
             names[MODEL_PREFIX + ours.removesuffix(".weight")] = "lora_unet_" + _flat(theirs.removesuffix(".weight"))
     return names
+
+
+def parts(model: Model) -> dict[str, list[tuple[str, int, int]]]:
+    """Of the families whose `diffusion_model.` names diffusers does not read: for each name of `file_names`, diffusers' names of its parts,
+    each with its first row and number of rows, 0 for all. Parts lie in the order of their rows."""
+    if not isinstance(model.model, SPLIT_BY_DIFFUSERS):
+        return {}
+    found: dict[str, list[tuple[str, int, int]]] = {}
+    for name, target in comfy.lora.model_lora_keys_unet(model.model, {}).items():
+        weight, rows = (target[0], target[1]) if isinstance(target, tuple) else (target, (0, 0, 0))
+        if name.startswith(DIFFUSERS_PREFIX) and rows is not None and not (isinstance(target, tuple) and len(target) > 2):
+            found.setdefault(weight.removesuffix(".weight"), []).append((name, *rows[1:]))
+    return {layer: sorted(some, key=lambda part: part[1]) for layer, some in found.items()}
 
 
 def text_file_names(clip: Clip) -> dict[str, str]:

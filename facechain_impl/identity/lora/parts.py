@@ -1,0 +1,56 @@
+"""Layers that other programs keep as several: split by rows under the names they know, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+BY_ROWS = (".lora_B.weight", ".lora_up.weight", ".dora_scale")
+SHARED = (".lora_A.weight", ".lora_down.weight", ".alpha")
+Tensors = dict[str, torch.Tensor]
+
+
+class Part(NamedTuple):
+    """Rows of a layer: `rows` of them from `first` on; all of them where rows is 0."""
+
+    name: str
+    first: int = 0
+    rows: int = 0
+
+
+Parts = Mapping[str, Sequence[Part]]
+"""For the name of a layer in a LoRA file, those of its parts, in the order of their rows."""
+
+
+def known(given: Mapping[str, Sequence[tuple[str, int, int]]]) -> Parts:
+    """What the host knows of the parts of a model's layers."""
+    return {layer: [Part(*one) for one in some] for layer, some in given.items()}
+
+
+def split(tensors: Tensors, parts: Parts) -> Tensors:
+    """The same LoRA with every layer that has parts written as those. The result adds exactly the same."""
+    made = {}
+    for key, value in tensors.items():
+        layer, suffix = _named(key)
+        for part in parts.get(layer, (Part(layer),)):
+            rows = value[part.first : part.first + part.rows] if part.rows and suffix in BY_ROWS else value
+            made[part.name + suffix] = rows.clone() if part.rows else rows
+    return made
+
+
+def joined(tensors: Tensors, parts: Parts) -> Tensors:
+    """The inverse of `split`."""
+    made = dict(tensors)
+    for layer, some in parts.items():
+        for suffix in (*BY_ROWS, *SHARED):
+            found = [made.pop(part.name + suffix) for part in some if part.name + suffix in made]
+            if found:
+                made[layer + suffix] = torch.cat(found) if suffix in BY_ROWS else found[0]
+    return made
+
+
+def _named(key: str) -> tuple[str, str]:
+    suffix = next((suffix for suffix in (*BY_ROWS, *SHARED) if key.endswith(suffix)), "")
+    return key.removesuffix(suffix), suffix
