@@ -56,9 +56,9 @@ class FaceAlign(FaceChainNode):
                 FaceChainFaces.Input("faces", optional=True, tooltip="Faces already found in these photos."),
                 FaceLandmarks.Input("landmarks", optional=True, tooltip="Output of Detect Face Landmarks (MediaPipe) for these photos."),
                 io.Int.Input(
-                    "size", default=CROP_SIZE, min=256, max=2048, step=64, optional=True,
-                    tooltip="Side of the crops in pixels, cut from the photos themselves. 512 for SD1.5; 1536 for training at 1024 (SDXL "
-                    "and newer models), whose training pictures are cut out of these crops.",
+                    "size", default=CROP_SIZE, min=0, max=2048, step=64, optional=True,
+                    tooltip="Side of the crops in pixels. 512 as in FaceChain; 0: as large as the photos show the face, 512 to 1536, which "
+                    "models of 1024 pixels (SDXL and newer) need to learn sharp faces.",
                 ),
             ],
             outputs=[

@@ -6,6 +6,8 @@ sampled once. Numbers without another source are FaceChain's.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,8 @@ import torch
 from .affine import WHITE, homogeneous, similarity_transform, warp_smooth
 
 CROP_SIZE = 512
+LARGEST_SIZE, SIZE_STEP = 1536, 64
+"""From a crop of this side, training pictures of 1024 pixels are cut without being enlarged."""
 FACE_SHARE = 0.35 / 1.15
 FACE_HEIGHT = 0.5 / 1.15
 SQUARE_RATIO = 1.5
@@ -69,6 +73,12 @@ def window_of(box: np.ndarray) -> Window:
     x0, y0, x1, y1 = (float(value) for value in box)
     side = max(int(max(x1 - x0, y1 - y0) / FACE_SHARE), 1)
     return Window(int((x0 + x1) / 2 - 0.5 * side), int((y0 + y1) / 2 - FACE_HEIGHT * side), side)
+
+
+def size_for(windows: Sequence[Window]) -> int:
+    """Side of crops that keeps what the photo with the largest face shows: from FaceChain's to LARGEST_SIZE pixels, in steps of 64."""
+    largest = max((window.side for window in windows), default=CROP_SIZE)
+    return min(max(SIZE_STEP * math.ceil(largest / SIZE_STEP), CROP_SIZE), LARGEST_SIZE)
 
 
 def cut(image: torch.Tensor, matrix: np.ndarray, size: int = CROP_SIZE, border: float | None = WHITE) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ NEEDS = {"rotation": uses.ROTATION, "retouch": uses.RETOUCH, "white": uses.HEAD_
 @dataclass(frozen=True, kw_only=True)
 class Stages:
     """Which of the optional steps run. main_face: how many times as large as the next face the main one must be; 1 takes the largest.
-    size: side of the crops in pixels."""
+    size: side of the crops in pixels, 0 for what the photos show."""
 
     rotation: bool = False
     retouch: bool = False
@@ -99,6 +100,16 @@ class Photo:
         return not self.reason
 
 
+class Frame(NamedTuple):
+    """What is cut out of a photograph: the main face in pixels of the turned picture and of its upright square, and the window there."""
+
+    photo: Photo
+    main: Face
+    face: Face
+    square: crop.Upright
+    window: crop.Window
+
+
 @dataclass
 class Prepared:
     """crops: [size, size, 3] each. faces: of all photographs, the chosen faces with their crop_transform, and of the crops."""
@@ -128,6 +139,7 @@ class Preparation:
 
     def __init__(self, detector: Detector, stages: Stages, networks: Networks | None = None):
         self._detector, self._stages, self._networks = detector, stages, networks or Networks()
+        self._size = stages.size or crop.CROP_SIZE
 
     def run(self, images: list[torch.Tensor], names: list[str], known: Faces | None = None, policy: NoFace = NoFace.STOP) -> Prepared:
         """Crop the main face of each of `images` [H, W, 3]. Raises FaceNotFound according to `policy`, BadInput for unusable pictures."""
@@ -189,21 +201,26 @@ class Preparation:
         )
 
     def _cut(self, photos: list[Photo]) -> None:
-        for start in range(0, len(photos), CHUNK):
-            self._cut_some(photos[start : start + CHUNK])
+        frames = [frame for start in range(0, len(photos), CHUNK) for frame in self._frames(photos[start : start + CHUNK])]
+        self._size = self._stages.size or crop.size_for([frame.window for frame in frames])
+        for photo, main, face, square, window in frames:
+            enlarge = window.matrix(self._size)
+            to_crop = enlarge @ square.matrix
+            in_crop = replace(moved(main, to_crop), box=moved(face, enlarge).box)
+            photo.cut = Cut(crop.cut(photo.turned, to_crop, self._size), in_crop, to_crop)
 
-    def _cut_some(self, photos: list[Photo]) -> None:
+    def _frames(self, photos: list[Photo]) -> list[Frame]:
         found = [(photo, photo.face) for photo in photos if photo.face is not None]
         squares = []
         for photo, main in found:
             photo.angle = 0.0 if main.points is None else crop.angle_of(main.points)
             squares.append(crop.upright(size_of(photo.turned), photo.angle))
-        for (photo, main), square, face in zip(found, squares, self._upright_faces(found, squares)):
-            if face is not None:
-                window = crop.window_of(face.box).matrix(self._stages.size)
-                to_crop = window @ square.matrix
-                in_crop = replace(moved(main, to_crop), box=moved(face, window).box)
-                photo.cut = Cut(crop.cut(photo.turned, to_crop, self._stages.size), in_crop, to_crop)
+        faces = self._upright_faces(found, squares)
+        return [
+            Frame(photo, main, face, square, crop.window_of(face.box))
+            for (photo, main), square, face in zip(found, squares, faces)
+            if face is not None
+        ]
 
     def _upright_faces(self, found: list[tuple[Photo, Face]], squares: list[crop.Upright]) -> list[Face | None]:
         """The main face of each photograph on its upright square, None (and a reason) where it is not found there again."""
@@ -261,7 +278,7 @@ class Preparation:
         kept = [photo for photo in photos if photo.is_good or (policy is NoFace.PASS and not photo.filtered)]
         if not kept:
             raise FaceNotFound(f"No photo is left: {_reasons(photos)}. Use photos that show the face large, alone and from the front.")
-        crops = [to_output(_shown(photo, self._stages.size)) for photo in kept]
+        crops = [to_output(_shown(photo, self._size)) for photo in kept]
         pictures = tuple(_picture(photo, self._detector.name) for photo in photos)
         return Prepared(crops, Faces(pictures, tuple(map(_crop_picture, kept, crops))), photos)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -35,13 +34,12 @@ def enlargement(photos: Sequence[torch.Tensor], augmentation: Augmentation, side
 
 
 def remark(photos: Sequence[torch.Tensor], augmentation: Augmentation, side: int) -> str:
-    """What to say about training pictures that would be blurred, with the size of Face Align's crops that avoids it. Empty for others."""
+    """What to say about training pictures that would be blurred. Empty for others."""
     if not photos or (ratio := enlargement(photos, augmentation, side)) <= _BLURRED:
         return ""
-    enough = 64 * math.ceil(side * _HEADROOM * _FACE_RATIO[1] / _FACE_RATIO[0] / 64) if augmentation is Augmentation.FACE_CROP else side
     return (
         f"The training pictures of {side} pixels are enlarged up to {ratio:.1f} times, so the LoRA learns blur. Set size of Face Align to "
-        f"{min(enough, 2048)}, use larger photos, or a lower resolution."
+        "0, use photos that show the face larger, or a lower resolution."
     )
 
 

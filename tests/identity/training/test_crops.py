@@ -8,6 +8,7 @@ import pytest
 import torch
 
 crops = pytest.importorskip("facechain_impl.identity.training.crops", reason="set COMFYUI_PATH")
+from facechain_impl.geometry.crop import LARGEST_SIZE  # noqa: E402
 from facechain_impl.identity.training.settings import Augmentation  # noqa: E402
 
 
@@ -21,11 +22,13 @@ def test_faceChains_own_sizes_need_no_remark():
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation.FACE_CROP, Augmentation.CENTRE])
-def test_enlarged_training_pictures_are_told_with_a_size_that_avoids_it(augmentation):
+def test_enlarged_training_pictures_are_told_with_a_way_out(augmentation):
     said = crops.remark([photo(2048), photo(512)], augmentation, 1024)
-    assert "the LoRA learns blur" in said
-    enough = int(re.search(r"size of Face Align to (\d+)", said).group(1))
-    assert crops.enlargement([photo(enough)], augmentation, 1024) <= 1
+    assert "the LoRA learns blur. Set size of Face Align to 0" in said
     assert crops.enlargement([photo(512)], augmentation, 1024) == pytest.approx(
         float(re.search(r"up to (\S+) times", said).group(1)), abs=0.06
     )
+
+
+def test_the_largest_automatic_crops_are_never_enlarged_at_1024():
+    assert crops.enlargement([photo(LARGEST_SIZE)], Augmentation.FACE_CROP, 1024) <= 1
