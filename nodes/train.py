@@ -9,9 +9,10 @@ import torch
 
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.protocols import Clip, Model, Vae
+from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.persons import FileWatch, IfExists
+from ..facechain_impl.identity.training import order, start, train
 from ..facechain_impl.identity.training import settings as train_settings
-from ..facechain_impl.identity.training import start, train
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
 from ..facechain_impl.identity.training.previews import Preview
@@ -72,14 +73,14 @@ class TrainFaceLoRA(FaceChainNode):
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
         settings = train_settings.from_preset(values["preset"], len(photos), _changes(values), start.is_here(model[0]))
-        inputs = train.TrainInputs(
+        inputs = order.TrainInputs(
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
         policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, settings))
-        result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
+        result = train.train_face_lora(order.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
-        file = train.persons.lora_name(result.person.name)
+        file = persons.lora_name(result.person.name)
         shown = report_ui(result.report)
         if result.sheet is not None:
             shown |= ui.PreviewImage(result.sheet[None], cls=cls).as_dict()
@@ -93,8 +94,8 @@ def _remarks(model: Model, values: dict, settings: train_settings.TrainSettings)
     return (said,) if said else ()
 
 
-def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> train.TrainPolicy:
-    return train.TrainPolicy(
+def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> order.TrainPolicy:
+    return order.TrainPolicy(
         remarks=remarks,
         name=values["name"],
         trigger=values.get("trigger", ""),

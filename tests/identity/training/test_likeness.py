@@ -18,6 +18,7 @@ from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
+from facechain_impl.identity.training import order as train_order  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import sheet  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch  # noqa: E402
@@ -302,7 +303,7 @@ def test_portraits_are_scored_in_their_order(monkeypatch):
     assert RtsScorer([Reference(np.eye(512, dtype=np.float32)[0])])(portraits) == [1.0, None, 0.0]
 
 
-def kept(sd15, photos, scripted, **policy) -> train.TrainRequest:
+def kept(sd15, photos, scripted, **policy) -> train_order.TrainRequest:
     return changed(looked(sd15, photos, scripted), looks=LookPlan(3, scripted, keep=True), **policy)
 
 
