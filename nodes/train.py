@@ -19,6 +19,7 @@ from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ..facechain_impl.types import Faces
 from ..facechain_impl.weights.uses import TRAIN
+from . import _train_recipe
 from ._api import FaceChainFaces, FaceChainPerson, io, ui
 from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
@@ -51,7 +52,14 @@ class TrainFaceLoRA(FaceChainNode):
             search_aliases=["lora training", "dreambooth", "identity"],
             is_input_list=True,
             is_output_node=True,
-            inputs=[*_sockets(), *_main_widgets(), *_recipe_widgets(), *_technical_widgets(), *_likeness_widgets()],
+            inputs=[
+                *_sockets(),
+                *_main_widgets(),
+                *_recipe_widgets(),
+                *_technical_widgets(),
+                *_likeness_widgets(),
+                *_train_recipe.widgets(),
+            ],
             outputs=[
                 io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA."),
                 io.LossMap.Output(display_name="loss", tooltip="The loss of every step."),
@@ -135,6 +143,7 @@ def _changes(values: dict) -> dict:
     )
     changes = {key: values[key] for key in plain if key in values}
     changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
+    changes |= _train_recipe.changes(values)
     return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
 
@@ -189,7 +198,10 @@ def _recipe_widgets() -> list[io.Input]:
         io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Learning rate schedule."),
         io.Int.Input("warmup_steps", default=0, min=0, max=10000, advanced=True, tooltip="Steps in which the learning rate rises from 0."),
         io.Combo.Input(
-            "optimiser", options=[_PRESET, *(choice.value for choice in Optimiser)], advanced=True, tooltip="8-bit needs bitsandbytes."
+            "optimiser",
+            options=[_PRESET, *(choice.value for choice in Optimiser)],
+            advanced=True,
+            tooltip="8-bit needs bitsandbytes, Prodigy prodigyopt.",
         ),
         io.Int.Input("rank", default=0, min=0, max=512, advanced=True, tooltip="Rank of the LoRA. 0: the preset's."),
         io.Float.Input(
@@ -227,7 +239,9 @@ def _technical_widgets() -> list[io.Input]:
     return [
         io.Int.Input("batch_size", default=1, min=1, max=64, advanced=True, tooltip="Pictures per forward pass."),
         io.Int.Input("gradient_accumulation", default=1, min=1, max=256, advanced=True, tooltip="Forward passes per optimiser step."),
-        io.Float.Input("max_grad_norm", default=1.0, min=0.01, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping norm."),
+        io.Float.Input(
+            "max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping norm. 0: off."
+        ),
         io.Combo.Input(
             "precision",
             options=[choice.value for choice in Precision],

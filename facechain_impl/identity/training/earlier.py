@@ -10,9 +10,9 @@ from ... import provenance
 from ...types import Report
 from .. import persons
 from ..lora import formats as lora_files
-from .adapters import Adapters
-from .looks import Weights
+from .adapters import Adapters, Weights
 from .order import Order, TrainPolicy, TrainRequest, TrainResult
+from .result import listed
 from .settings import IfState
 from .state import StateStore, Unfinished, unfinished
 
@@ -23,9 +23,11 @@ def finished(policy: TrainPolicy, run: str) -> TrainResult | None:
     for stored, report in _made_before(policy.name):
         if report.get("run") == run and report["steps"] >= report["settings"]["steps"]:
             notes = ["This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."]
-            if policy.use_step and policy.use_step != report["used_step"]:
+            averaged = report.get("averaged", [])
+            if policy.use_step and (averaged or policy.use_step != report["used_step"]):
                 persons.use_step(stored, policy.use_step)
-                notes.append(f"The LoRA is now that of step {policy.use_step}; before it was that of step {report['used_step']}.")
+                before = f"the mean of steps {listed(averaged)}" if averaged else f"that of step {report['used_step']}"
+                notes.append(f"The LoRA is now that of step {policy.use_step}; before it was {before}.")
             person = persons.load(stored)
             provenance.inherit(*person.used)
             return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes))
@@ -49,6 +51,7 @@ class Shorter:
     weights: Weights
     told: str
     optimiser: dict | None = None
+    average: dict | None = None
 
 
 def shorter(request: TrainRequest, order: Order, adapters: list[Adapters], names: list[dict[str, str]]) -> Shorter | None:
@@ -83,6 +86,8 @@ def _of_state(one: Unfinished, adapters: list[Adapters]) -> Callable[[], Shorter
     def opened() -> Shorter:
         state = StateStore(one.run).load() or {}
         weights = [group.as_layers(saved) for group, saved in zip(adapters, state["adapters"], strict=True)]
-        return Shorter(one.steps_done, state["losses"], weights, f"the stopped training of {one.name}", state["optimiser"])
+        return Shorter(
+            one.steps_done, state["losses"], weights, f"the stopped training of {one.name}", state["optimiser"], state.get("average")
+        )
 
     return opened

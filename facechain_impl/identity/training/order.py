@@ -25,7 +25,7 @@ from ..persons import IfExists
 from .likeness import RtsScorer, Scorer, references
 from .looks import LookPlan
 from .previews import Preview
-from .settings import IfState, Start, TrainSettings
+from .settings import Average, IfState, Start, TrainSettings
 from .state import StateStore, decisive, run_hash
 
 
@@ -122,6 +122,10 @@ def ordered(request: TrainRequest) -> Order:
         "start": _content(Start.FACE_COMMON.value) if settings.start is Start.FACE_COMMON else "",
         "judge": [policy.looks.count, trigger, _content("rts") if isinstance(scorer, RtsScorer) else ""] if scorer else [],
     }
+    if settings.average is Average.MEAN:
+        if not policy.looks.count:
+            raise BadInput(f"{Average.MEAN.value} needs looks, and looks is 0. Set looks to 3 or more, or average to {Average.LAST.value}.")
+        facts["looks"] = policy.looks.count
     pictures = [*inputs.photos, *inputs.class_photos]
     run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
     return Order(base, dtype, run, kind, StateStore(run), found, trigger, masks, scorer)

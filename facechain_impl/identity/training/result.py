@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,10 +15,10 @@ from ...photos import study as photo_study
 from ...picture_names import numbered
 from ...types import Person, Report, Status
 from .. import persons
-from .adapters import tensors_for_file
+from .adapters import Weights, tensors_for_file
 from .judge import Look, noise
-from .looks import Weights
 from .order import Order, TrainRequest, TrainResult
+from .settings import Average, TrainSettings
 from .state import unfinished
 from .trainer import Trainer
 
@@ -26,7 +26,7 @@ from .trainer import Trainer
 @dataclass(frozen=True)
 class Outcome:
     """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
-    kept: weights of looks by step. sheet: [H, W, 3]."""
+    kept: weights of looks by step. sheet: [H, W, 3]. averaged: steps of which the weights are the mean."""
 
     weights: Weights
     notes: list[str]
@@ -35,6 +35,7 @@ class Outcome:
     likeness: float | None = None
     kept: Mapping[int, Weights] = field(default_factory=dict)
     sheet: torch.Tensor | None = None
+    averaged: tuple[int, ...] = ()
 
 
 def lora_tensors(request: TrainRequest, weights: Weights, names: dict[str, str]) -> dict[str, torch.Tensor]:
@@ -52,12 +53,18 @@ def store(request: TrainRequest, order: Order, trainer: Trainer, names: dict[str
     steps = {step: lora_tensors(request, kept, names) for step, kept in outcome.kept.items()}
     person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
     person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person, steps)
-    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(outcome)]
+    notes = [
+        f"The LoRA is {persons.lora_name(person.name)}.",
+        *_remarks(request, order),
+        *outcome.notes,
+        *_judgement(outcome),
+        *_averaging(request.settings, outcome),
+    ]
     report = Report(f"Training of {person.name}", notes=notes)
     report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
     photo_study.fill(report, order.study, numbered("photo", inputs.photos))
     for look in outcome.looks:
-        status = Status.TRAINED if look is outcome.used else Status.LEFT_OUT
+        status = Status.TRAINED if look is outcome.used or look.step in outcome.averaged else Status.LEFT_OUT
         report.add(f"after step {look.step}", status, likeness=look.score, validation_loss=look.loss)
     return TrainResult(person, trainer.losses, report, outcome.sheet)
 
@@ -72,6 +79,8 @@ def _judgement(outcome: Outcome) -> list[str]:
         return ["No face was found in any sample portrait, so the last step was used."]
     if len(looks) == 1:
         said = "There was one look, after the last step: so short a training has no others."
+    elif outcome.averaged:
+        said = f"No earlier step was better by more than chance ({len(looks)} looks)."
     elif used is last:
         said = f"The last step was used: no earlier one was better by more than chance ({len(looks)} looks)."
     else:
@@ -83,9 +92,25 @@ def _judgement(outcome: Outcome) -> list[str]:
     return [said, f"Likeness {outcome.likeness:.3f}{where}."]
 
 
+def _averaging(settings: TrainSettings, outcome: Outcome) -> list[str]:
+    """Of which steps the weights are a mean."""
+    if settings.average is Average.EMA:
+        over = f"decay {settings.ema_decay:g}, about {1 / (1 - settings.ema_decay):.0f} steps"
+        return [f"The weights are the moving average over the steps ({over}), also in the portraits and in the looks."]
+    if outcome.averaged:
+        return [f"The weights are the mean of those after steps {listed(outcome.averaged)}."]
+    if settings.average is Average.MEAN and len(outcome.looks) == 1:
+        return ["There was one look, so that its weights were used and no mean of several."]
+    return []
+
+
+def listed(steps: Sequence[int]) -> str:
+    return " and ".join([", ".join(map(str, steps[:-1])), str(steps[-1])])
+
+
 def _remarks(request: TrainRequest, order: Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
-    inputs, remarks = request.inputs, list(request.policy.remarks)
+    inputs, remarks = request.inputs, [*request.policy.remarks, *request.settings.without_effect()]
     if request.policy.looks.count and order.scorer is None and order.study.embeddings:
         remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
     if others := [one for one in unfinished() if one.run != order.run]:
@@ -108,6 +133,7 @@ def _about(request: TrainRequest, order: Order, trainer: Trainer, outcome: Outco
         "base_model_hash": order.base.digest,
         "likeness": outcome.likeness,
         "looks": [{"step": look.step, "scores": list(look.scores), "validation_loss": look.loss} for look in outcome.looks],
+        "averaged": list(outcome.averaged),
         "used_step": outcome.used.step if outcome.used else trainer.steps_done,
         "base_model_patched": bool(request.inputs.model.patches),
         "photos": len(request.inputs.photos),

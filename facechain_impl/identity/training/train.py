@@ -11,29 +11,32 @@ import torch
 
 from ...errors import FaceChainError
 from ...host import live, lora, models
+from ...host.objective import Objective
 from ...host.progress import Progress, check_interrupt
 from ...host.protocols import Clip
 from ...photos import study as photo_study
 from ...photos.study import Study
 from ...picture_names import numbered
 from .. import persons
-from . import earlier
+from . import earlier, losses, optimisers
 from . import sheet as contact_sheet
 from .adapters import Adapters, target_modules
 from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
 from .judge import steps_of_looks
-from .looks import Sitting, Watch
+from .looks import AVERAGED, Sitting, Watch
+from .noise import TIMES
 from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
 from .previews import Preview
 from .result import Outcome, store
-from .settings import Augmentation, IfState, Start, TrainSettings
+from .settings import Augmentation, Average, IfState, Start, TrainSettings
 from .start import face_common
 from .state import StateStore, require_space
 from .trainer import Trainer
 
 # adapters, two moments and the gradient in float32; the state is written beside the old one
 _STATE_COPIES = 8
+_AVERAGE_COPIES = {Average.LAST: 0, Average.MEAN: 2 * AVERAGED, Average.EMA: 2}
 
 
 def train_face_lora(request: TrainRequest) -> TrainResult:
@@ -57,8 +60,12 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
 def _train(request: TrainRequest, order: Order) -> TrainResult:
     settings, inputs = request.settings, request.inputs
     names = lora.file_names(inputs.model)
+    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
+    if settings.train_text_encoder:
+        groups.append(lora.text_file_names(inputs.clip))
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(models.training_model(inputs.model, order.dtype))
+        _require_recipe(model.objective, settings)
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
         data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
@@ -68,12 +75,19 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
-        _require_space(order.store, adapters)
+        _require_space(order.store, adapters, settings)
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        notes = _resume(trainer, order, request, watch, names)
+        notes = _resume(trainer, order, request, watch, groups)
         outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
     return store(request, order, trainer, names, outcome)
+
+
+def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
+    """Raises BadInput for what is not defined for this model or not installed, before anything is encoded."""
+    optimisers.require(settings)
+    sigmas = objective.sample_sigmas(1, torch.Generator().manual_seed(0), TIMES[settings.timesteps])
+    losses.level_weights(objective, sigmas, settings)
 
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet:
@@ -116,7 +130,8 @@ def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.
         return None
     sitting = Sitting(model, inputs.clip, inputs.vae, order.trigger, Preview(0, "", 0, settings.resolution))
     keep = request.policy.looks.keep
-    return Watch(steps_of_looks(settings.steps, count), order.scorer, sitting, trainer.validation_loss, keep=keep)
+    due, average = steps_of_looks(settings.steps, count), settings.average is Average.MEAN
+    return Watch(due, order.scorer, sitting, trainer.validation_loss, keep=keep, average=average)
 
 
 def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) -> list[Adapters]:
@@ -136,25 +151,22 @@ def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -
         adapters.load(face_common(names, lora.MODEL_PREFIX))
 
 
-def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
+def _require_space(store: StateStore, adapters: list[Adapters], settings: TrainSettings) -> None:
     size = sum(parameter.nbytes for group in adapters for parameter in group.parameters())
-    require_space(store.folder, _STATE_COPIES * size)
+    require_space(store.folder, (_STATE_COPIES + _AVERAGE_COPIES[settings.average]) * size)
     require_space(persons.folder_of("any"), 2 * size)
 
 
-def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch | None, names: dict[str, str]) -> list[str]:
-    """Go on where this training, or a shorter one, stopped. Notes about it."""
+def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch | None, names: list[dict[str, str]]) -> list[str]:
+    """Go on where this training, or a shorter one, stopped. Notes about it. names: file names of the layers of each group of adapters."""
     notes = [trainer.note] if trainer.note else []
     if (state := order.store.load()) is not None:
         trainer.restore(state)
         if watch is not None and state["looks"]:
             watch.restore(state["looks"])
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
-    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
-    if request.settings.train_text_encoder:
-        groups.append(lora.text_file_names(request.inputs.clip))
-    if (found := earlier.shorter(request, order, trainer.adapters, groups)) is not None:
-        trainer.lengthen(found.steps, found.losses, found.weights, found.optimiser)
+    if (found := earlier.shorter(request, order, trainer.adapters, names)) is not None:
+        trainer.lengthen(found.steps, found.losses, found.weights, found.optimiser, found.average)
         return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate rises anew from there."]
     return notes
 
@@ -171,12 +183,14 @@ def _run(
         with live.finishable():
             while reason is None:
                 if watch is not None:
-                    watch.at(trainer.steps_done, trainer.adapters)
+                    with trainer.averaged():
+                        watch.at(trainer.steps_done, trainer.adapters)
                 _step(trainer, order, request, model, watch, progress, clock, notes)
                 reason = _end(trainer)
         if reason:
             notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
-        outcome = _outcome(trainer, watch, notes)
+        with trainer.averaged():
+            outcome = _outcome(trainer, watch, notes)
         done = True
     finally:
         if not done and trainer.consistent and trainer.steps_done:
@@ -194,9 +208,9 @@ def _end(trainer: Trainer) -> str | None:
 def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome:
     if watch is None:
         return Outcome([group.layers() for group in trainer.adapters], notes, [])
-    look, weights = watch.chosen(trainer.steps_done, trainer.adapters)
-    picture = contact_sheet.drawn(watch.looks, watch.portraits, look)
-    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture)
+    look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
+    picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
+    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture, averaged)
 
 
 def _step(
@@ -212,7 +226,8 @@ def _step(
     check_interrupt()
     loss = trainer.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
-    picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
+    with trainer.averaged() if preview else contextlib.nullcontext():
+        picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
     if trainer.steps_done % request.settings.state_every == 0:
         _save_state(trainer, watch, order, request, notes)
     live.say(clock.line(trainer, loss, watch))
