@@ -9,16 +9,18 @@ import torch
 
 from ..facechain_impl.errors import BadInput
 from ..facechain_impl.host.protocols import Clip, Model, Vae
+from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import crops as training_crops
+from ..facechain_impl.identity.training import order, start, train
 from ..facechain_impl.identity.training import settings as train_settings
-from ..facechain_impl.identity.training import start, train
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
 from ..facechain_impl.identity.training.previews import Preview
 from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
 from ..facechain_impl.types import Faces
 from ..facechain_impl.weights.uses import TRAIN
+from . import _train_recipe
 from ._api import FaceChainFaces, FaceChainPerson, io, ui
 from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
@@ -51,7 +53,14 @@ class TrainFaceLoRA(FaceChainNode):
             search_aliases=["lora training", "dreambooth", "identity"],
             is_input_list=True,
             is_output_node=True,
-            inputs=[*_sockets(), *_main_widgets(), *_recipe_widgets(), *_technical_widgets(), *_likeness_widgets()],
+            inputs=[
+                *_sockets(),
+                *_main_widgets(),
+                *_recipe_widgets(),
+                *_technical_widgets(),
+                *_likeness_widgets(),
+                *_train_recipe.widgets(),
+            ],
             outputs=[
                 io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA."),
                 io.LossMap.Output(display_name="loss", tooltip="The loss of every step."),
@@ -73,14 +82,14 @@ class TrainFaceLoRA(FaceChainNode):
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
         settings = train_settings.from_preset(values["preset"], len(photos), _changes(values), start.is_here(model[0]))
-        inputs = train.TrainInputs(
+        inputs = order.TrainInputs(
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
         policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, photos, settings))
-        result = train.train_face_lora(train.TrainRequest(inputs=inputs, settings=settings, policy=policy))
+        result = train.train_face_lora(order.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
-        file = train.persons.lora_name(result.person.name)
+        file = persons.lora_name(result.person.name)
         shown = report_ui(result.report)
         if result.sheet is not None:
             shown |= ui.PreviewImage(result.sheet[None], cls=cls).as_dict()
@@ -94,8 +103,8 @@ def _remarks(model: Model, values: dict, photos: Sequence[torch.Tensor], setting
     return tuple(filter(None, said))
 
 
-def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> train.TrainPolicy:
-    return train.TrainPolicy(
+def _policy(values: dict, settings: train_settings.TrainSettings, preview: Preview | None, remarks: tuple[str, ...]) -> order.TrainPolicy:
+    return order.TrainPolicy(
         remarks=remarks,
         name=values["name"],
         trigger=values.get("trigger", ""),
@@ -135,6 +144,7 @@ def _changes(values: dict) -> dict:
     )
     changes = {key: values[key] for key in plain if key in values}
     changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
+    changes |= _train_recipe.changes(values)
     return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
 
@@ -189,7 +199,10 @@ def _recipe_widgets() -> list[io.Input]:
         io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Learning rate schedule."),
         io.Int.Input("warmup_steps", default=0, min=0, max=10000, advanced=True, tooltip="Steps in which the learning rate rises from 0."),
         io.Combo.Input(
-            "optimiser", options=[_PRESET, *(choice.value for choice in Optimiser)], advanced=True, tooltip="8-bit needs bitsandbytes."
+            "optimiser",
+            options=[_PRESET, *(choice.value for choice in Optimiser)],
+            advanced=True,
+            tooltip="8-bit needs bitsandbytes, Prodigy prodigyopt.",
         ),
         io.Int.Input("rank", default=0, min=0, max=512, advanced=True, tooltip="Rank of the LoRA. 0: the preset's."),
         io.Float.Input(
@@ -227,7 +240,9 @@ def _technical_widgets() -> list[io.Input]:
     return [
         io.Int.Input("batch_size", default=1, min=1, max=64, advanced=True, tooltip="Pictures per forward pass."),
         io.Int.Input("gradient_accumulation", default=1, min=1, max=256, advanced=True, tooltip="Forward passes per optimiser step."),
-        io.Float.Input("max_grad_norm", default=1.0, min=0.01, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping norm."),
+        io.Float.Input(
+            "max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.01, advanced=True, tooltip="Gradient clipping norm. 0: off."
+        ),
         io.Combo.Input(
             "precision",
             options=[choice.value for choice in Precision],

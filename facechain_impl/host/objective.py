@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import comfy.model_sampling as sampling
 import torch
 
 from ..errors import BadInput
 from .protocols import ModelSampling
+
+_MOST_SIGNAL = 1000.0
 
 
 class Objective:
@@ -27,9 +31,15 @@ class Objective:
         """Number of discrete timesteps, None where time is continuous."""
         return self._sampling.num_timesteps if self._discrete else None
 
-    def sample_sigmas(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Noise levels to train at: uniform timesteps for discrete models, log-normal noise levels for EDM and Cosmos, logit-normal time
-        for flow, uniform time elsewhere."""
+    def sample_sigmas(
+        self, count: int, generator: torch.Generator, times: Callable[[int, torch.Generator], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Noise levels to train at, on the CPU: uniform timesteps for discrete models, log-normal noise levels for EDM and Cosmos,
+        logit-normal time for flow, uniform time elsewhere; or those of `times`, drawn between 0, no noise, and 1, nothing else.
+
+        Raises BadInput for `times` of a model whose noise levels have no time."""
+        if times is not None:
+            return self._at(times(count, generator))
         if self._discrete:
             return self.sigmas(torch.randint(0, self._sampling.num_timesteps, (count,), generator=generator))
         if lognormal := _lognormal(self._sampling):
@@ -37,7 +47,15 @@ class Objective:
             drawn = (torch.randn(count, generator=generator) * deviation + mean).exp()
             return drawn.clamp(float(self._sampling.sigma_min), float(self._sampling.sigma_max))
         drawn = (torch.randn if self.name == "flow" else torch.rand)(count, generator=generator)
-        times = drawn.sigmoid() if self.name == "flow" else drawn
+        return self._at(drawn.sigmoid() if self.name == "flow" else drawn)
+
+    def _at(self, times: torch.Tensor) -> torch.Tensor:
+        """Noise levels at times [B], shifted as the model's are."""
+        if self._discrete:
+            last = self._sampling.num_timesteps - 1
+            return self.sigmas((times * self._sampling.num_timesteps).long().clamp(max=last))
+        if _lognormal(self._sampling):
+            raise BadInput("The noise levels of this model are log-normal and have no timesteps to choose. Set timesteps to From model.")
         return torch.tensor([float(self._sampling.percent_to_sigma(1 - float(time))) for time in times])
 
     def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
@@ -66,13 +84,26 @@ class Objective:
         slope = self._sampling.calculate_denoised(sigmas, torch.ones_like(noisy), noisy) - offset
         return (latents - offset) / slope
 
+    def noise_to_signal(self, sigmas: torch.Tensor) -> torch.Tensor:
+        """How much noise there is beside the clean latent [B]."""
+        return sigmas / (1 - sigmas) if self.name == "flow" else sigmas
+
+    def debiased_weights(self, sigmas: torch.Tensor) -> torch.Tensor:
+        """Weights [B] of debiased estimation (Yu et al. 2023): 1 / sqrt(SNR) for epsilon, and what equals it in the clean latent for v.
+        The ratio is cut at 1000 as in kohya's sd-scripts. Raises BadInput for models without a signal-to-noise schedule."""
+        ratio = self._signal_to_noise(sigmas, "Debiased estimation", "Set weighting to Even.").clamp(max=_MOST_SIGNAL)
+        return (ratio**-0.5 if self.name == "epsilon" else ratio.sqrt() / (ratio + 1)).to(sigmas.dtype)
+
     def min_snr_weights(self, sigmas: torch.Tensor, gamma: float) -> torch.Tensor:
         """Weights [B] of min-SNR-gamma (Hang et al. 2023). Raises BadInput for models without a signal-to-noise schedule."""
-        if self.name not in ("epsilon", "v"):
-            raise BadInput(f"min-SNR weighting is defined for epsilon and v prediction; this model predicts {self.name}. Set it to 0.")
-        ratio = sigmas.double() ** -2
+        ratio = self._signal_to_noise(sigmas, "min-SNR weighting", "Set min_snr_gamma to 0.")
         clipped = ratio.clamp(max=gamma)
         return (clipped / ratio if self.name == "epsilon" else clipped / (ratio + 1)).to(sigmas.dtype)
+
+    def _signal_to_noise(self, sigmas: torch.Tensor, what: str, instead: str) -> torch.Tensor:
+        if self.name not in ("epsilon", "v"):
+            raise BadInput(f"{what} is defined for epsilon and v prediction; this model predicts {self.name}. {instead}")
+        return sigmas.double() ** -2
 
 
 def _lognormal(model_sampling: ModelSampling) -> tuple[float, float] | None:

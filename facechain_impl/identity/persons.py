@@ -141,7 +141,7 @@ def use_step(name: str, step: int) -> Person:
         raise BadInput(f"Step {step} of {name} was not kept. Kept steps: {steps}.")
     with atomic.replacing(target) as partial:
         shutil.copyfile(source, partial)
-    atomic.write(folder_of(name) / _CARD, json.dumps(about | {"report": about["report"] | {"used_step": step}}, indent=1))
+    atomic.write(folder_of(name) / _CARD, json.dumps(about | {"report": about["report"] | {"used_step": step, "averaged": []}}, indent=1))
     return load(name)
 
 

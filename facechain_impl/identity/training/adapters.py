@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import torch
 
@@ -16,6 +18,8 @@ _MLP = re.compile(r"(^|\.)\w*(ff|ffn|ff_[it]|mlp|mlp[CX]|feed_forward)(\.|$)")
 # Flux fuses attention and feed-forward of its single blocks into these two layers.
 _FUSED = re.compile(r"(^|\.)single_blocks\.\d+\.linear[12]$")
 _PLACE = "default"
+Weights = list[dict[str, Layer]]
+"""Of each group of adapters, by module name."""
 
 
 def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
@@ -103,6 +107,19 @@ class Adapters:
             setattr(owner, child, layer.base_layer)
         self._layers = {}
         del self._module.peft_config
+
+
+@contextlib.contextmanager
+def held(adapters: list[Adapters]) -> Iterator[None]:
+    """Afterwards the adapters have the weights that they have now."""
+    parameters = [parameter for group in adapters for parameter in group.parameters()]
+    before = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
 
 
 def _copied(weight: torch.nn.Parameter) -> torch.Tensor:

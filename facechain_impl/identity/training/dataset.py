@@ -16,6 +16,7 @@ from ...host.progress import check_interrupt
 from ...host.protocols import Clip, Vae
 from ...picture_names import nth
 from . import crops as train_crops
+from . import noise as train_noise
 from .settings import TrainSettings
 
 
@@ -76,7 +77,10 @@ class TrainingSet:
         variant = int(torch.randint(0, self.latents.shape[1], (1,), generator=source))
         noise = torch.randn((1, *self.latents.shape[2:]), generator=source)
         sigmas = sample_sigmas(1, source)
-        return photo, variant, noise, sigmas, bool(torch.rand(1, generator=source) < settings.caption_dropout)
+        dropped = bool(torch.rand(1, generator=source) < settings.caption_dropout)
+        if settings.noise_offset:
+            noise = train_noise.offset(noise, settings.noise_offset, source)
+        return photo, variant, noise, sigmas, dropped
 
     def _photo(self, sample: int, seed: int) -> int:
         epoch, position = divmod(sample, len(self))

@@ -12,8 +12,8 @@ import torch
 from ...host import families, models
 from ...host.protocols import Clip, Vae
 from ..lora.formats import Layer
-from . import judge, sheet
-from .adapters import Adapters
+from . import averaging, judge, sheet
+from .adapters import Adapters, Weights, held
 from .judge import Look
 from .likeness import Scorer
 from .previews import Preview
@@ -26,7 +26,8 @@ SEEDS, OTHER_SEEDS = (1001, 1002), (2001, 2002)
 SHARE_OF_STEPS = 0.6
 """Of the sampling steps that the family usually takes: a face is there before its details are."""
 
-Weights = list[dict[str, Layer]]
+AVERAGED = 3
+"""Looks in the mean of the last ones."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Sitting:
 @dataclass
 class Watch:
     """Looks after the steps that are due, and keeps the weights of the best. validation: the loss on fixed noise with the weights of
-    the moment. portraits: of each look, small, by step. kept: weights of each look by step, where they are wanted."""
+    the moment. portraits: of each look, small, by step. kept: weights of each look by step, where they are wanted. average: whether the
+    mean of the last looks takes the place of the last one; recent: their weights by step."""
 
     due: tuple[int, ...]
     scorer: Scorer | None
@@ -71,6 +73,8 @@ class Watch:
     keep: bool = False
     portraits: dict[int, torch.Tensor] = field(default_factory=dict)
     kept: dict[int, Weights] = field(default_factory=dict)
+    average: bool = False
+    recent: dict[int, Weights] = field(default_factory=dict)
 
     def at(self, step: int, adapters: list[Adapters]) -> bool:
         """Look where a look is due after `step` and did not happen yet, also when it was cut short. Whether it did."""
@@ -91,22 +95,31 @@ class Watch:
             self.best = [group.layers() for group in adapters]
         if self.keep:
             self.kept[step] = [group.layers() for group in adapters]
+        if self.average:
+            latest = [*self.recent.items(), (step, [group.layers() for group in adapters])]
+            self.recent = dict(latest[-AVERAGED:])
         self.looks.append(new)
 
-    def chosen(self, step: int, adapters: list[Adapters]) -> tuple[Look, Weights]:
-        """The step to use and its weights, after a last look at `step`, where the training ends."""
+    def chosen(self, step: int, adapters: list[Adapters]) -> tuple[Look, Weights, tuple[int, ...]]:
+        """The step to use, its weights, and the steps of which they are the mean (none where they are no mean), after a last look at
+        `step`, where the training ends."""
         if not self.looks or self.looks[-1].step != step:
             self.look(step, adapters)
         look = judge.choose(self.looks)
-        return look, (self.best if look is not self.looks[-1] and self.best else [group.layers() for group in adapters])
+        if look is not self.looks[-1] and self.best:
+            return look, self.best, ()
+        if len(self.recent) > 1:
+            return look, averaging.mean(list(self.recent.values())), tuple(self.recent)
+        return look, [group.layers() for group in adapters], ()
 
     def likeness(self, adapters: list[Adapters], weights: Weights) -> float | None:
         """Mean score of portraits that no step was chosen by, with these weights."""
         if self.scorer is None or len(self.looks) == 1:  # of one look nothing was chosen
             return self.looks[0].score if self.looks else None
-        for group, layers in zip(adapters, weights, strict=True):
-            group.load(layers)
-        return float(np.mean([value or 0.0 for value in self.scorer(self.sitting.portraits(OTHER_SEEDS))]))
+        with held(adapters):
+            for group, layers in zip(adapters, weights, strict=True):
+                group.load(layers)
+            return float(np.mean([value or 0.0 for value in self.scorer(self.sitting.portraits(OTHER_SEEDS))]))
 
     def state(self) -> dict:
         return {
@@ -114,6 +127,7 @@ class Watch:
             "best": self.best and _plain(self.best),
             "portraits": dict(self.portraits),
             "kept": {step: _plain(weights) for step, weights in self.kept.items()},
+            "recent": {step: _plain(weights) for step, weights in self.recent.items()},
         }
 
     def restore(self, state: dict) -> None:
@@ -121,6 +135,7 @@ class Watch:
         self.best = state["best"] and _layers(state["best"])
         self.portraits = dict(state["portraits"])
         self.kept = {step: _layers(weights) for step, weights in state["kept"].items()}
+        self.recent = {step: _layers(weights) for step, weights in state.get("recent", {}).items()}  # 0.1 had none
 
 
 def _plain(weights: Weights) -> list[dict[str, tuple]]:

@@ -28,6 +28,8 @@ class Precision(str, Enum):
 class Optimiser(str, Enum):
     ADAMW = "AdamW"
     ADAMW_8BIT = "AdamW 8-bit"
+    ADAFACTOR = "Adafactor"
+    PRODIGY = "Prodigy"
 
 
 class Targets(str, Enum):
@@ -35,6 +37,39 @@ class Targets(str, Enum):
 
     ATTENTION = "Attention"
     ATTENTION_AND_MLP = "Attention and feed-forward"
+
+
+class Loss(str, Enum):
+    """How far a prediction is from its target. Huber: beyond `huber_c` the distance counts once and no longer squared."""
+
+    MSE = "Mean squared error"
+    HUBER = "Huber"
+    HUBER_BY_LEVEL = "Huber by noise level"
+
+
+class Weighting(str, Enum):
+    """How much each noise level counts."""
+
+    EVEN = "Even"
+    DEBIASED = "Debiased estimation"
+
+
+class Timesteps(str, Enum):
+    """Which noise levels are trained how often. From model: as the model itself was trained."""
+
+    MODEL = "From model"
+    UNIFORM = "Uniform"
+    LOGIT_NORMAL = "Logit-normal"
+    HIGH = "High noise"
+    LOW = "Low noise"
+
+
+class Average(str, Enum):
+    """Which weights are the result: those of one step, or a mean over several. The moving average is also what is shown meanwhile."""
+
+    LAST = "Last step"
+    MEAN = "Mean of the last three looks"
+    EMA = "Moving average (EMA)"
 
 
 class Start(str, Enum):
@@ -52,6 +87,8 @@ class IfState(str, Enum):
     START_OVER = "Start over"
 
 
+ADDED = ("loss", "huber_c", "weighting", "noise_offset", "timesteps", "text_encoder_learning_rate", "average", "ema_decay")
+"""Settings that came after states were stored: at their defaults a training is the one that it was without them."""
 COMMON_RANK = 4
 """Of face_frombase_c4."""
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
@@ -64,7 +101,8 @@ class TrainSettings:
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
     the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what is outside the
-    head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states."""
+    head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states. max_grad_norm 0:
+    no clipping. noise_offset: deviation of what is added to the noise of a whole channel. text_encoder_learning_rate 0: the same."""
 
     steps: int
     learning_rate: float
@@ -94,6 +132,25 @@ class TrainSettings:
     prior_weight: float = 1.0
     seed: int = 42
     state_every: int = 100
+    loss: Loss = Loss.MSE
+    huber_c: float = 0.1
+    weighting: Weighting = Weighting.EVEN
+    noise_offset: float = 0.0
+    timesteps: Timesteps = Timesteps.MODEL
+    text_encoder_learning_rate: float = 0.0
+    average: Average = Average.LAST
+    ema_decay: float = 0.99
+
+    def without_effect(self) -> list[str]:
+        """What is set and changes nothing, as sentences for the user."""
+        said = []
+        if self.text_encoder_learning_rate and not self.train_text_encoder:
+            said.append("text_encoder_learning_rate has no effect: train_text_encoder is off.")
+        if self.loss is Loss.MSE and self.huber_c != TrainSettings.huber_c:
+            said.append("huber_c has no effect: the loss is Mean squared error.")
+        if self.average is not Average.EMA and self.ema_decay != TrainSettings.ema_decay:
+            said.append(f"ema_decay has no effect: average is {self.average.value}.")
+        return said
 
     def described(self) -> dict:
         """All settings as plain values."""
@@ -145,6 +202,8 @@ def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = 
     steps_per_photo = preset.steps_without_start if wants_start and not fits else preset.steps_per_photo
     if "rank" in changes and "alpha" not in changes:
         changes["alpha"] = float(changes["rank"])
+    if changes.get("optimiser") is Optimiser.PRODIGY and "learning_rate" not in changes:
+        changes["learning_rate"] = 1.0
     settings = replace(preset.settings, **changes)
     if not settings.steps:
         per_step = settings.batch_size * settings.gradient_accumulation
@@ -158,5 +217,12 @@ def _check(settings: TrainSettings) -> None:
         raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
     if settings.start is Start.FACE_COMMON and settings.rank != COMMON_RANK:
         raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
+    if settings.min_snr_gamma and settings.weighting is not Weighting.EVEN:
+        raise BadInput(
+            f"Both min_snr_gamma and weighting ({settings.weighting.value}) weigh the noise levels. "
+            "Set min_snr_gamma to 0 or weighting to Even."
+        )
+    if settings.optimiser is Optimiser.PRODIGY and settings.text_encoder_learning_rate:
+        raise BadInput("Prodigy finds one learning rate for all. Set text_encoder_learning_rate to 0, or choose another optimiser.")
     if settings.warmup_steps >= settings.steps:
         raise BadInput(f"{settings.warmup_steps} warm-up steps leave none of {settings.steps} steps to train. Use fewer.")

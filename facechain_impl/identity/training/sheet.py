@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,11 @@ def thumbnails(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.from_numpy(np.stack([to_bytes(one.movedim(0, -1).clamp(0, 1)) for one in small]))
 
 
-def drawn(looks: Sequence[Look], portraits: Mapping[int, torch.Tensor], used: Look | None) -> torch.Tensor | None:
-    """The sheet [H, W, 3] in 0..1, or None where there is nothing to show. portraits: `thumbnails` by step. used: is marked."""
+def drawn(
+    looks: Sequence[Look], portraits: Mapping[int, torch.Tensor], used: Look | None, averaged: Collection[int] = ()
+) -> torch.Tensor | None:
+    """The sheet [H, W, 3] in 0..1, or None where there is nothing to show. portraits: `thumbnails` by step. used: is marked, and so are
+    the steps of which the weights are the mean, `averaged`."""
     if not looks:
         return None
     columns = max((len(portraits[step]) for step in portraits), default=2)
@@ -35,9 +38,10 @@ def drawn(looks: Sequence[Look], portraits: Mapping[int, torch.Tensor], used: Lo
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
     for row, look in enumerate(looks):
         top = GAP + row * rows
-        if look is used:
+        is_used = look is used or look.step in averaged
+        if is_used:
             pen.rectangle((0, top - GAP // 2, sheet.width - 1, top + rows - GAP // 2), outline=MARK, width=3)
-        pen.multiline_text((2 * GAP, top + GAP), _label(look, look is used), INK, font, spacing=4)
+        pen.multiline_text((2 * GAP, top + GAP), _label(look, is_used), INK, font, spacing=4)
         for column, picture in enumerate(portraits.get(look.step, ())):
             sheet.paste(Image.fromarray(picture.numpy()), (LABEL_WIDTH + column * (SIDE + GAP), top))
     box = (LABEL_WIDTH // 4, len(looks) * rows + 4 * GAP, sheet.width - LABEL_WIDTH // 4, sheet.height - 2 * TEXT)

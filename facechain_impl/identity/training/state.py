@@ -16,7 +16,7 @@ from ... import atomic
 from ...errors import FaceChainError
 from ...host import folders
 from ...types import digest_of
-from .settings import TrainSettings
+from .settings import ADDED, TrainSettings
 
 _FORMAT = 1
 _DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile)
@@ -26,7 +26,9 @@ _TECHNICAL = ("state_every", "gradient_checkpointing")
 
 def decisive(settings: TrainSettings, dtype: torch.dtype) -> dict:
     """The settings that decide the weights, as plain values. A batch may be split; the number format is the one that is used."""
-    found = {key: value for key, value in settings.described().items() if key not in _TECHNICAL} | {"precision": str(dtype)}
+    at_default = {key for key in ADDED if getattr(settings, key) == getattr(TrainSettings, key)}
+    told = {key: value for key, value in settings.described().items() if key not in at_default and key not in _TECHNICAL}
+    found = told | {"precision": str(dtype)}
     if not settings.dropout:  # masks of dropout are drawn anew for each pass
         found["batch_size"] *= found.pop("gradient_accumulation")
     return found

@@ -3,109 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
-from ... import __version__, provenance
-from ...errors import BadInput, FaceChainError, MissingWeights
-from ...geometry.pixels import check_all
+from ...errors import FaceChainError
 from ...host import live, lora, models
+from ...host.objective import Objective
 from ...host.progress import Progress, check_interrupt
-from ...host.protocols import Clip, Model, Vae
-from ...perception import haar
+from ...host.protocols import Clip
 from ...photos import study as photo_study
 from ...photos.study import Study
-from ...picture_names import nth, numbered
-from ...types import Faces, Person, Report, Status, digest_of
-from ...weights import load as weights
+from ...picture_names import numbered
 from .. import persons
-from ..captions import common_trigger
-from ..lora import formats as lora_files
-from ..names import check_name
-from ..persons import IfExists
+from . import earlier, losses, optimisers
 from . import sheet as contact_sheet
-from .adapters import Adapters, target_modules, tensors_for_file
+from .adapters import Adapters, target_modules
 from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
-from .judge import Look, noise, steps_of_looks
-from .likeness import RtsScorer, Scorer, references
-from .looks import LookPlan, Sitting, Watch, Weights
+from .judge import steps_of_looks
+from .looks import AVERAGED, Sitting, Watch
+from .noise import TIMES
+from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
 from .previews import Preview
-from .settings import Augmentation, IfState, Start, TrainSettings
+from .result import Outcome, store
+from .settings import Augmentation, Average, IfState, Start, TrainSettings
 from .start import face_common
-from .state import StateStore, Unfinished, decisive, require_space, run_hash, unfinished
+from .state import StateStore, require_space
 from .trainer import Trainer
 
 # adapters, two moments and the gradient in float32; the state is written beside the old one
 _STATE_COPIES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainInputs:
-    """The training material. photos: [H, W, 3] in 0..1, one caption each. faces: what is known about their faces. class_photos: pictures
-    of other people that the model must not forget, all with `class_caption`. model, clip, vae: from the host's loaders."""
-
-    model: Model
-    clip: Clip
-    vae: Vae
-    photos: list[torch.Tensor]
-    captions: list[str]
-    faces: Faces | None = None
-    class_photos: Sequence[torch.Tensor] = ()
-    class_caption: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainPolicy:
-    """The name of the result, what happens to existing files, and what is shown meanwhile.
-
-    trigger: the person's words in a prompt; empty for those that all captions begin with. use_step: a kept step to use instead of the
-    chosen one, 0 for none. remarks: for the report."""
-
-    name: str
-    use_step: int = 0
-    remarks: tuple[str, ...] = ()
-    trigger: str = ""
-    preset: str = ""
-    if_state: IfState = IfState.RESUME
-    if_person: IfExists = IfExists.KEEP_BOTH
-    preview: Preview | None = None
-    looks: LookPlan = LookPlan(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """One order to train."""
-
-    inputs: TrainInputs
-    settings: TrainSettings
-    policy: TrainPolicy
-
-
-@dataclass
-class TrainResult:
-    """The result of a training. losses: one per optimiser step. sheet: of its looks, [H, W, 3] in 0..1."""
-
-    person: Person
-    losses: list[float]
-    report: Report
-    sheet: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _Base:
-    """What the model is known by."""
-
-    name: str
-    digest: str
-    identity: list[str]
+_AVERAGE_COPIES = {Average.LAST: 0, Average.MEAN: 2 * AVERAGED, Average.EMA: 2}
 
 
 def train_face_lora(request: TrainRequest) -> TrainResult:
@@ -114,178 +45,27 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     Raises BadInput for orders that cannot be trained, FaceChainError when the training itself fails; an interrupt passes through
     after the state was saved."""
     inputs, policy = request.inputs, request.policy
-    _check(inputs, policy.name)
-    order = _ordered(request)
+    check(inputs, policy.name)
+    order = ordered(request)
     if policy.if_state is IfState.START_OVER:
         order.store.discard()
-    elif finished := _finished(policy, order.run):
-        return finished
+    elif made := earlier.finished(policy, order.run):
+        return made
     persons.free_name(policy.name, policy.if_person)
     result = _train(request, order)
     order.store.discard()
     return result
 
 
-@dataclass(frozen=True)
-class _Order:
-    """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
-    their number of steps alone. trigger: of the person. scorer: of sample portraits."""
-
-    base: _Base
-    dtype: torch.dtype
-    run: str
-    kind: str
-    store: StateStore
-    study: Study
-    trigger: str
-    masks: list[torch.Tensor] | None
-    scorer: Scorer | None
-
-
-def _ordered(request: TrainRequest) -> _Order:
-    inputs, settings, policy = request.inputs, request.settings, request.policy
-    found, base = photo_study.study(inputs.photos, inputs.faces), _base(inputs)
-    dtype = models.compute_dtype(inputs.model, settings.precision.value)
-    masks = _head_masks(found) if settings.masked_loss else None
-    trigger = policy.trigger or common_trigger(inputs.captions)
-    scorer = _scorer(policy.looks, found)
-    facts: dict[str, Any] = {
-        "captions": inputs.captions,
-        "class caption": inputs.class_caption,
-        "settings": decisive(settings, dtype),
-        "models": base.identity,
-        "masks": [digest_of(mask) for mask in masks or ()],
-        "start": _content(Start.FACE_COMMON.value) if settings.start is Start.FACE_COMMON else "",
-        "judge": [policy.looks.count, trigger, _content("rts") if isinstance(scorer, RtsScorer) else ""] if scorer else [],
-    }
-    pictures = [*inputs.photos, *inputs.class_photos]
-    run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
-    return _Order(base, dtype, run, kind, StateStore(run), found, trigger, masks, scorer)
-
-
-def _without_length(settings: dict) -> dict:
-    return {key: value for key, value in settings.items() if key != "steps"}
-
-
-def _content(name: str) -> str:
-    """The sha256 of a published file that decides the result, empty without the file."""
-    try:
-        with provenance.recording():  # looking at it is no use of it
-            file = weights.find(name)
-    except MissingWeights:
-        return ""
-    return file.sha256 or models.file_hash(file.path)
-
-
-def _scorer(plan: LookPlan, found: Study) -> Scorer | None:
-    """What scores the portraits of looks: None where nobody looks, or where likeness cannot be measured."""
-    if not plan.count or plan.scorer is not None:
-        return plan.scorer
-    given = references(found) if haar.can_run() else []
-    return RtsScorer(given) if given else None
-
-
-def _check(inputs: TrainInputs, name: str) -> None:
-    check_name(name)
-    if not inputs.photos:
-        raise BadInput("There is no photo to train on. Connect the crops of Face Align; its report gives the reasons.")
-    if len(inputs.captions) != len(inputs.photos):
-        raise BadInput(
-            f"There are {len(inputs.photos)} photos and {len(inputs.captions)} captions; each photo needs its own. "
-            "Connect both from nodes that keep the order, such as Face Align and Caption Crops (Tagger)."
-        )
-    if inputs.model.model.concat_keys:
-        raise BadInput(
-            "This MODEL was made for inpainting or editing: beside the noise it expects a second picture, which training photos do not "
-            "have. Train on the ordinary model of the same family; the LoRA works with the inpainting model as well."
-        )
-    check_all([*inputs.photos, *inputs.class_photos], [*numbered("photo", inputs.photos), *numbered("class photo", inputs.class_photos)])
-
-
-def _base(inputs: TrainInputs) -> _Base:
-    path = models.model_file(inputs.model)
-    digest = models.file_hash(path) if path else models.layout_hash(inputs.model.model)
-    patchers = (inputs.model, inputs.clip.patcher, inputs.vae.patcher)
-    identity = [digest, *(models.weights_digest(patcher) for patcher in patchers)]
-    return _Base(path.name if path else "unknown", digest, identity)
-
-
-def _finished(policy: TrainPolicy, run: str) -> TrainResult | None:
-    """The person whom exactly this training made before, all steps of it, under the name asked for or a numbered one, with the step that
-    is wanted now."""
-    for stored, report in _made_before(policy.name):
-        if report.get("run") == run and report["steps"] >= report["settings"]["steps"]:
-            notes = ["This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."]
-            if policy.use_step and policy.use_step != report["used_step"]:
-                persons.use_step(stored, policy.use_step)
-                notes.append(f"The LoRA is now that of step {policy.use_step}; before it was that of step {report['used_step']}.")
-            person = persons.load(stored)
-            provenance.inherit(*person.used)
-            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes))
-    return None
-
-
-def _made_before(name: str) -> Iterator[tuple[str, dict]]:
-    """Persons of this or a numbered name, with what their training reported."""
-    ours = re.compile(re.escape(name.strip()) + r"(-\d+)?")
-    for stored in persons.names():
-        if ours.fullmatch(stored):
-            yield stored, persons.card(stored).get("report", {})
-
-
-@dataclass(frozen=True)
-class _Shorter:
-    """A training that differs in its number of steps alone and did fewer. weights: of each group of adapters. told: for the report."""
-
-    steps: int
-    losses: list[float]
-    weights: Weights
-    told: str
-    optimiser: dict | None = None
-
-
-def _shorter(request: TrainRequest, order: _Order, adapters: list[Adapters], names: list[dict[str, str]]) -> _Shorter | None:
-    """The longest finished or stopped training that this one lengthens. names: file names of the layers of each group."""
-    if request.policy.if_state is IfState.START_OVER:
-        return None
-    steps = request.settings.steps
-    made = [
-        (report["used_step"], _of_person(stored, report, names))
-        for stored, report in _made_before(request.policy.name)
-        if report.get("kind") == order.kind and report["used_step"] < steps
-    ]
-    stopped = [
-        (one.steps_done, _of_state(one, adapters))
-        for one in unfinished()
-        if one.kind == order.kind and one.run != order.run and one.steps_done < steps
-    ]
-    found = max([*made, *stopped], key=lambda one: one[0], default=None)
-    return found[1]() if found else None
-
-
-def _of_person(stored: str, report: dict, names: list[dict[str, str]]) -> Callable[[], _Shorter]:
-    def opened() -> _Shorter:
-        layers = lora_files.layers(lora_files.normalise(dict(persons.load(stored).lora)))
-        weights = [{module: layers[name] for module, name in group.items() if name in layers} for group in names]
-        return _Shorter(report["used_step"], report["losses"], weights, f"the finished training of {stored}")
-
-    return opened
-
-
-def _of_state(one: Unfinished, adapters: list[Adapters]) -> Callable[[], _Shorter]:
-    def opened() -> _Shorter:
-        state = StateStore(one.run).load() or {}
-        weights = [group.as_layers(saved) for group, saved in zip(adapters, state["adapters"], strict=True)]
-        return _Shorter(one.steps_done, state["losses"], weights, f"the stopped training of {one.name}", state["optimiser"])
-
-    return opened
-
-
-def _train(request: TrainRequest, order: _Order) -> TrainResult:
+def _train(request: TrainRequest, order: Order) -> TrainResult:
     settings, inputs = request.settings, request.inputs
     names = lora.file_names(inputs.model)
+    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
+    if settings.train_text_encoder:
+        groups.append(lora.text_file_names(inputs.clip))
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(models.training_model(inputs.model, order.dtype))
+        _require_recipe(model.objective, settings)
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
         data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
@@ -295,23 +75,22 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
         _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
-        _require_space(order.store, adapters)
+        _require_space(order.store, adapters, settings)
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        notes = _resume(trainer, order, request, watch, names)
+        notes = _resume(trainer, order, request, watch, groups)
         outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
-    return _store(request, order, trainer, names, outcome)
+    return store(request, order, trainer, names, outcome)
 
 
-def _tensors(request: TrainRequest, weights: Weights, names: dict[str, str]) -> dict[str, torch.Tensor]:
-    """As a LoRA file has them."""
-    tensors = tensors_for_file(weights[0], names, lora.MODEL_PREFIX)
-    if request.settings.train_text_encoder:
-        tensors |= tensors_for_file(weights[1], lora.text_file_names(request.inputs.clip))
-    return tensors
+def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
+    """Raises BadInput for what is not defined for this model or not installed, before anything is encoded."""
+    optimisers.require(settings)
+    sigmas = objective.sample_sigmas(1, torch.Generator().manual_seed(0), TIMES[settings.timesteps])
+    losses.level_weights(objective, sigmas, settings)
 
 
-def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: _Order) -> TrainingSet:
+def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet:
     latents, weights = _encoded(model, inputs, inputs.photos, settings, order.masks)
     return TrainingSet(latents, _conditions(model, inputs.clip, [*inputs.captions, ""], latents, settings), weights)
 
@@ -344,28 +123,15 @@ def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], la
         return encode_captions(model, clip, captions, latents)
 
 
-def _head_masks(found: Study) -> list[torch.Tensor]:
-    """Head masks [H, W] of the photos, from what Face Align found."""
-    masks = []
-    for index, one in enumerate(found.facts):
-        mask = one.face.masks.get("head") if one.face is not None else None
-        if mask is None:
-            raise BadInput(
-                f"masked_loss needs a head mask for every photo; {nth('photo', index)} has none. Connect the faces of Face Align with "
-                "white_background on, or set masked_loss to 0."
-            )
-        masks.append(torch.from_numpy(mask.copy()))
-    return masks
-
-
-def _watch(request: TrainRequest, order: _Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
+def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
     """What looks at the training, or None where nobody wants looks."""
     inputs, settings, count = request.inputs, request.settings, request.policy.looks.count
     if not count:
         return None
     sitting = Sitting(model, inputs.clip, inputs.vae, order.trigger, Preview(0, "", 0, settings.resolution))
     keep = request.policy.looks.keep
-    return Watch(steps_of_looks(settings.steps, count), order.scorer, sitting, trainer.validation_loss, keep=keep)
+    due, average = steps_of_looks(settings.steps, count), settings.average is Average.MEAN
+    return Watch(due, order.scorer, sitting, trainer.validation_loss, keep=keep, average=average)
 
 
 def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) -> list[Adapters]:
@@ -385,46 +151,29 @@ def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -
         adapters.load(face_common(names, lora.MODEL_PREFIX))
 
 
-def _require_space(store: StateStore, adapters: list[Adapters]) -> None:
+def _require_space(store: StateStore, adapters: list[Adapters], settings: TrainSettings) -> None:
     size = sum(parameter.nbytes for group in adapters for parameter in group.parameters())
-    require_space(store.folder, _STATE_COPIES * size)
+    require_space(store.folder, (_STATE_COPIES + _AVERAGE_COPIES[settings.average]) * size)
     require_space(persons.folder_of("any"), 2 * size)
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
-    kept: weights of looks by step. sheet: [H, W, 3]."""
-
-    weights: Weights
-    notes: list[str]
-    looks: list[Look]
-    used: Look | None = None
-    likeness: float | None = None
-    kept: Mapping[int, Weights] = field(default_factory=dict)
-    sheet: torch.Tensor | None = None
-
-
-def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch | None, names: dict[str, str]) -> list[str]:
-    """Go on where this training, or a shorter one, stopped. Notes about it."""
+def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch | None, names: list[dict[str, str]]) -> list[str]:
+    """Go on where this training, or a shorter one, stopped. Notes about it. names: file names of the layers of each group of adapters."""
     notes = [trainer.note] if trainer.note else []
     if (state := order.store.load()) is not None:
         trainer.restore(state)
         if watch is not None and state["looks"]:
             watch.restore(state["looks"])
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
-    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
-    if request.settings.train_text_encoder:
-        groups.append(lora.text_file_names(request.inputs.clip))
-    if (shorter := _shorter(request, order, trainer.adapters, groups)) is not None:
-        trainer.lengthen(shorter.steps, shorter.losses, shorter.weights, shorter.optimiser)
-        return [*notes, f"Lengthened {shorter.told}: goes on after step {shorter.steps}, and the learning rate rises anew from there."]
+    if (found := earlier.shorter(request, order, trainer.adapters, names)) is not None:
+        trainer.lengthen(found.steps, found.losses, found.weights, found.optimiser, found.average)
+        return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate rises anew from there."]
     return notes
 
 
 def _run(
-    trainer: Trainer, order: _Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, notes: list[str]
-) -> _Outcome:
+    trainer: Trainer, order: Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, notes: list[str]
+) -> Outcome:
     """Run the remaining steps and looks. Whatever stops them, the state is saved first."""
     progress = Progress(request.settings.steps)
     progress.step(count=trainer.steps_done)
@@ -434,12 +183,14 @@ def _run(
         with live.finishable():
             while reason is None:
                 if watch is not None:
-                    watch.at(trainer.steps_done, trainer.adapters)
+                    with trainer.averaged():
+                        watch.at(trainer.steps_done, trainer.adapters)
                 _step(trainer, order, request, model, watch, progress, clock, notes)
                 reason = _end(trainer)
         if reason:
             notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
-        outcome = _outcome(trainer, watch, notes)
+        with trainer.averaged():
+            outcome = _outcome(trainer, watch, notes)
         done = True
     finally:
         if not done and trainer.consistent and trainer.steps_done:
@@ -454,17 +205,17 @@ def _end(trainer: Trainer) -> str | None:
     return "on request" if live.finish_requested() else None
 
 
-def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> _Outcome:
+def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome:
     if watch is None:
-        return _Outcome([group.layers() for group in trainer.adapters], notes, [])
-    look, weights = watch.chosen(trainer.steps_done, trainer.adapters)
-    picture = contact_sheet.drawn(watch.looks, watch.portraits, look)
-    return _Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture)
+        return Outcome([group.layers() for group in trainer.adapters], notes, [])
+    look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
+    picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
+    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture, averaged)
 
 
 def _step(
     trainer: Trainer,
-    order: _Order,
+    order: Order,
     request: TrainRequest,
     model: models.TrainingModel,
     watch: Watch | None,
@@ -475,14 +226,15 @@ def _step(
     check_interrupt()
     loss = trainer.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
-    picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
+    with trainer.averaged() if preview else contextlib.nullcontext():
+        picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
     if trainer.steps_done % request.settings.state_every == 0:
         _save_state(trainer, watch, order, request, notes)
     live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
 
 
-def _save_state(trainer: Trainer, watch: Watch | None, order: _Order, request: TrainRequest, notes: list[str]) -> None:
+def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: TrainRequest, notes: list[str]) -> None:
     """A state that cannot be saved does not end the training."""
     about = {"name": request.policy.name, "kind": order.kind, "steps": request.settings.steps, "steps_done": trainer.steps_done}
     try:
@@ -516,94 +268,3 @@ class _Clock:
         likeness = "" if score is None else f"  likeness {score:.3f}"
         line = f"step {trainer.steps_done}/{total}  loss {loss:.4f}  lr {trainer.learning_rate:.2e}{likeness}  {remaining} left"
         return f"{line}\nLook at your photos: {self._warning}" if self._warning else line
-
-
-def _store(request: TrainRequest, order: _Order, trainer: Trainer, names: dict[str, str], outcome: _Outcome) -> TrainResult:
-    inputs, policy = request.inputs, request.policy
-    about = _about(request, order, trainer, outcome)
-    photo, tensors = inputs.photos[photo_study.best(inputs.photos, order.study)].clone(), _tensors(request, outcome.weights, names)
-    steps = {step: _tensors(request, kept, names) for step, kept in outcome.kept.items()}
-    person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
-    person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person, steps)
-    notes = [f"The LoRA is {persons.lora_name(person.name)}.", *_remarks(request, order), *outcome.notes, *_judgement(outcome)]
-    report = Report(f"Training of {person.name}", notes=notes)
-    report.add(person.name, Status.TRAINED, steps=trainer.steps_done, first_loss=trainer.losses[0], last_loss=trainer.losses[-1])
-    photo_study.fill(report, order.study, numbered("photo", inputs.photos))
-    for look in outcome.looks:
-        status = Status.TRAINED if look is outcome.used else Status.LEFT_OUT
-        report.add(f"after step {look.step}", status, likeness=look.score, validation_loss=look.loss)
-    return TrainResult(person, trainer.losses, report, outcome.sheet)
-
-
-def _judgement(outcome: _Outcome) -> list[str]:
-    """Which step was used, and how alike its portraits are."""
-    used, looks = outcome.used, outcome.looks
-    if used is None or used.score is None:
-        return []
-    last = looks[-1]
-    if not any(any(look.scores) for look in looks):
-        return ["No face was found in any sample portrait, so the last step was used."]
-    if len(looks) == 1:
-        said = "There was one look, after the last step: so short a training has no others."
-    elif used is last:
-        said = f"The last step was used: no earlier one was better by more than chance ({len(looks)} looks)."
-    else:
-        said = (
-            f"Step {used.step} of {last.step} was used: its portraits have likeness {used.score:.3f}, those of the last step "
-            f"{last.score or 0:.3f}, and chance explains {noise(looks):.3f}."
-        )
-    where = "" if len(looks) == 1 else ", measured on other portraits than those that the step was chosen by"
-    return [said, f"Likeness {outcome.likeness:.3f}{where}."]
-
-
-def _remarks(request: TrainRequest, order: _Order) -> list[str]:
-    """Notes for the user about an order that was carried out."""
-    inputs, remarks = request.inputs, list(request.policy.remarks)
-    if request.policy.looks.count and order.scorer is None and order.study.embeddings:
-        remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
-    if others := [one for one in unfinished() if one.run != order.run]:
-        told = "; ".join(one.text() for one in others)
-        remarks.append(f"Trainings that were stopped and not finished: {told}. `python run.py trainings delete` takes them away.")
-    if inputs.model.patches:
-        remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
-    if len(inputs.photos) == 1:
-        remarks.append("There was only one photo: expect its pose, light and clothes in every portrait. Five to ten photos do better.")
-    return remarks
-
-
-def _about(request: TrainRequest, order: _Order, trainer: Trainer, outcome: _Outcome) -> dict:
-    return {
-        "run": order.run,
-        "kind": order.kind,
-        "lengthened_at": trainer.lengthened_at,
-        "preset": request.policy.preset,
-        "base_model": order.base.name,
-        "base_model_hash": order.base.digest,
-        "likeness": outcome.likeness,
-        "looks": [{"step": look.step, "scores": list(look.scores), "validation_loss": look.loss} for look in outcome.looks],
-        "used_step": outcome.used.step if outcome.used else trainer.steps_done,
-        "base_model_patched": bool(request.inputs.model.patches),
-        "photos": len(request.inputs.photos),
-        "steps": trainer.steps_done,
-        "settings": request.settings.described(),
-        "captions_hash": captions_hash(request.inputs.captions),
-        "facechain_studio": __version__,
-    }
-
-
-def captions_hash(captions: list[str]) -> str:
-    """A hash of all captions in order, which does not reveal them."""
-    return hashlib.sha256("\n".join(captions).encode()).hexdigest()
-
-
-def file_metadata(about: dict, request: TrainRequest) -> dict[str, str]:
-    """The header of the LoRA file: ours as one JSON value, and kohya's names for what other tools look up there."""
-    return {
-        "facechain": json.dumps(about),
-        "ss_network_dim": str(request.settings.rank),
-        "ss_network_alpha": str(request.settings.alpha),
-        "ss_sd_model_name": about["base_model"],
-        "ss_output_name": request.policy.name,
-        "ss_seed": str(request.settings.seed),
-        "ss_steps": str(about["steps"]),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import re
 import warnings
@@ -13,11 +14,13 @@ import torch
 
 from ...errors import FaceChainError
 from ...host.models import Conditions, TrainingModel
-from ..lora.formats import Layer
+from . import losses
 from . import optimisers as train_optim
-from .adapters import Adapters
+from .adapters import Adapters, Weights
+from .averaging import MovingAverage
 from .dataset import Batch, TrainingSet, generator_for
-from .settings import TrainSettings
+from .noise import TIMES
+from .settings import Average, TrainSettings
 
 VALIDATION_PAIRS = 16
 _NO_GRADIENT = re.compile(
@@ -44,18 +47,27 @@ class Trainer:
         self.settings, self.adapters = settings, adapters
         self._model, self._data, self._prior, self._dtype = model, data, prior, dtype
         self._parameters = [parameter for group in adapters for parameter in group.parameters()]
-        self._optimiser, self.note = train_optim.optimiser(self._parameters, settings)
+        self._sigmas = functools.partial(model.objective.sample_sigmas, times=TIMES[settings.timesteps])
+        self._optimiser, self.note = train_optim.optimiser(self._groups(), settings)
         self._schedule = train_optim.schedule(self._optimiser, settings)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=dtype is torch.float16)
+        self._average = MovingAverage(adapters, settings.ema_decay) if settings.average is Average.EMA else None
         self.steps_done = 0
         self.losses: list[float] = []
         self.consistent = True
         self.lengthened_at: int | None = None
 
+    def _groups(self) -> list:
+        """The parameters, in groups where the text encoder has a learning rate of its own."""
+        if len(self.adapters) == 1 or not self.settings.text_encoder_learning_rate:
+            return self._parameters
+        model, text = (group.parameters() for group in self.adapters)
+        return [{"params": model}, {"params": text, "lr": self.settings.text_encoder_learning_rate}]
+
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
-        return float(self._schedule.get_last_lr()[0]) * self._warmth()
+        """Of the next step, of the diffusion model."""
+        return float(self._schedule.get_last_lr()[0]) * self._warmth() * train_optim.found_rate(self._optimiser)
 
     def _warmth(self) -> float:
         """Share of the schedule's learning rate: after a lengthening it rises anew, over a part of the steps that are left then."""
@@ -64,12 +76,20 @@ class Trainer:
         rising = max(1, round(WARM_AGAIN * (self.settings.steps - self.lengthened_at)))
         return min(1.0, (self.steps_done - self.lengthened_at + 1) / (rising + 1))
 
-    def lengthen(self, steps_done: int, losses: list[float], weights: list[dict[str, Layer]], optimiser: dict | None) -> None:
-        """Go on from the weights of a shorter training after `steps_done`. optimiser: its state, where that was kept."""
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The adapters hold what is to be looked at: the moving average of their weights, where one is wanted."""
+        return self._average.applied() if self._average else contextlib.nullcontext()
+
+    def lengthen(
+        self, steps_done: int, losses: list[float], weights: Weights, optimiser: dict | None = None, average: dict | None = None
+    ) -> None:
+        """Go on from the weights of a shorter training after `steps_done`. optimiser, average: their state, where that was kept."""
         for group, layers in zip(self.adapters, weights, strict=True):
             group.load(layers)
         if optimiser is not None:
             self._optimiser.load_state_dict(optimiser)
+        if self._average is not None:
+            self._average.restore(average) if average else self._average.restart(steps_done)
         self.steps_done, self.losses, self.lengthened_at = steps_done, list(losses[:steps_done]), steps_done
         self._schedule.last_epoch = steps_done - 1
         with warnings.catch_warnings():
@@ -94,7 +114,7 @@ class Trainer:
 
     def _learn(self, data: TrainingSet, number: int, weight: float) -> float:
         """Add the gradients of one forward pass; returns its weighted loss."""
-        batch = data.batch(number, self.settings, self._model.objective.sample_sigmas)
+        batch = data.batch(number, self.settings, self._sigmas)
         with self._explained():
             loss = weight * self.loss(batch, data.conditioning_for(batch))
             self._scaler.scale(loss).backward()
@@ -116,19 +136,18 @@ class Trainer:
             ) from error
 
     def loss(self, batch: Batch, conditions: list[Conditions]) -> torch.Tensor:
-        """Mean squared error of the model's own prediction, weighted by place and by noise level where the settings say so."""
+        """Mean distance of the model's own prediction from its target, weighted by place and by noise level where the settings say so."""
         objective, device = self._model.objective, self._model.device
         latents, noise, sigmas = (value.to(device) for value in (batch.latents, batch.noise, batch.sigmas))
         with torch.autocast(device.type, self._dtype, enabled=self._dtype is not torch.float32):
             predicted = self._model.predict(objective.add_noise(latents, noise, sigmas), sigmas, conditions)
-        error = (predicted - objective.target(latents, noise, sigmas)).square()
+        error = losses.distance(predicted - objective.target(latents, noise, sigmas), objective.noise_to_signal(sigmas), self.settings)
         if batch.weights is not None:
             weights = batch.weights.to(device)
             error = error * weights / weights.flatten(1).mean(1).clamp(min=1e-6).view(-1, *[1] * (error.ndim - 1))
         error = error.flatten(1).mean(1)
-        if self.settings.min_snr_gamma:
-            error = error * objective.min_snr_weights(sigmas, self.settings.min_snr_gamma)
-        return error.mean()
+        levels = losses.level_weights(objective, sigmas, self.settings)
+        return (error if levels is None else error * levels).mean()
 
     def validation_loss(self) -> float:
         """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Nothing changes by it."""
@@ -136,7 +155,7 @@ class Trainer:
         for group in self.adapters:
             group.train(False)
         with torch.no_grad():
-            batches = [self._data.batch(number, pairs, self._model.objective.sample_sigmas) for number in range(VALIDATION_PAIRS)]
+            batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
             losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
         for group in self.adapters:
             group.train(True)
@@ -160,13 +179,16 @@ class Trainer:
     def _update(self) -> None:
         self.consistent = False
         self._scaler.unscale_(self._optimiser)
-        torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm)
+        if self.settings.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm)
         if self.lengthened_at is not None:
-            for group in self._optimiser.param_groups:
-                group["lr"] = self.learning_rate
+            for group, rate in zip(self._optimiser.param_groups, self._schedule.get_last_lr(), strict=True):
+                group["lr"] = float(rate) * self._warmth()
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update()
         self.consistent = True
 
     def state(self) -> dict:
@@ -179,6 +201,7 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "average": self._average.state() if self._average else None,
         }
 
     @torch.no_grad()
@@ -191,4 +214,6 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.restore(state["average"])
         self.steps_done, self.losses = state["steps_done"], list(state["losses"])

@@ -18,17 +18,19 @@ from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
+from facechain_impl.identity.training import order as train_order  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import sheet  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch  # noqa: E402
 from facechain_impl.identity.training.judge import LOOKS, Look, steps_of_looks  # noqa: E402
 from facechain_impl.identity.training.likeness import Reference, RtsScorer, references  # noqa: E402
-from facechain_impl.identity.training.looks import PROMPTS, LookPlan, Sitting, Watch  # noqa: E402
+from facechain_impl.identity.training.looks import LookPlan, Watch  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
 from facechain_impl.identity.training.settings import IfState  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 
+from .conftest import Scripted  # noqa: E402
 from .test_train import changed, order, same, stop_at, weights  # noqa: E402
 
 
@@ -42,26 +44,6 @@ def faces_of(photos, masks=None, person=0) -> Faces:
         face = Face(np.array([8, 8, 56, 56], np.float32), 1.0, points, embedding=embedding, masks=given)
         pictures.append(Picture([face], tuple(photo.shape[:2]), digest_of(photo)))
     return Faces(pictures)
-
-
-class Scripted:
-    """Scores in the order in which looks ask for them, one for all portraits of a look; None: no face in any."""
-
-    def __init__(self):
-        self.values: list = []
-        self.asked = 0
-
-    def __call__(self, pictures):
-        self.asked += 1
-        value = self.values.pop(0)
-        return [None if value is None else value + 0.01 * (index % 2) for index in range(len(pictures))]
-
-
-@pytest.fixture
-def scripted(monkeypatch) -> Scripted:
-    """Portraits, which it does not look at, are not drawn."""
-    monkeypatch.setattr(Sitting, "portraits", lambda self, seeds: [torch.zeros(8, 8, 3)] * len(PROMPTS) * len(seeds))
-    return Scripted()
 
 
 def test_of_one_look_nothing_was_chosen_so_it_measures_the_result(home, sd15, photos, scripted):
@@ -302,7 +284,7 @@ def test_portraits_are_scored_in_their_order(monkeypatch):
     assert RtsScorer([Reference(np.eye(512, dtype=np.float32)[0])])(portraits) == [1.0, None, 0.0]
 
 
-def kept(sd15, photos, scripted, **policy) -> train.TrainRequest:
+def kept(sd15, photos, scripted, **policy) -> train_order.TrainRequest:
     return changed(looked(sd15, photos, scripted), looks=LookPlan(3, scripted, keep=True), **policy)
 
 
@@ -415,6 +397,7 @@ class TestMaskedLoss:
             class objective:
                 add_noise = staticmethod(lambda latents, noise, sigmas: latents)
                 target = staticmethod(lambda latents, noise, sigmas: torch.zeros_like(latents))
+                noise_to_signal = staticmethod(lambda sigmas: sigmas)
 
             @staticmethod
             def predict(noisy, sigmas, conditions):

@@ -19,6 +19,8 @@ train = pytest.importorskip("facechain_impl.identity.training.train")
 from facechain_impl.host import live, lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.training import adapters, cli, crops  # noqa: E402
+from facechain_impl.identity.training import order as train_order  # noqa: E402
+from facechain_impl.identity.training import result as train_result  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import state as train_state  # noqa: E402
 from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start, Targets  # noqa: E402
@@ -26,21 +28,21 @@ from facechain_impl.identity.training.settings import Augmentation, IfState, Opt
 SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "learning_rate": 1e-3}
 
 
-def order(objects: SimpleNamespace, photos, name="Ann", **changes) -> train.TrainRequest:
+def order(objects: SimpleNamespace, photos, name="Ann", **changes) -> train_order.TrainRequest:
     settings = train_settings.from_preset("FaceChain", len(photos), SMALL | changes)
     captions = [f"<fcsks>, a woman, photo {index}" for index in range(len(photos))]
-    inputs = train.TrainInputs(model=objects.model, clip=objects.clip, vae=objects.vae, photos=photos, captions=captions)
-    return train.TrainRequest(inputs=inputs, settings=settings, policy=train.TrainPolicy(name=name))
+    inputs = train_order.TrainInputs(model=objects.model, clip=objects.clip, vae=objects.vae, photos=photos, captions=captions)
+    return train_order.TrainRequest(inputs=inputs, settings=settings, policy=train_order.TrainPolicy(name=name))
 
 
-def changed(request: train.TrainRequest, **changes) -> train.TrainRequest:
+def changed(request: train_order.TrainRequest, **changes) -> train_order.TrainRequest:
     """`request` with other inputs or another policy."""
     of_inputs = {key: value for key, value in changes.items() if hasattr(request.inputs, key)}
     of_policy = {key: value for key, value in changes.items() if key not in of_inputs}
     return replace(request, inputs=replace(request.inputs, **of_inputs), policy=replace(request.policy, **of_policy))
 
 
-def weights(result: train.TrainResult) -> dict[str, torch.Tensor]:
+def weights(result: train_order.TrainResult) -> dict[str, torch.Tensor]:
     return result.person.lora
 
 
@@ -145,7 +147,7 @@ class TestResult:
         about = json.loads(header["facechain"])
         assert about["trigger"] == "<fcsks>, a woman" and about["base_model"] == "unknown" and about["steps"] == 4
         assert about["base_model_hash"] == models.layout_hash(sd15.model.model)
-        assert about["settings"]["seed"] == 42 and about["captions_hash"] == train.captions_hash(order(sd15, photos).inputs.captions)
+        assert about["settings"]["seed"] == 42 and about["captions_hash"] == train_result.captions_hash(order(sd15, photos).inputs.captions)
         assert header["ss_network_dim"] == "4" and header["ss_network_alpha"] == "4.0"
 
     def test_latents_and_texts_are_computed_once(self, home, sd15, photos):
@@ -194,8 +196,8 @@ class TestNeverLoseWork:
         whole = train.train_face_lora(order(sd15, photos, name="Whole"))
         with monkeypatch.context() as patch:
             stop_at(patch, 3, SystemExit())
-            real = train.StateStore.save
-            patch.setattr(train.StateStore, "save", lambda self, state, about: state["steps_done"] == 2 and real(self, state, about))
+            real = train_state.StateStore.save
+            patch.setattr(train_state.StateStore, "save", lambda self, state, about: state["steps_done"] == 2 and real(self, state, about))
             with pytest.raises(SystemExit):
                 train.train_face_lora(order(sd15, photos, state_every=1))
         resumed = train.train_face_lora(order(sd15, photos, state_every=1))
@@ -350,11 +352,11 @@ class TestPresets:
         assert settings.schedule == "cosine_with_restarts"
 
 
-def whole_norm(result: train.TrainResult) -> torch.Tensor:
+def whole_norm(result: train_order.TrainResult) -> torch.Tensor:
     return torch.cat([value.flatten() for key, value in sorted(weights(result).items()) if not key.endswith("alpha")])
 
 
-def stopped(monkeypatch, request: train.TrainRequest, step: int) -> None:
+def stopped(monkeypatch, request: train_order.TrainRequest, step: int) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, step, torch.OutOfMemoryError("no memory"))
         with pytest.raises(torch.OutOfMemoryError):
@@ -406,24 +408,24 @@ class TestIdentity:
         assert "Resumed after step 2 of 4." in resumed.report.notes and apart(whole_norm(whole), whole_norm(resumed)) < 1e-5
 
     def test_what_decides_the_weights_decides_the_identity(self, home, sd15, photos, monkeypatch):
-        plain = train._ordered(order(sd15, photos)).run
-        auto, exact = (train._ordered(order(sd15, photos, precision=one)).run for one in (Precision.AUTO, Precision.FP32))
-        assert plain == auto == exact, "on a CPU Auto is fp32"
+        def run(**changes) -> str:
+            return train_order.ordered(order(sd15, photos, **changes)).run
+
+        plain = run()
+        assert plain == run(precision=Precision.AUTO) == run(precision=Precision.FP32), "on a CPU Auto is fp32"
         changes = ({"precision": Precision.BF16}, {"dropout": 0.1}, {"learning_rate": 2e-3}, {"min_snr_gamma": 5.0})
-        others = [train._ordered(order(sd15, photos, **change)).run for change in changes]
-        dropped = [
-            train._ordered(order(sd15, photos, dropout=0.1, **split)).run for split in ({"batch_size": 2}, {"gradient_accumulation": 2})
-        ]
+        others = [run(**change) for change in changes]
+        dropped = [run(dropout=0.1, **split) for split in ({"batch_size": 2}, {"gradient_accumulation": 2})]
         assert len({plain, *others, *dropped}) == len(others) + 3
 
     def test_weights_enter_by_their_content(self, home, sd15, photos, monkeypatch):
         """Who trained on stand-ins and then fetches the real file trains anew."""
         found = {"face_frombase_c4": "1" * 64}
-        monkeypatch.setattr(train.weights, "find", lambda name: SimpleNamespace(sha256=found[name], path=None))
+        monkeypatch.setattr(train_order.weights, "find", lambda name: SimpleNamespace(sha256=found[name], path=None))
         request = order(sd15, photos, start=Start.FACE_COMMON)
-        stand_in, plain = train._ordered(request).run, train._ordered(order(sd15, photos)).run
+        stand_in, plain = train_order.ordered(request).run, train_order.ordered(order(sd15, photos)).run
         found["face_frombase_c4"] = "2" * 64
-        assert train._ordered(request).run != stand_in and train._ordered(order(sd15, photos)).run == plain
+        assert train_order.ordered(request).run != stand_in and train_order.ordered(order(sd15, photos)).run == plain
 
     def test_a_locked_state_does_not_end_the_training(self, home, sd15, photos, monkeypatch):
         real = os.replace

@@ -1,0 +1,97 @@
+"""What was trained before: the same training, finished, or a shorter one that this one lengthens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ... import provenance
+from ...host import lora
+from ...host.protocols import Model
+from ...types import Report
+from .. import persons
+from ..lora import formats as lora_files
+from ..lora import parts
+from .adapters import Adapters, Weights
+from .order import Order, TrainPolicy, TrainRequest, TrainResult
+from .result import listed
+from .settings import IfState
+from .state import StateStore, Unfinished, unfinished
+
+
+def finished(policy: TrainPolicy, run: str) -> TrainResult | None:
+    """The person whom exactly this training made before, all steps of it, under the name asked for or a numbered one, with the step that
+    is wanted now."""
+    for stored, report in _made_before(policy.name):
+        if report.get("run") == run and report["steps"] >= report["settings"]["steps"]:
+            notes = ["This training was already finished: nothing was trained. Set 'if_state_exists' to Start over to train again."]
+            averaged = report.get("averaged", [])
+            if policy.use_step and (averaged or policy.use_step != report["used_step"]):
+                persons.use_step(stored, policy.use_step)
+                before = f"the mean of steps {listed(averaged)}" if averaged else f"that of step {report['used_step']}"
+                notes.append(f"The LoRA is now that of step {policy.use_step}; before it was {before}.")
+            person = persons.load(stored)
+            provenance.inherit(*person.used)
+            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes))
+    return None
+
+
+def _made_before(name: str) -> Iterator[tuple[str, dict]]:
+    """Persons of this or a numbered name, with what their training reported."""
+    ours = re.compile(re.escape(name.strip()) + r"(-\d+)?")
+    for stored in persons.names():
+        if ours.fullmatch(stored):
+            yield stored, persons.card(stored).get("report", {})
+
+
+@dataclass(frozen=True)
+class Shorter:
+    """A training that differs in its number of steps alone and did fewer. weights: of each group of adapters. told: for the report."""
+
+    steps: int
+    losses: list[float]
+    weights: Weights
+    told: str
+    optimiser: dict | None = None
+    average: dict | None = None
+
+
+def shorter(request: TrainRequest, order: Order, adapters: list[Adapters], names: list[dict[str, str]]) -> Shorter | None:
+    """The longest finished or stopped training that this one lengthens. names: file names of the layers of each group."""
+    if request.policy.if_state is IfState.START_OVER:
+        return None
+    steps = request.settings.steps
+    made = [
+        (report["used_step"], _of_person(stored, report, names, request.inputs.model))
+        for stored, report in _made_before(request.policy.name)
+        if report.get("kind") == order.kind and report["used_step"] < steps
+    ]
+    stopped = [
+        (one.steps_done, _of_state(one, adapters))
+        for one in unfinished()
+        if one.kind == order.kind and one.run != order.run and one.steps_done < steps
+    ]
+    found = max([*made, *stopped], key=lambda one: one[0], default=None)
+    return found[1]() if found else None
+
+
+def _of_person(stored: str, report: dict, names: list[dict[str, str]], model: Model) -> Callable[[], Shorter]:
+    def opened() -> Shorter:
+        tensors = parts.joined(dict(persons.load(stored).lora), parts.known(lora.parts(model)))
+        layers = lora_files.layers(lora_files.normalise(tensors))
+        weights = [{module: layers[name] for module, name in group.items() if name in layers} for group in names]
+        return Shorter(report["used_step"], report["losses"], weights, f"the finished training of {stored}")
+
+    return opened
+
+
+def _of_state(one: Unfinished, adapters: list[Adapters]) -> Callable[[], Shorter]:
+    def opened() -> Shorter:
+        state = StateStore(one.run).load() or {}
+        weights = [group.as_layers(saved) for group, saved in zip(adapters, state["adapters"], strict=True)]
+        return Shorter(
+            one.steps_done, state["losses"], weights, f"the stopped training of {one.name}", state["optimiser"], state.get("average")
+        )
+
+    return opened
