@@ -97,13 +97,13 @@ def run_pack(shape: str, size: int, steps: int) -> dict:
     import torch
 
     from facechain_impl.host import models
-    from facechain_impl.identity.training import settings as train_settings
+    from facechain_impl.identity.training import presets
     from facechain_impl.identity.training.adapters import Adapters, target_modules
     from facechain_impl.identity.training.dataset import TrainingSet
     from facechain_impl.identity.training.trainer import Trainer
 
     model, (latents, text) = host_model(shape), inputs(size)
-    settings = train_settings.from_preset("FaceChain", 1, {"steps": steps + 1, "learning_rate": RATE, "rank": RANK})
+    settings = presets.from_preset("FaceChain", 1, {"steps": steps + 1, "learning_rate": RATE, "rank": RANK})
     with models.training_model(model, torch.float32) as opened:
         conditions = models.stored(opened.conditions([[text, {}]], latents))
         data = TrainingSet(latents[:, None], [conditions, conditions])

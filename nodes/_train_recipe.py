@@ -8,13 +8,14 @@ from ..facechain_impl.identity.training.settings import Average, Loss, Timesteps
 from ._api import io
 
 CHOICES: dict[str, type[Enum]] = {"loss": Loss, "weighting": Weighting, "timesteps": Timesteps, "average": Average}
+PRESET = "From preset"
 NUMBERS = ("huber_c", "noise_offset", "text_encoder_learning_rate", "ema_decay")
 
 
 def changes(values: dict) -> dict:
     """The settings that these widgets name; older workflows have no value for them."""
-    chosen = {key: kind(values[key]) for key, kind in CHOICES.items() if key in values}
-    return chosen | {key: values[key] for key in NUMBERS if key in values}
+    chosen = {key: kind(values[key]) for key, kind in CHOICES.items() if values.get(key, PRESET) != PRESET}
+    return chosen | {key: values[key] for key in NUMBERS if key in values} | {"guidance": values.get("guidance") or None}
 
 
 def widgets() -> list[io.Input]:
@@ -25,13 +26,23 @@ def widgets() -> list[io.Input]:
         _number("noise_offset", 1.0, 0.01, "Shifts the noise of whole channels, for very dark or bright pictures; 0.05 is usual. 0: off."),
         _choice("timesteps", "Which noise levels are trained most. High noise forms the whole picture, low noise its details."),
         _number("text_encoder_learning_rate", 1.0, 1e-6, "Of the text encoder, where it is trained. 0: the same as the model's."),
-        _choice("average", "Which weights are the result: of the last step, or a mean over several, which is steadier."),
+        _choice("average", "Which weights are the result: of the last step, or a mean over several, which is steadier.", PRESET),
         _number("ema_decay", 0.9999, 0.001, "Of the moving average: 0.99 is roughly the last 100 steps, 0.999 the last 1000."),
+        io.Float.Input(
+            "guidance",
+            default=0.0,
+            min=0.0,
+            max=20.0,
+            step=0.1,
+            optional=True,
+            advanced=True,
+            tooltip="What models with a guidance input (Flux.1 dev, Flux.2) are told while they are trained. 0: the family's, 1.",
+        ),
     ]
 
 
-def _choice(name: str, tooltip: str) -> io.Input:
-    return io.Combo.Input(name, options=[one.value for one in CHOICES[name]], optional=True, advanced=True, tooltip=tooltip)
+def _choice(name: str, tooltip: str, *first: str) -> io.Input:
+    return io.Combo.Input(name, options=[*first, *(one.value for one in CHOICES[name])], optional=True, advanced=True, tooltip=tooltip)
 
 
 def _number(name: str, most: float, step: float, tooltip: str, least: float = 0.0) -> io.Input:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from ..facechain_impl.errors import BadInput
+from ..facechain_impl.host import families
 from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.persons import FileWatch, IfExists
 from ..facechain_impl.identity.training import crops as training_crops
-from ..facechain_impl.identity.training import order, start, train
+from ..facechain_impl.identity.training import order, presets, start, train
 from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
@@ -81,7 +82,8 @@ class TrainFaceLoRA(FaceChainNode):
     ) -> io.NodeOutput:  # fmt: skip
         values = {key: value[0] for key, value in widgets.items() if value}
         photos = flatten_images(images)
-        settings = train_settings.from_preset(values["preset"], len(photos), _changes(values), start.is_here(model[0]))
+        family = families.of(model[0])
+        settings = presets.from_preset(values["preset"], len(photos), _changes(values), start.is_here(model[0]), family)
         inputs = order.TrainInputs(
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
@@ -97,9 +99,10 @@ class TrainFaceLoRA(FaceChainNode):
 
 
 def _remarks(model: Model, values: dict, photos: Sequence[torch.Tensor], settings: train_settings.TrainSettings) -> tuple[str, ...]:
-    said = [training_crops.remark(photos, settings.augmentation, settings.resolution)]
+    preset = presets.of(values["preset"], families.of(model))
+    said = [preset.remark, training_crops.remark(photos, settings.augmentation, settings.resolution)]
     if Start(values["start"]) is Start.PRESET:
-        said.append(start.remark(model, settings, values["preset"], chosen_steps=bool(values["steps"])))
+        said.append(start.remark(model, settings, preset, chosen_steps=bool(values["steps"])))
     return tuple(filter(None, said))
 
 
@@ -125,7 +128,6 @@ def _looks(wanted: int) -> int:
 def _changes(values: dict) -> dict:
     """Widgets that override the preset. Zero and "From preset" stand for the preset's value."""
     plain = (
-        "resolution",
         "seed",
         "gradient_accumulation",
         "dropout",
@@ -143,7 +145,7 @@ def _changes(values: dict) -> dict:
         "prior_weight",
     )
     changes = {key: values[key] for key in plain if key in values}
-    changes |= {key: values[key] or None for key in ("steps", "learning_rate", "rank", "alpha")}
+    changes |= {key: values[key] or None for key in ("steps", "resolution", "learning_rate", "rank", "alpha")}
     changes |= _train_recipe.changes(values)
     return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
@@ -173,11 +175,18 @@ def _main_widgets() -> list[io.Input]:
     return [
         io.String.Input("name", default="my_face", tooltip="Name of the person; also the name of the LoRA file."),
         io.Combo.Input(
-            "preset", options=list(train_settings.PRESETS), tooltip="The recipe. Values below that are 0 or 'From preset' follow it."
+            "preset",
+            options=list(presets.NAMES),
+            tooltip="FaceChain's own recipe, or Fast, Balanced and Best for any model. Values below that are 0 or 'From preset' follow it.",
         ),
-        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: 200 for each photo, 20 with the style preset."),
+        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: the preset's, 60 to 300 for each photo."),
         io.Int.Input(
-            "resolution", default=512, min=64, max=2048, step=8, tooltip="Side of the training pictures in pixels; 1024 for SDXL."
+            "resolution",
+            default=0,
+            min=0,
+            max=2048,
+            step=8,
+            tooltip="Side of the training pictures in pixels. 0: 512 for SD1.5, 1024 for SDXL and newer models.",
         ),
         io.Int.Input("seed", default=42, min=0, max=2**63 - 1, control_after_generate=False, tooltip="The same seed gives the same LoRA."),
         io.Combo.Input(
@@ -209,7 +218,9 @@ def _recipe_widgets() -> list[io.Input]:
             "alpha", default=0.0, min=0.0, max=1024.0, advanced=True, tooltip="The update is scaled by alpha / rank. 0: same as rank."
         ),
         io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True, tooltip="Dropout inside the LoRA layers."),
-        io.Combo.Input("targets", options=[choice.value for choice in Targets], advanced=True, tooltip="Layers that get an adapter."),
+        io.Combo.Input(
+            "targets", options=[_PRESET, *(choice.value for choice in Targets)], advanced=True, tooltip="Layers that get an adapter."
+        ),
         io.Boolean.Input("train_text_encoder", default=False, advanced=True, tooltip="Also train a LoRA on the text encoder."),
         io.Combo.Input(
             "start",

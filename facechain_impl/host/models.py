@@ -94,8 +94,10 @@ class TrainingModel:
             encoded = vae.encode(pixels[..., :3])
             return self.patcher.model.process_latent_in(encoded).float().cpu()
 
-    def conditions(self, encoded: Conditioning, latents: torch.Tensor) -> Conditions:
-        """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]."""
+    def conditions(self, encoded: Conditioning, latents: torch.Tensor, guidance: float | None = None) -> Conditions:
+        """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]. guidance: None for the host's own."""
+        if guidance is not None:
+            encoded = node_helpers.conditioning_set_values(encoded, {"guidance": guidance})
         cross_attention, extra = encoded[0]
         height, width = (side * self.patcher.model.latent_format.spacial_downscale_ratio for side in latents.shape[-2:])
         wanted = {"device": self.device, "noise": latents, "width": width, "height": height, "prompt_type": "positive"}

@@ -115,24 +115,26 @@ def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.T
     return (1 - strength + strength * small).reshape(shape[0], 1, *[1] * (len(shape) - 4), *shape[-2:])
 
 
-def encode_captions(model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor) -> list[Conditions]:
-    """The conditioning of every caption, each distinct caption encoded once."""
+def encode_captions(
+    model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, guidance: float | None = None
+) -> list[Conditions]:
+    """The conditioning of every caption, each distinct caption encoded once. guidance: as in TrainSettings."""
     known = {}
     for caption in captions:
         check_interrupt()
         if caption not in known:
-            known[caption] = stored(model.conditions(encode_text(clip, caption), latents[:1, 0]))
+            known[caption] = stored(model.conditions(encode_text(clip, caption), latents[:1, 0], guidance))
     return [known[caption] for caption in captions]
 
 
 class LiveCaptions:
     """Conditioning of captions, recomputed at every use, for a text encoder that is being trained."""
 
-    def __init__(self, model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor):
-        self._model, self._clip, self._captions, self._latents = model, clip, captions, latents[:1, 0]
+    def __init__(self, model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, guidance: float | None = None):
+        self._model, self._clip, self._captions, self._latents, self._guidance = model, clip, captions, latents[:1, 0], guidance
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def __getitem__(self, index: int) -> Conditions:
-        return self._model.conditions(encode_text(self._clip, self._captions[index]), self._latents)
+        return self._model.conditions(encode_text(self._clip, self._captions[index]), self._latents, self._guidance)

@@ -1,11 +1,9 @@
-"""Settings of a training, and the published recipes as presets."""
+"""Settings of a training."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
-
-from ...errors import BadInput
 
 
 class Augmentation(str, Enum):
@@ -87,7 +85,7 @@ class IfState(str, Enum):
     START_OVER = "Start over"
 
 
-ADDED = ("loss", "huber_c", "weighting", "noise_offset", "timesteps", "text_encoder_learning_rate", "average", "ema_decay")
+ADDED = ("loss", "huber_c", "weighting", "noise_offset", "timesteps", "text_encoder_learning_rate", "average", "ema_decay", "guidance")
 """Settings that came after states were stored: at their defaults a training is the one that it was without them."""
 COMMON_RANK = 4
 """Of face_frombase_c4."""
@@ -102,7 +100,8 @@ class TrainSettings:
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
     the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what is outside the
     head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states. max_grad_norm 0:
-    no clipping. noise_offset: deviation of what is added to the noise of a whole channel. text_encoder_learning_rate 0: the same."""
+    no clipping. noise_offset: deviation of what is added to the noise of a whole channel. text_encoder_learning_rate 0: the same.
+    guidance: that models with such an input are told, None for the others."""
 
     steps: int
     learning_rate: float
@@ -140,6 +139,7 @@ class TrainSettings:
     text_encoder_learning_rate: float = 0.0
     average: Average = Average.LAST
     ema_decay: float = 0.99
+    guidance: float | None = None
 
     def without_effect(self) -> list[str]:
         """What is set and changes nothing, as sentences for the user."""
@@ -155,74 +155,3 @@ class TrainSettings:
     def described(self) -> dict:
         """All settings as plain values."""
         return {key: value.value if isinstance(value, Enum) else value for key, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A recipe. steps_per_photo counts optimiser steps at batch size 1; steps_without_start the same where the recipe starts from the
-    common face and that is not here."""
-
-    steps_per_photo: int
-    settings: TrainSettings
-    steps_without_start: int = 0
-
-
-PRESETS = {
-    # spec of FaceChain v2/v3: 200 epochs at batch 1, rank 4, scale 1 because its alpha is ignored
-    "FaceChain": Preset(
-        200,
-        TrainSettings(
-            steps=0, learning_rate=1.5e-4, rank=4, alpha=4.0, schedule="cosine", optimiser=Optimiser.ADAMW,
-            augmentation=Augmentation.FACE_CROP, start=Start.FACE_COMMON,
-        ),
-        # not upstream's, which always has the start; chosen, not measured
-        steps_without_start=300,
-    ),
-    # the paper's recipe for style LoRAs
-    "FaceChain style": Preset(
-        20,
-        TrainSettings(
-            steps=0, learning_rate=1e-4, rank=32, alpha=32.0, schedule="cosine_with_restarts", optimiser=Optimiser.ADAMW_8BIT,
-            augmentation=Augmentation.RANDOM, cycles=3,
-        ),
-    ),
-}  # fmt: skip
-
-
-def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = False) -> TrainSettings:
-    """The settings of a preset for a number of photos, with `changes` where a value is not None.
-
-    has_common_start: whether the file of the common face is here and fits the model; a preset that begins with it trains longer without."""
-    preset = PRESETS[name]
-    changes = {key: value for key, value in changes.items() if value is not None}
-    wants_start = preset.settings.start is Start.FACE_COMMON and changes.get("start", Start.PRESET) is Start.PRESET
-    fits = has_common_start and changes.get("rank", preset.settings.rank) == COMMON_RANK
-    if changes.get("start", Start.PRESET) is Start.PRESET:
-        changes["start"] = Start.FACE_COMMON if wants_start and fits else Start.RANDOM
-    steps_per_photo = preset.steps_without_start if wants_start and not fits else preset.steps_per_photo
-    if "rank" in changes and "alpha" not in changes:
-        changes["alpha"] = float(changes["rank"])
-    if changes.get("optimiser") is Optimiser.PRODIGY and "learning_rate" not in changes:
-        changes["learning_rate"] = 1.0
-    settings = replace(preset.settings, **changes)
-    if not settings.steps:
-        per_step = settings.batch_size * settings.gradient_accumulation
-        settings = replace(settings, steps=max(1, steps_per_photo * photos // per_step))
-    _check(settings)
-    return settings
-
-
-def _check(settings: TrainSettings) -> None:
-    if settings.resolution % 8:
-        raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
-    if settings.start is Start.FACE_COMMON and settings.rank != COMMON_RANK:
-        raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
-    if settings.min_snr_gamma and settings.weighting is not Weighting.EVEN:
-        raise BadInput(
-            f"Both min_snr_gamma and weighting ({settings.weighting.value}) weigh the noise levels. "
-            "Set min_snr_gamma to 0 or weighting to Even."
-        )
-    if settings.optimiser is Optimiser.PRODIGY and settings.text_encoder_learning_rate:
-        raise BadInput("Prodigy finds one learning rate for all. Set text_encoder_learning_rate to 0, or choose another optimiser.")
-    if settings.warmup_steps >= settings.steps:
-        raise BadInput(f"{settings.warmup_steps} warm-up steps leave none of {settings.steps} steps to train. Use fewer.")

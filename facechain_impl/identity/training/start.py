@@ -13,7 +13,8 @@ from ...weights import catalogue, files
 from ...weights import load as weights
 from ..lora import formats as lora_files
 from ..lora.formats import Layer
-from .settings import COMMON_RANK, PRESETS, Start, TrainSettings
+from .presets import Preset
+from .settings import COMMON_RANK, Start, TrainSettings
 
 # Order in which diffusers numbers the attention layers of a UNet.
 _SIDES = {"down": 0, "up": 1, "mid": 2}
@@ -32,10 +33,9 @@ def belongs_to(model: Model) -> bool:
     return family(model) == "sd" and config.get("context_dim") == 768 and tuple(config.get("channel_mult", ())) == (1, 2, 4, 4)
 
 
-def remark(model: Model, settings: TrainSettings, preset: str, chosen_steps: bool) -> str:
+def remark(model: Model, settings: TrainSettings, recipe: Preset, chosen_steps: bool) -> str:
     """What a training loses that should start from the common face and cannot; empty where it does or should not. chosen_steps: whether the
     user chose their number."""
-    recipe = PRESETS[preset]
     if recipe.settings.start is not Start.FACE_COMMON or settings.start is Start.FACE_COMMON:
         return ""
     longer = "" if chosen_steps else f" It trained {recipe.steps_without_start} steps a photo instead of {recipe.steps_per_photo}."

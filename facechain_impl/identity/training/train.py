@@ -118,9 +118,9 @@ def _encoded(
 
 def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings) -> Told:
     if settings.train_text_encoder:
-        return LiveCaptions(model, clip, captions, latents)
+        return LiveCaptions(model, clip, captions, latents, settings.guidance)
     with torch.no_grad():
-        return encode_captions(model, clip, captions, latents)
+        return encode_captions(model, clip, captions, latents, settings.guidance)
 
 
 def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_PATH")
 from facechain_impl.identity.training import crops as train_crops  # noqa: E402
-from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training import presets  # noqa: E402
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch, TrainingSet  # noqa: E402
 from facechain_impl.identity.training.settings import Augmentation, Targets  # noqa: E402
@@ -46,7 +46,7 @@ def training_set(opened, latents: torch.Tensor) -> TrainingSet:
 
 def train_base(model, latents: torch.Tensor) -> None:
     """Teach the whole random network what pictures of the first person are like."""
-    settings = train_settings.from_preset("FaceChain", 1, {"steps": BASE_STEPS, "batch_size": 8})
+    settings = presets.from_preset("FaceChain", 1, {"steps": BASE_STEPS, "batch_size": 8})
     with models.training_model(model, torch.float32) as opened:
         opened.load()
         opened.module.requires_grad_(True)
@@ -72,7 +72,7 @@ def fixed_pairs(opened, latents: torch.Tensor, seed: int) -> Batch:
 
 def losses_around_training(model, trained_on: torch.Tensor, judged_on: torch.Tensor, seed: int) -> tuple[float, float]:
     """Loss on the fixed pairs before and after a LoRA was trained."""
-    settings = train_settings.from_preset("FaceChain", 1, {"steps": LORA_STEPS, "batch_size": 4, "learning_rate": 2e-3, "seed": seed})
+    settings = presets.from_preset("FaceChain", 1, {"steps": LORA_STEPS, "batch_size": 4, "learning_rate": 2e-3, "seed": seed})
     with models.training_model(model, torch.float32) as opened:
         data = training_set(opened, trained_on)
         adapters = Adapters(opened.module, target_modules(opened.module, Targets.ATTENTION), settings.rank, settings.alpha, 0.0, seed)

@@ -19,8 +19,7 @@ from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora.formats import Layer  # noqa: E402
 from facechain_impl.identity.training import likeness as train_likeness  # noqa: E402
 from facechain_impl.identity.training import order as train_order  # noqa: E402
-from facechain_impl.identity.training import settings as train_settings  # noqa: E402
-from facechain_impl.identity.training import sheet  # noqa: E402
+from facechain_impl.identity.training import presets, sheet  # noqa: E402
 from facechain_impl.identity.training.dataset import Batch  # noqa: E402
 from facechain_impl.identity.training.judge import LOOKS, Look, steps_of_looks  # noqa: E402
 from facechain_impl.identity.training.likeness import Reference, RtsScorer, references  # noqa: E402
@@ -131,7 +130,7 @@ def test_an_earlier_step_is_used_where_it_is_better(home, sd15, photos, scripted
 @pytest.mark.parametrize("count", range(3, 21))
 def test_no_number_of_photos_has_its_last_steps_thrown_away(count):
     """Of 18 numbers from 3 to 20, 15 lost up to 499 steps of 200 a photo."""
-    steps = train_settings.from_preset("FaceChain", count, {}, has_common_start=True).steps
+    steps = presets.from_preset("FaceChain", count, {}, has_common_start=True).steps
     assert steps == 200 * count and steps_of_looks(steps, LOOKS)[-1] == steps
 
 

@@ -12,7 +12,8 @@ from diffusers.optimization import get_scheduler
 
 from facechain_impl.errors import BadInput
 from facechain_impl.identity.training import optimisers
-from facechain_impl.identity.training.settings import PRESETS, SCHEDULES, Optimiser, TrainSettings, from_preset
+from facechain_impl.identity.training.presets import PRESETS, from_preset
+from facechain_impl.identity.training.settings import SCHEDULES, Optimiser, TrainSettings
 
 STEPS = 12
 

@@ -15,7 +15,7 @@ pytest.importorskip("comfy.utils", reason="set COMFYUI_PATH")
 import comfy.utils  # noqa: E402
 
 from facechain_impl.host import models  # noqa: E402
-from facechain_impl.identity.training import settings as train_settings  # noqa: E402
+from facechain_impl.identity.training import presets
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
 from facechain_impl.identity.training.settings import Targets  # noqa: E402
@@ -105,7 +105,7 @@ class Plain:
 @pytest.fixture(params=["epsilon", "v_prediction", "sdxl"])
 def pair(request):
     """Our trainer and the plain loop on the same weights, adapters and data."""
-    settings = train_settings.from_preset("FaceChain", 3, {"steps": 20, "learning_rate": 1e-3, "batch_size": 2})
+    settings = presets.from_preset("FaceChain", 3, {"steps": 20, "learning_rate": 1e-3, "batch_size": 2})
     xl = request.param == "sdxl"
     model = sdxl_model() if xl else sd15_model(model_type="EPS" if request.param == "epsilon" else "V_PREDICTION")
     with torch.inference_mode(False):

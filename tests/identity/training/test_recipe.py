@@ -12,7 +12,7 @@ import comfy.model_sampling as model_sampling  # noqa: E402
 
 from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.host.objective import Objective  # noqa: E402
-from facechain_impl.identity.training import losses, noise, optimisers  # noqa: E402
+from facechain_impl.identity.training import losses, noise, optimisers, presets  # noqa: E402
 from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import state as train_state  # noqa: E402
 from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
@@ -42,7 +42,7 @@ class Flow(model_sampling.ModelSamplingFlux, model_sampling.CONST):
 
 
 def plain(**changes) -> train_settings.TrainSettings:
-    return train_settings.from_preset("FaceChain", 3, {"steps": 4, **changes})
+    return presets.from_preset("FaceChain", 3, {"steps": 4, **changes})
 
 
 def drawn(kind: type, timesteps: Timesteps, count: int = 20000) -> torch.Tensor:

@@ -12,8 +12,7 @@ from facechain_impl import provenance  # noqa: E402
 from facechain_impl.errors import BadInput, MissingWeights  # noqa: E402
 from facechain_impl.host import lora  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
-from facechain_impl.identity.training import settings as train_settings  # noqa: E402
-from facechain_impl.identity.training import train  # noqa: E402
+from facechain_impl.identity.training import presets, train  # noqa: E402
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.settings import Start, Targets  # noqa: E402
 from facechain_impl.provenance import Origin, Used  # noqa: E402
@@ -105,8 +104,8 @@ def test_the_start_is_for_the_whole_sd15_alone():
 
 def test_what_the_recipe_loses_is_said_with_the_remedy(sdxl):
     def said(model, photos=2, steps=0, **changes):
-        settings = train_settings.from_preset("FaceChain", photos, {"steps": steps or None} | changes)
-        return train_start.remark(model, settings, "FaceChain", bool(steps))
+        settings = presets.from_preset("FaceChain", photos, {"steps": steps or None} | changes)
+        return train_start.remark(model, settings, presets.PRESETS["FaceChain"], bool(steps))
 
     missing = said(described())
     assert "is not here: expect less likeness. It trained 300 steps a photo instead of 200." in missing
@@ -114,10 +113,10 @@ def test_what_the_recipe_loses_is_said_with_the_remedy(sdxl):
     assert "steps a photo" not in said(described(), steps=100)
     assert "exists for SD1.5 only" in said(sdxl.model)
     assert "has rank 4; this training has rank 16" in said(described(), rank=16)
-    with_it = train_settings.from_preset("FaceChain", 2, {}, has_common_start=True)
-    assert train_start.remark(described(), with_it, "FaceChain", False) == ""
-    style = train_settings.from_preset("FaceChain style", 2, {})
-    assert train_start.remark(described(), style, "FaceChain style", False) == ""
+    with_it = presets.from_preset("FaceChain", 2, {}, has_common_start=True)
+    assert train_start.remark(described(), with_it, presets.PRESETS["FaceChain"], False) == ""
+    style = presets.from_preset("FaceChain style", 2, {})
+    assert train_start.remark(described(), style, presets.PRESETS["FaceChain style"], False) == ""
 
 
 def test_another_model_is_refused(file, sdxl):

@@ -18,10 +18,9 @@ persons = pytest.importorskip("facechain_impl.identity.persons", reason="set COM
 train = pytest.importorskip("facechain_impl.identity.training.train")
 from facechain_impl.host import live, lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
-from facechain_impl.identity.training import adapters, cli, crops  # noqa: E402
+from facechain_impl.identity.training import adapters, cli, crops, presets  # noqa: E402
 from facechain_impl.identity.training import order as train_order  # noqa: E402
 from facechain_impl.identity.training import result as train_result  # noqa: E402
-from facechain_impl.identity.training import settings as train_settings  # noqa: E402
 from facechain_impl.identity.training import state as train_state  # noqa: E402
 from facechain_impl.identity.training.settings import Augmentation, IfState, Optimiser, Precision, Start, Targets  # noqa: E402
 
@@ -29,7 +28,7 @@ SMALL = {"steps": 4, "resolution": 64, "variants": 2, "state_every": 1000, "lear
 
 
 def order(objects: SimpleNamespace, photos, name="Ann", **changes) -> train_order.TrainRequest:
-    settings = train_settings.from_preset("FaceChain", len(photos), SMALL | changes)
+    settings = presets.from_preset("FaceChain", len(photos), SMALL | changes)
     captions = [f"<fcsks>, a woman, photo {index}" for index in range(len(photos))]
     inputs = train_order.TrainInputs(model=objects.model, clip=objects.clip, vae=objects.vae, photos=photos, captions=captions)
     return train_order.TrainRequest(inputs=inputs, settings=settings, policy=train_order.TrainPolicy(name=name))
@@ -317,17 +316,17 @@ class TestRefusals:
 
     def test_common_start_needs_rank_4(self):
         with pytest.raises(BadInput, match="has rank 4"):
-            train_settings.from_preset("FaceChain", 3, {"rank": 8, "start": Start.FACE_COMMON})
+            presets.from_preset("FaceChain", 3, {"rank": 8, "start": Start.FACE_COMMON})
 
     def test_the_recipe_starts_from_the_common_face_where_that_is_here(self):
-        with_it, without = (train_settings.from_preset("FaceChain", 4, {}, here) for here in (True, False))
+        with_it, without = (presets.from_preset("FaceChain", 4, {}, here) for here in (True, False))
         assert (with_it.start, with_it.steps) == (Start.FACE_COMMON, 800) and (without.start, without.steps) == (Start.RANDOM, 1200)
-        assert train_settings.from_preset("FaceChain", 4, {"start": Start.RANDOM}, True).steps == 800
-        wide = train_settings.from_preset("FaceChain", 4, {"rank": 16}, True)
+        assert presets.from_preset("FaceChain", 4, {"start": Start.RANDOM}, True).steps == 800
+        wide = presets.from_preset("FaceChain", 4, {"rank": 16}, True)
         assert (wide.start, wide.steps) == (Start.RANDOM, 1200)
-        style = train_settings.from_preset("FaceChain style", 4, {}, True)
+        style = presets.from_preset("FaceChain style", 4, {}, True)
         assert (style.start, style.steps) == (Start.RANDOM, 80)
-        assert train_settings.from_preset("FaceChain", 4, {"steps": 500}, False).steps == 500
+        assert presets.from_preset("FaceChain", 4, {"steps": 500}, False).steps == 500
 
     def test_min_snr_is_refused_for_flow(self):
         objective = models.Objective.__new__(models.Objective)
@@ -342,12 +341,12 @@ class TestRefusals:
 
 class TestPresets:
     def test_face_chain_takes_200_steps_a_photo_and_scale_1(self):
-        settings = train_settings.from_preset("FaceChain", 5, {}, has_common_start=True)
+        settings = presets.from_preset("FaceChain", 5, {}, has_common_start=True)
         assert (settings.steps, settings.rank, settings.alpha, settings.learning_rate) == (1000, 4, 4.0, 1.5e-4)
         assert settings.schedule == "cosine" and settings.augmentation is Augmentation.FACE_CROP
 
     def test_style_takes_20_epochs_at_rank_32(self):
-        settings = train_settings.from_preset("FaceChain style", 6, {"batch_size": 2})
+        settings = presets.from_preset("FaceChain style", 6, {"batch_size": 2})
         assert (settings.steps, settings.rank, settings.optimiser) == (60, 32, Optimiser.ADAMW_8BIT)
         assert settings.schedule == "cosine_with_restarts"
 
@@ -366,7 +365,7 @@ def stopped(monkeypatch, request: train_order.TrainRequest, step: int) -> None:
 class TestRecipe:
     def test_every_number_is_upstreams(self):
         """spec of FaceChain 5.1 to 5.4: what its own script trains with."""
-        one = train_settings.from_preset("FaceChain", 4, {}, has_common_start=True)
+        one = presets.from_preset("FaceChain", 4, {}, has_common_start=True)
         assert (one.steps, one.learning_rate, one.rank, one.schedule, one.warmup_steps) == (4 * 200, 1.5e-4, 4, "cosine", 0)
         assert one.alpha == one.rank, "upstream ignores its alpha, so that the scale is 1"
         assert (one.resolution, one.batch_size, one.gradient_accumulation, one.seed, one.max_grad_norm) == (512, 1, 1, 42, 1.0)
