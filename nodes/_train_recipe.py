@@ -10,12 +10,14 @@ from ._api import io
 CHOICES: dict[str, type[Enum]] = {"loss": Loss, "weighting": Weighting, "timesteps": Timesteps, "average": Average}
 PRESET = "From preset"
 NUMBERS = ("huber_c", "noise_offset", "text_encoder_learning_rate", "ema_decay")
+SWITCHES = ("dora",)
 
 
 def changes(values: dict) -> dict:
     """The settings that these widgets name; older workflows have no value for them."""
     chosen = {key: kind(values[key]) for key, kind in CHOICES.items() if values.get(key, PRESET) != PRESET}
-    return chosen | {key: values[key] for key in NUMBERS if key in values} | {"guidance": values.get("guidance") or None}
+    plain = {key: values[key] for key in (*NUMBERS, *SWITCHES) if key in values}
+    return chosen | plain | {"guidance": values.get("guidance") or None}
 
 
 def widgets() -> list[io.Input]:
@@ -28,6 +30,13 @@ def widgets() -> list[io.Input]:
         _number("text_encoder_learning_rate", 1.0, 1e-6, "Of the text encoder, where it is trained. 0: the same as the model's."),
         _choice("average", "Which weights are the result: of the last step, or a mean over several, which is steadier.", PRESET),
         _number("ema_decay", 0.9999, 0.001, "Of the moving average: 0.99 is roughly the last 100 steps, 0.999 the last 1000."),
+        io.Boolean.Input(
+            "dora",
+            default=TrainSettings.dora,
+            optional=True,
+            advanced=True,
+            tooltip="Train a DoRA: also how strong each row of a weight is. Slower, and it cannot be saved merged with other LoRAs.",
+        ),
         io.Float.Input(
             "guidance",
             default=0.0,

@@ -98,6 +98,11 @@ def factors(adapter: Any) -> tuple[torch.Tensor, torch.Tensor, float] | None:
     return up, down, 1.0 if alpha is None else alpha / down.shape[0]
 
 
+def is_dora(adapter: Any) -> bool:
+    """Whether an adapter rescales the weight that it is put on, so that it is not added to it."""
+    return isinstance(adapter, comfy.weight_adapter.LoRAAdapter) and adapter.weights[4] is not None
+
+
 def weight_delta(model: Model, clip: Clip | None, weight_key: str, adapter: Any) -> torch.Tensor:
     """What an adapter of any kind adds to a weight at strength 1, float32 in the weight's shape, on the CPU."""
     state = model.model_state_dict()

@@ -48,11 +48,13 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 @dataclass
 class Layer:
-    """One plain LoRA layer. up: [out, rank, ...], down: [rank, in, ...]; alpha None means alpha = rank."""
+    """One LoRA layer. up: [out, rank, ...], down: [rank, in, ...]; alpha None means alpha = rank. dora_scale: of DoRA, [out, 1, ...]: as
+    the host reads it, the weight W with its update is multiplied by dora_scale / ||W||, row by row."""
 
     up: torch.Tensor
     down: torch.Tensor
     alpha: float | None = None
+    dora_scale: torch.Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -63,7 +65,7 @@ class Layer:
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
     def delta(self) -> torch.Tensor:
-        """What the layer adds to the weight at strength 1, [out, in, ...]."""
+        """What the layer adds to the weight at strength 1 before any DoRA, [out, in, ...]."""
         product = self.up.float().flatten(1) @ self.down.float().flatten(1)
         return self.scale * product.reshape(self.up.shape[0], *self.down.shape[1:])
 
@@ -158,20 +160,21 @@ def _alphas(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> dict[
 
 
 def layers(tensors: dict[str, torch.Tensor]) -> dict[str, Layer]:
-    """The plain layers of a normalised LoRA, by name. Raises BadInput when a layer lacks one of its halves."""
+    """The LoRA layers of a normalised LoRA, by name. Raises BadInput when a layer lacks one of its halves."""
     found: dict[str, Layer] = {}
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         name, suffix = _split(key)
-        if suffix in (".lora_up.weight", ".lora_down.weight", ".alpha"):
+        if suffix in (".lora_up.weight", ".lora_down.weight", ".alpha", ".dora_scale"):
             halves.setdefault(name, {})[suffix] = value
     for name, parts in halves.items():
-        if parts.keys() == {".alpha"}:
+        if parts.keys() <= {".alpha", ".dora_scale"}:
             continue
         if ".lora_up.weight" not in parts or ".lora_down.weight" not in parts:
             raise BadInput(f"The LoRA layer {name} has only one of its two matrices: the file is damaged. Get it again.")
         alpha = parts.get(".alpha")
-        found[name] = Layer(parts[".lora_up.weight"], parts[".lora_down.weight"], None if alpha is None else float(alpha))
+        scale = None if alpha is None else float(alpha)
+        found[name] = Layer(parts[".lora_up.weight"], parts[".lora_down.weight"], scale, parts.get(".dora_scale"))
     return found
 
 

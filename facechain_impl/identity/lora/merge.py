@@ -47,6 +47,8 @@ def apply(model: Model, clip: lora.AnyClip, entries: list[LoraEntry]) -> tuple[M
     report = Report("LoRA merge")
     for entry in entries:
         found = match(model, clip, entry)
+        if len(entries) > 1 and any(map(lora.is_dora, found.patches.values())):
+            report.notes.append(f"{entry.name} is a DoRA: it rescales the weights that it finds, so that the order of the LoRAs matters.")
         model, clip = lora.patched(model, clip, found, entry.strength_model, entry.strength_clip)
         report.add(
             entry.name, Status.MERGED, role=entry.role, model=entry.strength_model, text=entry.strength_clip, layers=len(found.patches)
@@ -84,9 +86,7 @@ def _examples(keys: list[str]) -> str:
 
 def _require_shapes(model: Model, clip: Clip | None, entry: LoraEntry, found: lora.Match) -> None:
     """The host only logs a layer of the wrong size and continues without it."""
-    shapes = {key: value.shape for key, value in model.model.state_dict().items()}
-    if clip is not None:
-        shapes |= {key: value.shape for key, value in clip.cond_stage_model.state_dict().items()}
+    shapes = _shapes(model, clip)
     for key, adapter in found.patches.items():
         product = lora.factors(adapter)
         if product is None or not isinstance(key, str):
@@ -97,6 +97,11 @@ def _require_shapes(model: Model, clip: Clip | None, entry: LoraEntry, found: lo
                 f"The LoRA {entry.name} was made for a model of another size: its layer for {key} is {up.shape[0]}x{down[0].numel()}, "
                 f"the weight is {'x'.join(map(str, shapes[key]))}. Choose a LoRA made for this model."
             )
+
+
+def _shapes(model: Model, clip: Clip | None) -> dict[str, torch.Size]:
+    weights = {} if clip is None else clip.cond_stage_model.state_dict()
+    return {key: value.shape for key, value in (weights | model.model.state_dict()).items()}
 
 
 @dataclass
@@ -119,13 +124,21 @@ class _Sum:
 
 
 def merge(model: Model, clip: Clip | None, entries: list[LoraEntry], rank: int = 0) -> Merged:
-    """All LoRAs as one: exact, the ranks added up, for rank 0; else compressed to `rank` by singular values."""
+    """All LoRAs as one: exact, the ranks added up, for rank 0; else compressed to `rank` by singular values. Raises BadInput for a DoRA
+    among several."""
     sums: dict[str, _Sum] = {}
+    shapes = _shapes(model, clip)
     for entry in entries:
-        for key, adapter in match(model, clip, entry).patches.items():
+        patches = match(model, clip, entry).patches
+        if len(entries) > 1 and any(map(lora.is_dora, patches.values())):
+            raise BadInput(
+                f"{entry.name} is a DoRA: it rescales the weights that it finds, so that no sum with other LoRAs equals it. "
+                "Leave 'save_as' empty; the MODEL carries all of them."
+            )
+        for key, adapter in patches.items():
             weight, offset = (key, None) if isinstance(key, str) else (key[0], key[1])
             strength = entry.strength_clip if clip is not None and weight in clip.cond_stage_model.state_dict() else entry.strength_model
-            _add(sums.setdefault(weight, _Sum()), model, clip, weight, offset, adapter, strength)
+            _add(sums.setdefault(weight, _Sum()), model, clip, weight, shapes[weight], offset, adapter, strength)
     names = lora.file_names(model) | (lora.text_file_names(clip) if clip is not None else {})
     tensors, lost, total, largest = {}, 0.0, 0.0, 0
     for weight, summed in sums.items():
@@ -139,12 +152,17 @@ def merge(model: Model, clip: Clip | None, entries: list[LoraEntry], rank: int =
     return Merged(tensors, (max(lost, 0.0) / total) ** 0.5 if total else 0.0, largest)
 
 
-def _add(summed: _Sum, model: Model, clip: Clip | None, weight: str, offset: Offset, adapter: Any, strength: float) -> None:
+def _add(
+    summed: _Sum, model: Model, clip: Clip | None, weight: str, shape: torch.Size, offset: Offset, adapter: Any, strength: float
+) -> None:
     product = lora.factors(adapter)
     if product is not None:
         up, down, scale = product
-        summed.ups.append(_placed(strength * scale * up.float(), offset, model, weight))
-        summed.downs.append(down.float())
+        # kohya's files have 1x1 convolutions in four dimensions, others in two
+        beyond = shape[2:]
+        up, down = up.float().reshape(*up.shape[:2], *[1] * len(beyond)), down.float().reshape(*down.shape[:2], *beyond)
+        summed.ups.append(_placed(strength * scale * up, offset, model, weight))
+        summed.downs.append(down)
         return
     difference = strength * lora.weight_delta(model, clip, weight, adapter)
     summed.difference = difference if summed.difference is None else summed.difference + difference

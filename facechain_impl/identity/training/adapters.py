@@ -17,13 +17,15 @@ _ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
 _MLP = re.compile(r"(^|\.)\w*(ff|ffn|ff_[it]|mlp|mlp[CX]|feed_forward)(\.|$)")
 # Flux fuses attention and feed-forward of its single blocks into these two layers.
 _FUSED = re.compile(r"(^|\.)single_blocks\.\d+\.linear[12]$")
+# LoCon of a UNet, without its first and its last convolution, as in kohya's sd-scripts.
+_CONVOLUTION = re.compile(r"^(input_blocks\.(?!0\.0$)|middle_block\.|output_blocks\.)")
 _PLACE = "default"
 Weights = list[dict[str, Layer]]
 """Of each group of adapters, by module name."""
 
 
 def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
-    """Names of the linear layers that get an adapter. Raises BadInput when the model has none."""
+    """Names of the linear layers, and of a UNet's convolutions, that get an adapter. Raises BadInput when the model has none."""
     linear = [name for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)]
     chosen = [name for name in linear if _wanted(name, targets)]
     if not chosen:
@@ -31,28 +33,36 @@ def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
             f"No attention layer was found in {type(module).__name__}: none of its {len(linear)} linear layers is named like one "
             f"({', '.join(linear[:3])}...). Train on another model."
         )
-    return chosen
+    return [*chosen, *convolutions(module)] if targets is Targets.CONVOLUTIONS else chosen
+
+
+def convolutions(module: torch.nn.Module) -> list[str]:
+    """Names of the convolutions of a UNet that get an adapter; none in other networks."""
+    return [name for name, child in module.named_modules() if isinstance(child, torch.nn.Conv2d) and _CONVOLUTION.search(name)]
 
 
 def _wanted(name: str, targets: Targets) -> bool:
     if _ATTENTION.search(name) or _FUSED.search(name):
         return True
-    return targets is Targets.ATTENTION_AND_MLP and bool(_MLP.search(name))
+    return targets is not Targets.ATTENTION and bool(_MLP.search(name))
 
 
 class Adapters:
     """Trainable LoRA layers inside a module.
 
-    Injected from a seed, so that two runs start alike; always float32, whatever the model is stored in."""
+    Injected from a seed, so that two runs start alike; always float32, whatever the model is stored in. With `dora` (Liu et al. 2024) each
+    layer also trains the norm of every row of its weight; `measure` sets those once the weights are where they are computed with."""
 
-    def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int):
+    def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int, dora: bool = False):
         # Half a second to import, which only a training needs.
         import peft
         from peft.tuners.lora import LoraLayer
 
         self._module = module
-        self.rank, self.alpha = rank, alpha
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian")
+        self.rank, self.alpha, self.dora = rank, alpha, dora
+        config = peft.LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian", use_dora=dora
+        )
         module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -64,9 +74,8 @@ class Adapters:
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
         """Trainable tensors by the name of the layer they belong to, in a fixed order."""
-        return {
-            f"{name}.{half}": getattr(layer, half)[_PLACE].weight for name, layer in self._layers.items() for half in ("lora_A", "lora_B")
-        }
+        parts = ("lora_A", "lora_B", "lora_magnitude_vector") if self.dora else ("lora_A", "lora_B")
+        return {f"{name}.{part}": getattr(layer, part)[_PLACE].weight for name, layer in self._layers.items() for part in parts}
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return list(self.named_parameters().values())
@@ -76,16 +85,40 @@ class Adapters:
         for layer in self._layers.values():
             layer.lora_dropout.train(training)
 
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Set the norms of DoRA to those of the weights with their updates, so that these count as they are."""
+        for name, layer in self._layers.items() if self.dora else ():
+            magnitude = layer.lora_magnitude_vector[_PLACE].weight
+            magnitude.copy_(self._norms(name, layer.lora_B[_PLACE].weight, layer.lora_A[_PLACE].weight)[1].reshape(magnitude.shape))
+
+    def _norms(self, name: str, up: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Norms [out] of the rows of a layer's weight, without and with its update."""
+        weight = self._layers[name].get_base_layer().weight.detach().float().flatten(1)
+        update = (up.flatten(1) @ down.flatten(1)).to(weight.device)
+        return weight.norm(dim=1), (weight + self.alpha / self.rank * update).norm(dim=1)
+
     def layers(self) -> dict[str, Layer]:
         """A copy of the weights by module name, float32 on the CPU."""
-        return {
-            name: Layer(_copied(layer.lora_B[_PLACE].weight), _copied(layer.lora_A[_PLACE].weight), self.alpha)
-            for name, layer in self._layers.items()
-        }
+        return self.as_layers({name: parameter.detach() for name, parameter in self.named_parameters().items()})
 
+    @torch.no_grad()
     def as_layers(self, parameters: dict[str, torch.Tensor]) -> dict[str, Layer]:
-        """What `named_parameters` gave earlier, as `layers` gives it."""
-        return {name: Layer(parameters[f"{name}.lora_B"], parameters[f"{name}.lora_A"], self.alpha) for name in self._layers}
+        """What `named_parameters` gives, now or earlier, as `layers` gives it."""
+        found = {}
+        for name in self._layers:
+            up, down = parameters[f"{name}.lora_B"], parameters[f"{name}.lora_A"]
+            scale = self._scale_of_file(name, up, down, parameters[f"{name}.lora_magnitude_vector"]) if self.dora else None
+            found[name] = Layer(_copied(up), _copied(down), self.alpha, scale)
+        return found
+
+    def _scale_of_file(self, name: str, up: torch.Tensor, down: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+        """Norms as a file has them [out, 1, ...].
+
+        The host divides the updated weight by the norm of the weight without its update, where peft divides by the norm with it."""
+        plain, updated = self._norms(name, up, down)
+        scale = magnitude.flatten().to(plain.device) * plain / updated
+        return _copied(scale.reshape(-1, *[1] * (down.ndim - 1)))
 
     @torch.no_grad()
     def load(self, layers: dict[str, Layer]) -> None:
@@ -98,6 +131,12 @@ class Adapters:
                 raise BadInput(f"The starting weights are {found} for {name}; expected {tuple(down.shape)} and {tuple(up.shape)}.")
             down.copy_(given.down * given.scale * self.rank / self.alpha)
             up.copy_(given.up)
+        self.measure()
+        for name, layer in self._layers.items() if self.dora else ():
+            if (scale := layers[name].dora_scale) is not None:
+                magnitude = layer.lora_magnitude_vector[_PLACE].weight
+                plain, updated = self._norms(name, layer.lora_B[_PLACE].weight, layer.lora_A[_PLACE].weight)
+                magnitude.copy_((scale.flatten().to(plain.device) * updated / plain).reshape(magnitude.shape))
 
     def remove(self) -> None:
         """Put the module's own layers back where the adapters were."""
@@ -122,7 +161,7 @@ def held(adapters: list[Adapters]) -> Iterator[None]:
                 parameter.copy_(value)
 
 
-def _copied(weight: torch.nn.Parameter) -> torch.Tensor:
+def _copied(weight: torch.Tensor) -> torch.Tensor:
     return weight.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
@@ -140,4 +179,6 @@ def tensors_for_file(layers: dict[str, Layer], names: dict[str, str], prefix: st
             tensors[f"{name}.lora_down.weight"] = layer.down
             tensors[f"{name}.lora_up.weight"] = layer.up
             tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank if layer.alpha is None else layer.alpha))
+        if layer.dora_scale is not None:
+            tensors[f"{name}.dora_scale"] = layer.dora_scale
     return tensors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -61,9 +60,15 @@ class MovingAverage:
 
 
 def mean(several: Sequence[Weights]) -> Weights:
-    """The mean of each matrix. The weights lie on the path of one training, so that the mean of the updates is close to it."""
+    """The mean of each tensor. The weights lie on the path of one training, so that the mean of the updates is close to it."""
     return [{name: _mean([weights[group][name] for weights in several]) for name in first} for group, first in enumerate(several[0])]
 
 
 def _mean(layers: list[Layer]) -> Layer:
-    return replace(layers[0], up=torch.stack([one.up for one in layers]).mean(0), down=torch.stack([one.down for one in layers]).mean(0))
+    scales = [one.dora_scale for one in layers if one.dora_scale is not None]
+    return Layer(
+        torch.stack([one.up for one in layers]).mean(0),
+        torch.stack([one.down for one in layers]).mean(0),
+        layers[0].alpha,
+        torch.stack(scales).mean(0) if scales else None,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,12 +17,16 @@ _FACE_CENTRE = (0.35, 0.50)
 _HEADROOM = 1.15
 # FaceChain's own face crops of 512 pixels are enlarged 1.15 to 1.5 times.
 _BLURRED = 1.5
+_STEP = 64
+"""Sides of aspect buckets are multiples of it, as in kohya's sd-scripts: every family can do with them."""
+_WIDEST = 2.0
 
 
 def variants(
     photo: torch.Tensor, count: int, augmentation: Augmentation, side: int, generator: torch.Generator, mirror: bool = True
 ) -> torch.Tensor:
-    """`count` training pictures [count, side, side, 3] of a photo [H, W, 3] in 0..1. mirror: every other one is."""
+    """`count` training pictures [count, side, side, C] of a photo [H, W, C] in 0..1, or [count, height, width, C] of its aspect bucket.
+    mirror: every other one is."""
     pictures = [_variant(photo, augmentation, side, generator, flipped=mirror and bool(index % 2)) for index in range(count)]
     return torch.stack(pictures)
 
@@ -44,27 +49,46 @@ def remark(photos: Sequence[torch.Tensor], augmentation: Augmentation, side: int
 
 
 def _variant(photo: torch.Tensor, augmentation: Augmentation, side: int, generator: torch.Generator, flipped: bool) -> torch.Tensor:
-    left, top, size = _window(photo, augmentation, generator)
-    window = photo[top : top + size, left : left + size].permute(2, 0, 1)[None]  # [H,W,C] -> [1,C,H,W]
-    picture = F.interpolate(window, (side, side), mode="bilinear", antialias=size > side).clamp(0, 1)[0].permute(1, 2, 0)
+    left, top, width, height = _window(photo, augmentation, side, generator)
+    window = photo[top : top + height, left : left + width].permute(2, 0, 1)[None]  # [H,W,C] -> [1,C,H,W]
+    size = bucket(photo.shape[1], photo.shape[0], side)[::-1] if augmentation is Augmentation.BUCKETS else (side, side)
+    picture = F.interpolate(window, size, mode="bilinear", antialias=height > size[0]).clamp(0, 1)[0].permute(1, 2, 0)
     return picture.flip(1) if flipped else picture
 
 
-def _window(photo: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> tuple[int, int, int]:
-    """Left, top and side of the square that is cut from a photo."""
+def bucket(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of the training pictures of a photo of this size: multiples of 64 of an area of at most `side` x `side`, at most
+    twice as long as broad, nearest to the photo's own shape."""
+    widths = range(_STEP, int(side * _WIDEST) + 1, _STEP)
+    sizes = [(one, side * side // one // _STEP * _STEP) for one in widths]
+    fitting = [(one, other) for one, other in sizes if other and max(one / other, other / one) <= _WIDEST]
+    return min(fitting, key=lambda size: (abs(math.log(size[0] * height / (size[1] * width))), -size[0] * size[1]))
+
+
+def _window(photo: torch.Tensor, augmentation: Augmentation, side: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what is cut from a photo."""
     height, width = photo.shape[:2]
     if augmentation is Augmentation.FACE_CROP:
         if height != width:
             raise BadInput(
                 f"Face crop needs square pictures with the face where Face Align puts it; this one is {width}x{height}. "
-                "Connect the crops of Face Align, or set 'augmentation' to Centre crop or Random crop."
+                "Connect the crops of Face Align, or set 'augmentation' to Centre crop, Random crop or Aspect buckets."
             )
-        return face_window(height, _uniform(_FACE_RATIO, generator), _uniform(_FACE_CENTRE, generator))
-    size = min(height, width)
+        left, top, size = face_window(height, _uniform(_FACE_RATIO, generator), _uniform(_FACE_CENTRE, generator))
+        return left, top, size, size
+    across, down = _largest(width, height, bucket(width, height, side) if augmentation is Augmentation.BUCKETS else (1, 1))
     if augmentation is Augmentation.CENTRE:
-        return (width - size) // 2, (height - size) // 2, size
-    left, top = (int(_uniform((0, room + 1), generator)) for room in (width - size, height - size))
-    return left, top, size
+        return (width - across) // 2, (height - down) // 2, across, down
+    left, top = (int(_uniform((0, room + 1), generator)) for room in (width - across, height - down))
+    return left, top, across, down
+
+
+def _largest(width: int, height: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the largest window of a shape in a picture."""
+    across, down = shape
+    if width * down <= height * across:
+        return width, round(width * down / across)
+    return round(height * across / down), height
 
 
 def face_window(height: int, ratio: float, centre: float) -> tuple[int, int, int]:

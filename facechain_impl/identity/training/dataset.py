@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,43 +39,65 @@ class Batch:
     weights: torch.Tensor | None = None
 
 
+OfPhotos = torch.Tensor | Sequence[torch.Tensor]
+"""A tensor [variant, ...] for each photo; one tensor [photo, variant, ...] where all have one size."""
+Drawn = tuple[int, int, torch.Tensor, torch.Tensor, bool]
+"""Photo, variant, noise [1, C, ...], noise level [1] and whether the caption is dropped."""
+
+
 class Told(Protocol):
-    """The conditions of photo `index`; the last ones, -1, are those of the empty caption."""
+    """The conditions of photo `index`; the last are of the empty caption: -1 for pictures of the first size, -2 of the second."""
 
     def __getitem__(self, index: int, /) -> Conditions: ...
 
 
-class TrainingSet:
-    """Latents [photo, variant, C, ...] in the model's scale and its conditioning: one entry for each photo, and a last one
-    for the empty caption. weights: [photo, variant, 1, ...] or None. salt: gives two sets of one training different random numbers."""
+def sizes(latents: OfPhotos) -> list[torch.Size]:
+    """Every shape [C, ...] of a latent, by the first photo that has it."""
+    return list(dict.fromkeys(one.shape[1:] for one in latents))
 
-    def __init__(self, latents: torch.Tensor, conditions: Told, weights: torch.Tensor | None = None, salt: int = 0):
+
+class TrainingSet:
+    """Latents of each photo [variant, C, ...] in the model's scale and its conditioning: one entry for each photo, and last ones for the
+    empty caption. weights: of each photo [variant, 1, ...] or None. salt: gives two sets of one training different random numbers."""
+
+    def __init__(self, latents: OfPhotos, conditions: Told, weights: OfPhotos | None = None, salt: int = 0):
         self.latents, self.weights = latents, weights
         self._conditions = conditions
+        self._sizes = sizes(latents)
         self._salt = salt
 
     def __len__(self) -> int:
         return len(self.latents)
 
     def batch(self, number: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> Batch:
-        """The samples of forward pass `number`: every photo once per epoch, in an order of its own, a variant of it at random.
+        """The samples of forward pass `number` of a set whose pictures have one size, or of a single sample."""
+        (found,) = self.batches(number, settings, sample_sigmas)
+        return found
+
+    def batches(self, number: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> list[Batch]:
+        """The samples number `number` x batch size and on, those of one size together: every photo once per epoch, in an order of its own,
+        a variant of it at random.
 
         Each sample draws from a generator of its own, so that splitting a batch over several passes changes no sample."""
         count = settings.batch_size
         drawn = [self._drawn(sample, settings, sample_sigmas) for sample in range(number * count, (number + 1) * count)]
-        photos, variants, noise, sigmas, dropped = zip(*drawn)
-        place = torch.tensor(photos), torch.tensor(variants)
-        weights = None if self.weights is None else self.weights[place]
-        return Batch(self.latents[place], torch.cat(noise), torch.cat(sigmas), list(photos), list(dropped), weights)
+        by_size = [[one for one in drawn if self.latents[one[0]].shape[1:] == size] for size in self._sizes]
+        return [self._together(group) for group in by_size if group]
 
-    def _drawn(
-        self, sample: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]
-    ) -> tuple[int, int, torch.Tensor, torch.Tensor, bool]:
-        """Photo, variant, noise [1, C, ...], noise level [1] and whether the caption is dropped."""
+    def _together(self, drawn: list[Drawn]) -> Batch:
+        photos, variants, noise, sigmas, dropped = zip(*drawn)
+        latents = torch.stack([self.latents[photo][variant] for photo, variant in zip(photos, variants)])
+        weights = None
+        if self.weights is not None:
+            weights = torch.stack([self.weights[photo][variant] for photo, variant in zip(photos, variants)])
+        return Batch(latents, torch.cat(noise), torch.cat(sigmas), list(photos), list(dropped), weights)
+
+    def _drawn(self, sample: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> Drawn:
         source = generator_for(settings.seed, 1 + self._salt, sample)
         photo = self._photo(sample, settings.seed)
-        variant = int(torch.randint(0, self.latents.shape[1], (1,), generator=source))
-        noise = torch.randn((1, *self.latents.shape[2:]), generator=source)
+        count, *shape = self.latents[photo].shape
+        variant = int(torch.randint(0, count, (1,), generator=source))
+        noise = torch.randn((1, *shape), generator=source)
         sigmas = sample_sigmas(1, source)
         dropped = bool(torch.rand(1, generator=source) < settings.caption_dropout)
         if settings.noise_offset:
@@ -88,14 +110,15 @@ class TrainingSet:
 
     def conditioning_for(self, batch: Batch) -> list[Conditions]:
         """Conditioning of each sample of a batch."""
-        return [self._conditions[-1 if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
+        empty = -1 - self._sizes.index(batch.latents.shape[1:])
+        return [self._conditions[empty if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 
 
 def encode_photos(
     model: TrainingModel, vae: Vae, photos: list[torch.Tensor], settings: TrainSettings, masks: list[torch.Tensor] | None = None
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Latents [photo, variant, C, ...] of the training pictures made from photos [H, W, 3], and the weight of each place
-    [photo, variant, 1, ...] where head masks [H, W] are given."""
+) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
+    """Latents [variant, C, ...] of the training pictures made from each photo [H, W, 3], and the weight of each place [variant, 1, ...]
+    where head masks [H, W] are given."""
     latents, weights = [], []
     for index, photo in enumerate(photos):
         check_interrupt()
@@ -106,7 +129,7 @@ def encode_photos(
         latents.append(torch.cat([model.latents(vae, picture[None, ..., :3]) for picture in pictures]))
         if masks is not None:
             weights.append(_weights(pictures[..., 3], latents[-1].shape, settings.masked_loss))
-    return torch.stack(latents), torch.stack(weights) if weights else None
+    return latents, weights or None
 
 
 def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.Tensor:
@@ -115,26 +138,35 @@ def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.T
     return (1 - strength + strength * small).reshape(shape[0], 1, *[1] * (len(shape) - 4), *shape[-2:])
 
 
+def with_sizes(captions: list[str], latents: OfPhotos) -> list[tuple[str, torch.Tensor]]:
+    """What is encoded: each caption with latents [1, C, ...] of its photo's size, then the empty one with those of every size, the first
+    size last."""
+    of_each_size = {one.shape[1:]: one[:1] for one in reversed(list(latents))}
+    empty = [("", of_each_size[size]) for size in reversed(sizes(latents))]
+    return [*((caption, of_each_size[one.shape[1:]]) for caption, one in zip(captions, latents, strict=True)), *empty]
+
+
 def encode_captions(
-    model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, guidance: float | None = None
+    model: TrainingModel, clip: Clip, captions: list[tuple[str, torch.Tensor]], guidance: float | None = None
 ) -> list[Conditions]:
-    """The conditioning of every caption, each distinct caption encoded once. guidance: as in TrainSettings."""
-    known = {}
-    for caption in captions:
+    """The conditioning of every caption of `with_sizes`, each distinct one encoded once. guidance: as in TrainSettings."""
+    known: dict[tuple[str, torch.Size], Conditions] = {}
+    for caption, latents in captions:
         check_interrupt()
-        if caption not in known:
-            known[caption] = stored(model.conditions(encode_text(clip, caption), latents[:1, 0], guidance))
-    return [known[caption] for caption in captions]
+        if (caption, latents.shape) not in known:
+            known[caption, latents.shape] = stored(model.conditions(encode_text(clip, caption), latents, guidance))
+    return [known[caption, latents.shape] for caption, latents in captions]
 
 
 class LiveCaptions:
-    """Conditioning of captions, recomputed at every use, for a text encoder that is being trained."""
+    """Conditioning of the captions of `with_sizes`, recomputed at every use, for a text encoder that is being trained."""
 
-    def __init__(self, model: TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, guidance: float | None = None):
-        self._model, self._clip, self._captions, self._latents, self._guidance = model, clip, captions, latents[:1, 0], guidance
+    def __init__(self, model: TrainingModel, clip: Clip, captions: list[tuple[str, torch.Tensor]], guidance: float | None = None):
+        self._model, self._clip, self._captions, self._guidance = model, clip, captions, guidance
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def __getitem__(self, index: int) -> Conditions:
-        return self._model.conditions(encode_text(self._clip, self._captions[index]), self._latents, self._guidance)
+        caption, latents = self._captions[index]
+        return self._model.conditions(encode_text(self._clip, caption), latents, self._guidance)

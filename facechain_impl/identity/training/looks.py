@@ -139,7 +139,7 @@ class Watch:
 
 
 def _plain(weights: Weights) -> list[dict[str, tuple]]:
-    return [{name: (one.up, one.down, one.alpha) for name, one in group.items()} for group in weights]
+    return [{name: (one.up, one.down, one.alpha, one.dora_scale) for name, one in group.items()} for group in weights]
 
 
 def _layers(plain: list[dict[str, tuple]]) -> Weights:

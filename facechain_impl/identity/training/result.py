@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +18,10 @@ from ...types import Person, Report, Status
 from .. import persons
 from ..lora import parts
 from .adapters import Weights, tensors_for_file
+from .crops import bucket
 from .judge import Look, noise
 from .order import Order, TrainRequest, TrainResult
-from .settings import Average, TrainSettings
+from .settings import Augmentation, Average, TrainSettings
 from .state import unfinished
 from .trainer import Trainer
 
@@ -113,6 +115,10 @@ def listed(steps: Sequence[int]) -> str:
 def _remarks(request: TrainRequest, order: Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
     inputs, remarks = request.inputs, [*request.policy.remarks, *request.settings.without_effect()]
+    if request.settings.augmentation is Augmentation.BUCKETS:
+        found = Counter(bucket(photo.shape[1], photo.shape[0], request.settings.resolution) for photo in inputs.photos)
+        told = ", ".join(f"{width}x{height} ({count})" for (width, height), count in found.items())
+        remarks.append(f"Sizes of the training pictures, and of how many photos: {told}.")
     if request.policy.looks.count and order.scorer is None and order.study.embeddings:
         remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
     if others := [one for one in unfinished() if one.run != order.run]:

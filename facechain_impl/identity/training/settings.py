@@ -7,11 +7,12 @@ from enum import Enum
 
 
 class Augmentation(str, Enum):
-    """How a training picture is made from a photo."""
+    """How a training picture is made from a photo. All are square but those of aspect buckets, which are as broad as their photo."""
 
     FACE_CROP = "Face crop"
     CENTRE = "Centre crop"
     RANDOM = "Random crop"
+    BUCKETS = "Aspect buckets"
 
 
 class Precision(str, Enum):
@@ -31,10 +32,11 @@ class Optimiser(str, Enum):
 
 
 class Targets(str, Enum):
-    """Which linear layers get an adapter."""
+    """Which layers get an adapter. With convolutions it is known as LoCon, for UNets."""
 
     ATTENTION = "Attention"
     ATTENTION_AND_MLP = "Attention and feed-forward"
+    CONVOLUTIONS = "Attention, feed-forward and convolutions"
 
 
 class Loss(str, Enum):
@@ -85,7 +87,9 @@ class IfState(str, Enum):
     START_OVER = "Start over"
 
 
-ADDED = ("loss", "huber_c", "weighting", "noise_offset", "timesteps", "text_encoder_learning_rate", "average", "ema_decay", "guidance")
+ADDED = (
+    "loss", "huber_c", "weighting", "noise_offset", "timesteps", "text_encoder_learning_rate", "average", "ema_decay", "dora", "guidance",
+)  # fmt: skip
 """Settings that came after states were stored: at their defaults a training is the one that it was without them."""
 COMMON_RANK = 4
 """Of face_frombase_c4."""
@@ -139,6 +143,7 @@ class TrainSettings:
     text_encoder_learning_rate: float = 0.0
     average: Average = Average.LAST
     ema_decay: float = 0.99
+    dora: bool = False
     guidance: float | None = None
 
     def without_effect(self) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from ...errors import FaceChainError
+from ...errors import BadInput, FaceChainError
 from ...host import live, lora, models
 from ...host.objective import Objective
 from ...host.progress import Progress, check_interrupt
@@ -20,16 +20,16 @@ from ...picture_names import numbered
 from .. import persons
 from . import earlier, losses, optimisers
 from . import sheet as contact_sheet
-from .adapters import Adapters, target_modules
+from .adapters import Adapters, convolutions, target_modules
 from .checkpointing import checkpointed
-from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
+from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
 from .looks import AVERAGED, Sitting, Watch
 from .noise import TIMES
 from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
 from .previews import Preview
 from .result import Outcome, store
-from .settings import Augmentation, Average, IfState, Start, TrainSettings
+from .settings import Augmentation, Average, IfState, Start, Targets, TrainSettings
 from .start import face_common
 from .state import StateStore, require_space
 from .trainer import Trainer
@@ -75,6 +75,8 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()
+        for group in adapters:
+            group.measure()
         _require_space(order.store, adapters, settings)
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
@@ -92,17 +94,18 @@ def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet:
     latents, weights = _encoded(model, inputs, inputs.photos, settings, order.masks)
-    return TrainingSet(latents, _conditions(model, inputs.clip, [*inputs.captions, ""], latents, settings), weights)
+    return TrainingSet(latents, _conditions(model, inputs.clip, inputs.captions, latents, settings), weights)
 
 
 def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
     """Pictures of other people with the caption of their class, so that the model does not forget how they look."""
     if not inputs.class_photos:
         return None
-    settings = replace(settings, augmentation=Augmentation.RANDOM, variants=1)
+    buckets = settings.augmentation is Augmentation.BUCKETS
+    settings = replace(settings, augmentation=Augmentation.BUCKETS if buckets else Augmentation.RANDOM, variants=1)
     latents, _ = _encoded(model, inputs, inputs.class_photos, settings, None)
     captions = [inputs.class_caption] * len(inputs.class_photos)
-    return TrainingSet(latents, _conditions(model, inputs.clip, [*captions, ""], latents, settings), salt=100)
+    return TrainingSet(latents, _conditions(model, inputs.clip, captions, latents, settings), salt=100)
 
 
 def _encoded(
@@ -111,16 +114,17 @@ def _encoded(
     photos: Sequence[torch.Tensor],
     settings: TrainSettings,
     masks: list[torch.Tensor] | None,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
     with torch.no_grad():
         return encode_photos(model, inputs.vae, [photo.clone() for photo in photos], settings, masks)
 
 
-def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: torch.Tensor, settings: TrainSettings) -> Told:
+def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: list[torch.Tensor], settings: TrainSettings) -> Told:
+    told = with_sizes(captions, latents)
     if settings.train_text_encoder:
-        return LiveCaptions(model, clip, captions, latents, settings.guidance)
+        return LiveCaptions(model, clip, told, settings.guidance)
     with torch.no_grad():
-        return encode_captions(model, clip, captions, latents, settings.guidance)
+        return encode_captions(model, clip, told, settings.guidance)
 
 
 def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
@@ -140,9 +144,30 @@ def _adapters(model: models.TrainingModel, clip: Clip, settings: TrainSettings) 
     if settings.train_text_encoder:
         modules.append(clip.cond_stage_model)
         model.companions.append(clip.patcher)
+    if settings.targets is Targets.CONVOLUTIONS and not convolutions(model.module):
+        raise BadInput(
+            f"{type(model.module).__name__} has no convolutions between its first and its last layer, as a UNet has. "
+            f"Set targets to {Targets.ATTENTION_AND_MLP.value}."
+        )
     names = [target_modules(module, settings.targets) for module in modules]
+    if settings.dora:
+        _require_weights(modules, names)
     shape = (settings.rank, settings.alpha, settings.dropout)
-    return [Adapters(module, chosen, *shape, settings.seed + index) for index, (module, chosen) in enumerate(zip(modules, names))]
+    return [
+        Adapters(module, chosen, *shape, settings.seed + index, settings.dora) for index, (module, chosen) in enumerate(zip(modules, names))
+    ]
+
+
+def _require_weights(modules: list[torch.nn.Module], names: list[list[str]]) -> None:
+    """DoRA computes with the weights that it is put on."""
+    for module, chosen in zip(modules, names):
+        for name in chosen:
+            weight = module.get_parameter(f"{name}.weight")
+            if weight.element_size() < 2:
+                raise BadInput(
+                    f"DoRA measures the weights of the model, and {name} is stored as {weight.dtype}. "
+                    "Train on an fp32, fp16 or bf16 file of the model, or switch dora off."
+                )
 
 
 def _start(adapters: Adapters, names: dict[str, str], settings: TrainSettings) -> None:

@@ -113,12 +113,15 @@ class Trainer:
         return total
 
     def _learn(self, data: TrainingSet, number: int, weight: float) -> float:
-        """Add the gradients of one forward pass; returns its weighted loss."""
-        batch = data.batch(number, self.settings, self._sigmas)
-        with self._explained():
-            loss = weight * self.loss(batch, data.conditioning_for(batch))
-            self._scaler.scale(loss).backward()
-        return loss.item()
+        """Add the gradients of the samples of one batch, one forward pass for each size; returns their weighted loss."""
+        total = 0.0
+        for batch in data.batches(number, self.settings, self._sigmas):
+            share = weight * len(batch.photos) / self.settings.batch_size
+            with self._explained():
+                loss = share * self.loss(batch, data.conditioning_for(batch))
+                self._scaler.scale(loss).backward()
+            total += loss.item()
+        return total
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -55,7 +55,7 @@ def test_a_chosen_number_wins():
 @pytest.mark.parametrize(("guidance", "told"), [(None, 3.5), (1.0, 1.0)])
 def test_guidance_reaches_the_model(flux, guidance, told):
     with models.training_model(flux.model, torch.float32) as opened:
-        (condition,) = encode_captions(opened, flux.clip, ["a"], torch.zeros(1, 1, 16, 8, 8), guidance)
+        (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8))], guidance)
     assert condition["guidance"].cond.item() == told
 
 
