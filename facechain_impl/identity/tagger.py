@@ -14,9 +14,8 @@ from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
-from ..perception.faces import enriched, find_faces, main_face, with_face
+from ..perception.faces import enriched, find_faces, known_names, main_face, with_face
 from ..perception.tagging import Tagger
-from ..picture_names import nth
 from ..types import Face, Faces, NoFace, Picture, Report, Status, updated
 from ..weights import load
 from . import captions
@@ -52,7 +51,7 @@ class Captions:
 
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
     """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
-    names = [_known_name(image, known) or nth("picture", index) for index, image in enumerate(images)]
+    names = known_names(images, known)
     check_all(images, names)
     tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")
@@ -72,11 +71,6 @@ def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, know
         report.add(name, status, reason, caption=text, **(row or {}))
     spoken, common = captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts))
     return Captions(texts, spoken, common, report, known or Faces(()))
-
-
-def _known_name(image: torch.Tensor, known: Faces | None) -> str:
-    picture = known.of(image) if known is not None else None
-    return picture.name if picture else ""
 
 
 def _chosen_trigger(settings: CaptionSettings) -> str:
