@@ -1,11 +1,9 @@
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import { element } from "./dom.js";
-import { PREFIX, nodesOf, rootGraph } from "./graph.js";
+import { onOutput } from "./outputs.js";
 
 const WIDGET = "facechain_report";
 const MIN_HEIGHT = 120;
-const HISTORY_ENTRIES = 64;
 
 const STYLE = `
 .facechain-report { overflow: auto; font: 12px/1.45 system-ui, sans-serif; color: var(--input-text, #ddd);
@@ -86,28 +84,11 @@ function reportBox(node) {
   return box;
 }
 
-function show(node, output, past = false) {
-  const report = output?.report?.[0];
+function show(node, output, past) {
+  const report = output.report?.[0];
   if (!report) return;
   fill(reportBox(node), report, past);
   node.graph?.setDirtyCanvas(true, true);
-}
-
-/** The outputs of this graph's latest runs, from the server's history, which survives a reload of the page. */
-async function pastOutputs(graphId) {
-  const response = await api.fetchApi(`/history?max_items=${HISTORY_ENTRIES}`);
-  const entries = Object.values(await response.json());
-  const own = entries.filter((entry) => entry.prompt[3]?.extra_pnginfo?.workflow?.id === graphId);
-  own.sort((a, b) => a.prompt[0] - b.prompt[0]);
-  return Object.assign({}, ...own.map((entry) => entry.outputs));
-}
-
-async function restore() {
-  const graph = rootGraph();
-  const ours = [...nodesOf(graph)].filter(([, node]) => node.comfyClass?.startsWith(PREFIX));
-  if (!ours.length || !graph.id) return;
-  const outputs = await pastOutputs(graph.id);
-  for (const [id, node] of ours) show(node, outputs[id], true);
 }
 
 app.registerExtension({
@@ -115,15 +96,6 @@ app.registerExtension({
   init() {
     document.head.append(element("style", STYLE));
   },
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!nodeData.name.startsWith(PREFIX)) return;
-    const before = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (output) {
-      before?.call(this, output);
-      show(this, output);
-    };
-  },
-  afterConfigureGraph() {
-    return restore();
-  },
 });
+
+onOutput(show);
