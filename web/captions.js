@@ -1,7 +1,8 @@
 import { app } from "../../scripts/app.js";
 import { element } from "./dom.js";
 import { onOutput } from "./outputs.js";
-import { listen, set, widgetOf } from "./widgets.js";
+import "./reports.js"; // the report stands above the captions
+import { addBox, listen, set, widgetOf } from "./widgets.js";
 
 const NODE = "FaceChain_Tagger";
 const WIDGET = "facechain_captions";
@@ -97,7 +98,7 @@ function viewOf(node) {
   const view = { captions: [], rows: [], summary: element("p"), list: element("div", undefined, "list") };
   box.append(view.summary, view.list);
   views.set(node, view);
-  node.addDOMWidget(WIDGET, "facechain-captions", box, { serialize: false, hideOnZoom: false, getMinHeight: () => MIN_HEIGHT });
+  addBox(node, WIDGET, "facechain-captions", box, MIN_HEIGHT);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width, MIN_WIDTH), Math.max(node.size[1], height)]);
   const isTyping = () => view.rows.some(({ field }) => field === document.activeElement);

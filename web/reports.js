@@ -1,6 +1,8 @@
 import { app } from "../../scripts/app.js";
 import { element } from "./dom.js";
+import { PREFIX } from "./graph.js";
 import { onOutput } from "./outputs.js";
+import { addBox, heal } from "./widgets.js";
 
 const WIDGET = "facechain_report";
 const MIN_HEIGHT = 120;
@@ -74,11 +76,7 @@ function reportBox(node) {
   const existing = node.widgets?.find((widget) => widget.name === WIDGET);
   if (existing) return existing.element;
   const box = element("div", undefined, "facechain-report");
-  node.addDOMWidget(WIDGET, "facechain-report", box, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => MIN_HEIGHT,
-  });
+  addBox(node, WIDGET, "facechain-report", box, MIN_HEIGHT);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width, 360), Math.max(node.size[1], height)]);
   return box;
@@ -95,6 +93,14 @@ app.registerExtension({
   name: "FaceChain.Reports",
   init() {
     document.head.append(element("style", STYLE));
+  },
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!nodeData.name.startsWith(PREFIX)) return;
+    const before = nodeType.prototype.onConfigure;
+    nodeType.prototype.onConfigure = function (...values) {
+      before?.apply(this, values);
+      heal(this, { ...nodeData.input.required, ...nodeData.input.optional });
+    };
   },
 });
 

@@ -17,16 +17,21 @@ pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
 TAGGER = "Caption Crops (Tagger)"
 ADD_NODES = """
-() => {
+async () => {
   app.graph.clear();
   const [load, tagger] = ["FaceChain_LoadPhotos", "FaceChain_Tagger"].map((type) => LiteGraph.createNode(type));
   [load.pos, tagger.pos] = [[100, 150], [550, 60]];
   app.graph.add(load);
   app.graph.add(tagger);
   load.connect(0, tagger, 0);
+  await app.loadGraphData({ ...app.graph.serialize(), id: crypto.randomUUID() });
 }
 """
-KEPT = "(text) => [localStorage, sessionStorage].some((kept) => Object.values({ ...kept }).some((value) => value.includes(text)))"
+# In the draft of the graph, from which the editor comes back after a reload; what was copied is kept elsewhere.
+KEPT = """
+(text) => [localStorage, sessionStorage].some((kept) => Object.entries({ ...kept })
+  .some(([key, value]) => !key.includes("clipboard") && value.includes(text)))
+"""
 COPY = """
 () => {
   const node = app.graph.nodes.find((candidate) => candidate.type === "FaceChain_Tagger");
@@ -40,17 +45,23 @@ COPY = """
 
 
 @pytest.fixture
-def tagger(hands: Hands, client: Client, tmp_path: Path) -> Hands:
-    """Two photos into the Tagger, which has run once."""
-    photos = [tmp_path / f"{name}, {hands.mode}.png" for name in ("anna", "ben")]
-    for photo, colour in zip(photos, ("teal", "maroon")):
+def photos(tmp_path: Path, hands: Hands, client: Client) -> list[Path]:
+    """Their sizes tell the modes apart: a run of the one is never answered from the host's cache of the other."""
+    made = [tmp_path / f"{name}, {hands.mode}.png" for name in ("anna", "ben")]
+    for photo, colour in zip(made, ("teal", "maroon")):
         Image.new("RGB", (60 + len(hands.mode), 60), colour).save(photo)
         client.upload(photo)
+    return made
+
+
+@pytest.fixture
+def tagger(hands: Hands, client: Client, photos: list[Path]) -> Hands:
+    """Two photos into the Tagger, which has run once."""
     hands.page.evaluate(ADD_NODES)
     set_files(hands, photos)
-    hands.place(TAGGER)
     assert captions(hands, client) == ["<fcsks>, a person", "<fcsks>, a person"]
-    expect(field(hands, 0)).to_be_visible()
+    expect(field(hands, 1)).to_be_attached()
+    hands.place(TAGGER)
     return hands
 
 
@@ -88,7 +99,7 @@ def captions(hands: Hands, client: Client) -> list[str]:
     return [row["values"]["caption"] for row in run(hands, client)["rows"]]
 
 
-def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client, tmp_path: Path):
+def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client):
     expect(tagger.page.locator(".facechain-captions img")).to_have_count(2)
     type_over(tagger, 1, "<fcsks>, a person, laughing: hat")
     expect(tagger.page.locator(".facechain-captions .mark").nth(1)).to_be_visible()
@@ -96,7 +107,8 @@ def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client, tmp_path: 
     report = run(tagger, client)
     assert [row["values"]["caption"] for row in report["rows"]] == ["<fcsks>, a person", "<fcsks>, a person, laughing: hat"]
     assert [row["reason"] for row in report["rows"]] == ["", "edited by hand"]
-    assert len(set(tagger.page.evaluate(COPY))) == 1, "a copy of the node has the same edits"
+    first, copied = tagger.page.evaluate(COPY)
+    assert first == copied and "laughing: hat" in copied, "a copy of the node has the same edits"
     tagger.page.keyboard.press("Delete")
     tagger.page.wait_for_function(KEPT, arg="laughing: hat")
     tagger.page.reload()
@@ -111,8 +123,8 @@ def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client, tmp_path: 
     assert captions(tagger, client) == ["<fcsks>, a person", "<fcsks>, a person"]
 
 
-def test_an_edit_goes_with_its_photo(tagger: Hands, client: Client, tmp_path: Path):
-    anna, ben = (tmp_path / f"{name}, {tagger.mode}.png" for name in ("anna", "ben"))
+def test_an_edit_goes_with_its_photo(tagger: Hands, client: Client, photos: list[Path]):
+    anna, ben = photos
     type_over(tagger, 1, "<fcsks>, a person, on a\nboat")
     set_files(tagger, [ben, anna])
     assert captions(tagger, client) == ["<fcsks>, a person, on a boat", "<fcsks>, a person"]
@@ -121,7 +133,7 @@ def test_an_edit_goes_with_its_photo(tagger: Hands, client: Client, tmp_path: Pa
     report = run(tagger, client)
     assert [row["values"]["caption"] for row in report["rows"]] == ["<fcsks>, a person"]
     assert "not used, but kept" in report["notes"][0] and "on a boat" in report["notes"][0]
-    expect(tagger.page.get_by_text("not among the pictures of the last run")).to_be_visible()
+    expect(tagger.page.locator(".facechain-captions").get_by_text("not among the pictures of the last run")).to_be_visible()
     expect(field(tagger, 1)).to_have_value("<fcsks>, a person, on a boat")
     type_over(tagger, 1, "")
     assert tagger.value(TAGGER, "edits") == ""

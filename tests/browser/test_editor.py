@@ -55,8 +55,10 @@ def wait_for_reports(page: Page) -> str:
 def test_own_photos_are_trained_and_the_reports_come_back(hands: Hands, checkpoint, client: Client, tmp_path: Path):
     photos = [tmp_path / f"anna at home, {hands.mode}.jpg", tmp_path / f"anna, {hands.mode}.png"]
     with Image.open(SAMPLE) as picture:
-        for photo, side in zip(photos, (900, 700)):  # other pixels in each mode, or the second training would have finished before
-            picture.resize((side + len(hands.mode), side)).save(photo)
+        mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)  # two copies of one photo would be trained on once
+        for photo, side, shown in zip(photos, (900, 700), (picture, mirrored)):
+            # other pixels in each mode, or the second training would have finished before
+            shown.resize((side + len(hands.mode), side)).save(photo)
     hands.pick_template(TITLE, "Train")
     hands.choose("Choose a checkpoint", "ckpt_name", checkpoint)
     for widget, number in SMALL.items():
