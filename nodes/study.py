@@ -18,7 +18,7 @@ from ..facechain_impl.types import Faces, Report
 from ..facechain_impl.weights import check
 from ..facechain_impl.weights.uses import CHECK_PHOTOS
 from ._api import FaceChainFaces, io, ui
-from ._common import flatten_images, optional, report_ui
+from ._common import flatten_images, optional, report_ui, single
 from ._node import FaceChainNode
 
 REPORT = 0  # the place of that output
@@ -72,7 +72,7 @@ class CheckPhotos(FaceChainNode):
             raise BadInput("No photo arrived. Connect the crops of Face Align.")
         called = picture_names.given(names, photos) if names else known_names(photos, known, "photo")
         found = photo_study.study(photos, known)
-        rule = LeaveOut(optional(leave_out) or LeaveOut.BAD.value)
+        rule = LeaveOut(single(leave_out))
         kept = choose.chosen(found, rule)
         if cls._is_followed():
             choose.check_some_are_left(kept, found, called)
