@@ -129,7 +129,8 @@ class Face(Wire):
 
 @dataclass(frozen=True, eq=False)
 class Picture(Wire):
-    """The faces of one picture. size is (height, width); digest identifies the pixels, see `digest_of`."""
+    """The faces of one picture. size is (height, width); digest identifies the pixels, see `digest_of`. source: the digest of the photo
+    that it was cut out of, which stays the same however the cut is retouched; empty where it is a whole picture or that is not known."""
 
     faces: tuple[Face, ...]
     size: tuple[int, int]
@@ -137,6 +138,7 @@ class Picture(Wire):
     name: str = ""
     detector: str = ""
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True, eq=False)

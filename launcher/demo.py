@@ -97,7 +97,7 @@ class Demo:
         model.choose(workflow)
         workflow.change("FaceChain_TrainFaceLoRA", name=NAME, steps=self.sizes.steps, resolution=self.sizes.size)
         outputs = self._run(workflow)
-        crops = _aligned_names(outputs[workflow.id_of("FaceChain_FaceAlign")])
+        crops = _trained_names(outputs[workflow.id_of("FaceChain_CheckPhotos")])
         self._save_crops(outputs[workflow.id_of("PreviewImage")]["images"], crops)
         self._save_captions(outputs[workflow.id_of("FaceChain_Tagger")], crops)
         (self.out / "loss.png").write_bytes(self.client.view(outputs[workflow.id_of("LossGraphNode")]["images"][0]))
@@ -267,5 +267,5 @@ def _source(has_photos: bool) -> dict:
     return {"source": "Folder", "folder": PHOTOS} if has_photos else {"source": "Sample photo"}
 
 
-def _aligned_names(shown: dict) -> list[str]:
-    return [row["name"] for row in shown["report"][0]["rows"] if row["severity"] == "good"]
+def _trained_names(shown: dict) -> list[str]:
+    return [row["name"] for row in shown["report"][0]["rows"] if row["status"] != "left out"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 
 from ..facechain_impl.identity.captions import AGE_TABLES, ALL_TRIGGERS, TOKEN
+from ..facechain_impl.identity.edits import Line, parsed
 from ..facechain_impl.identity.tagger import AUTOMATIC, OWN_WORDS, CaptionSettings, caption_pictures
 from ..facechain_impl.perception.detection import BUILT_IN, DAMOFD
+from ..facechain_impl.photos.thumbnails import inline
 from ..facechain_impl.types import Faces, NoFace
 from ..facechain_impl.weights.uses import TAGGER
 from ._api import FaceChainFaces, io
@@ -28,6 +31,7 @@ class Tagger(FaceChainNode):
             description="Writes a caption for each training picture: the token, the trigger of the person, and tags.",
             search_aliases=["caption", "trigger", "tags", "FairFace", "DeepDanbooru", "age", "gender"],
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 io.Image.Input("images", tooltip="The crops of one person, one caption each."),
                 io.Combo.Input(
@@ -51,6 +55,16 @@ class Tagger(FaceChainNode):
                 ),
                 no_face_input(),
                 FaceChainFaces.Input("faces", optional=True, tooltip="Faces found by Face Align, so that they are not detected again."),
+                io.String.Input(
+                    "captions", optional=True, force_input=True,
+                    tooltip="A description of each picture in sentences, for example from Generate Text. It follows the trigger instead of "
+                    "DeepDanbooru's tags.",
+                ),
+                io.String.Input(
+                    "edits", default="", multiline=True, optional=True, advanced=True,
+                    tooltip="Captions that you changed below, one per line: key of the picture, colon, caption. Used instead of the "
+                    "automatic caption of that picture only.",
+                ),
             ],
             outputs=[
                 io.String.Output("captions", is_output_list=True, tooltip="One caption for each picture."),
@@ -65,6 +79,7 @@ class Tagger(FaceChainNode):
         cls, images: Sequence[torch.Tensor], trigger: Sequence[str], own_words: Sequence[str], token: Sequence[str],
         extra_tags: Sequence[str], append_tags: Sequence[bool], tag_threshold: Sequence[float], age_table: Sequence[str],
         detector: Sequence[str], no_face: Sequence[str], faces: Sequence[Faces] = (),
+        captions: Sequence[str] | None = None, edits: Sequence[str] = (),
     ) -> io.NodeOutput:  # fmt: skip
         settings = CaptionSettings(
             trigger=single(trigger),
@@ -75,6 +90,15 @@ class Tagger(FaceChainNode):
             ages=AGE_TABLES[single(age_table)],
             detector=single(detector),
             no_face=NoFace(single(no_face)),
+            sentences=captions,
+            edits=parsed(optional(edits) or ""),
         )
-        found = caption_pictures(flatten_images(images), settings, optional(faces))
-        return io.NodeOutput(found.texts, found.trigger, found.common, found.faces, ui=report_ui(found.report))
+        pictures = flatten_images(images)
+        found = caption_pictures(pictures, settings, optional(faces))
+        shown = report_ui(found.report) | {"captions": _grid(found.lines, pictures)}
+        return io.NodeOutput(found.texts, found.trigger, found.common, found.faces, ui=shown)
+
+
+def _grid(lines: list[Line], pictures: list[torch.Tensor]) -> list[dict[str, str]]:
+    """What the editor draws to edit captions, and where programs find the key of each picture."""
+    return [asdict(line) | {"picture": inline(picture)} for line, picture in zip(lines, pictures)]

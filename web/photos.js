@@ -1,6 +1,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { element, tell } from "./dom.js";
+import { listen, set, widgetOf } from "./widgets.js";
 
 const NODE = "FaceChain_LoadPhotos";
 const WIDGET = "facechain_photos";
@@ -24,17 +25,7 @@ const STYLE = `
 .facechain-photos .problem { margin: 0; color: #ff9d8a; }
 .facechain-photos .summary { margin: 0; opacity: .8; }`;
 
-const widgetOf = (node, name) => node.widgets.find((widget) => widget.name === name);
 const linesOf = (text) => String(text).split("\n").filter((line) => line.trim());
-
-/** Set a widget as a person would: whoever listens to it hears of it. */
-function set(node, name, value) {
-  const widget = widgetOf(node, name);
-  if (widget.value === value) return;
-  widget.value = value;
-  widget.callback?.(value, app.canvas, node);
-  node.setDirtyCanvas(true, true);
-}
 
 function change(node, names) {
   node.graph?.beforeChange();
@@ -138,16 +129,6 @@ function acceptDrops(node, box) {
     if (!carriesFiles(event)) return false;
     add(node, event.dataTransfer.files);
     return true;
-  };
-}
-
-function listen(node, name, then) {
-  const widget = widgetOf(node, name);
-  const before = widget.callback;
-  widget.callback = function (...values) {
-    const result = before?.apply(this, values);
-    then(...values);
-    return result;
   };
 }
 

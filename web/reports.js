@@ -1,11 +1,11 @@
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import { element } from "./dom.js";
-import { PREFIX, nodesOf, rootGraph } from "./graph.js";
+import { PREFIX } from "./graph.js";
+import { onOutput } from "./outputs.js";
+import { addBox, heal } from "./widgets.js";
 
 const WIDGET = "facechain_report";
 const MIN_HEIGHT = 120;
-const HISTORY_ENTRIES = 64;
 
 const STYLE = `
 .facechain-report { overflow: auto; font: 12px/1.45 system-ui, sans-serif; color: var(--input-text, #ddd);
@@ -76,38 +76,17 @@ function reportBox(node) {
   const existing = node.widgets?.find((widget) => widget.name === WIDGET);
   if (existing) return existing.element;
   const box = element("div", undefined, "facechain-report");
-  node.addDOMWidget(WIDGET, "facechain-report", box, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => MIN_HEIGHT,
-  });
+  addBox(node, WIDGET, "facechain-report", box, MIN_HEIGHT);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width, 360), Math.max(node.size[1], height)]);
   return box;
 }
 
-function show(node, output, past = false) {
-  const report = output?.report?.[0];
+function show(node, output, past) {
+  const report = output.report?.[0];
   if (!report) return;
   fill(reportBox(node), report, past);
   node.graph?.setDirtyCanvas(true, true);
-}
-
-/** The outputs of this graph's latest runs, from the server's history, which survives a reload of the page. */
-async function pastOutputs(graphId) {
-  const response = await api.fetchApi(`/history?max_items=${HISTORY_ENTRIES}`);
-  const entries = Object.values(await response.json());
-  const own = entries.filter((entry) => entry.prompt[3]?.extra_pnginfo?.workflow?.id === graphId);
-  own.sort((a, b) => a.prompt[0] - b.prompt[0]);
-  return Object.assign({}, ...own.map((entry) => entry.outputs));
-}
-
-async function restore() {
-  const graph = rootGraph();
-  const ours = [...nodesOf(graph)].filter(([, node]) => node.comfyClass?.startsWith(PREFIX));
-  if (!ours.length || !graph.id) return;
-  const outputs = await pastOutputs(graph.id);
-  for (const [id, node] of ours) show(node, outputs[id], true);
 }
 
 app.registerExtension({
@@ -117,13 +96,12 @@ app.registerExtension({
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith(PREFIX)) return;
-    const before = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (output) {
-      before?.call(this, output);
-      show(this, output);
+    const before = nodeType.prototype.onConfigure;
+    nodeType.prototype.onConfigure = function (...values) {
+      before?.apply(this, values);
+      heal(this, { ...nodeData.input.required, ...nodeData.input.optional });
     };
   },
-  afterConfigureGraph() {
-    return restore();
-  },
 });
+
+onOutput(show);

@@ -106,3 +106,16 @@ def extra_tags(text: str, count: int) -> list[list[str]]:
     if len(lines) not in (1, count):
         raise BadInput(f"extra_tags has {len(lines)} lines for {count} pictures. Write one line for all pictures, or one line for each.")
     return lines * count if len(lines) == 1 else lines
+
+
+def sentences(texts: Sequence[str], count: int) -> list[str]:
+    """Descriptions in whole sentences for `count` pictures, each as one line. Raises BadInput for another number of texts."""
+    if len(texts) != count:
+        remedy = (
+            "A node that gets a batch writes one text for all of it: put Rebatch Images in between, or use the images of Check Training "
+            "Photos, which come one by one."
+            if len(texts) == 1
+            else "Let the same pictures go to the node that writes them."
+        )
+        raise BadInput(f"captions has {len(texts)} and images has {count} entries; expected one for each. {remedy}")
+    return [" ".join(text.split()) for text in texts]

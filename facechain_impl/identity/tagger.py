@@ -1,9 +1,9 @@
-"""Captions of one person's pictures: the trigger, chosen or read from age and gender, and tags, written or found by a network."""
+"""Captions of one person's pictures: the trigger, chosen or read from age and gender, then tags or sentences; edits by hand go first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from ..geometry.pixels import check_all
 from ..perception import models
 from ..perception.attributes import AGES, GENDERS, FaceAttributes
 from ..perception.detection import BUILT_IN, Detector
-from ..perception.faces import enriched, find_faces, main_face, with_face
+from ..perception.faces import enriched, find_faces, known_names, main_face, with_face
 from ..perception.tagging import Tagger
-from ..picture_names import nth
 from ..types import Face, Faces, NoFace, Picture, Report, Status, updated
 from ..weights import load
 from . import captions
+from . import edits as by_hand
+from .edits import Line
 
 AUTOMATIC, OWN_WORDS = "automatic", "own words"
 
@@ -27,7 +28,8 @@ AUTOMATIC, OWN_WORDS = "automatic", "own words"
 @dataclass(frozen=True, kw_only=True)
 class CaptionSettings:
     """trigger: AUTOMATIC, OWN_WORDS or the words themselves. extra_tags: see captions.extra_tags. tag_threshold: of the tagger,
-    None leaves its tags out. ages: one of captions.AGE_TABLES."""
+    None leaves its tags out. ages: one of captions.AGE_TABLES. sentences: a text for each picture, which takes the place of the
+    tagger's tags; None without. edits: see edits.parsed."""
 
     trigger: str = OWN_WORDS
     own_words: str = "a person"
@@ -37,46 +39,76 @@ class CaptionSettings:
     ages: tuple[float, float] = (10, 40)
     detector: Detector | str = BUILT_IN
     no_face: NoFace = NoFace.STOP
+    sentences: Sequence[str] | None = None
+    edits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Captions:
-    """texts: one for each picture. trigger: token and trigger. common: tags that most of them share. faces: all that is known now."""
+    """lines: one for each picture. trigger: token and trigger. common: tags that most of them share. faces: all that is known now."""
 
-    texts: list[str]
+    lines: list[Line]
     trigger: str
     common: str
     report: Report
     faces: Faces
 
+    @property
+    def texts(self) -> list[str]:
+        return [line.text for line in self.lines]
+
 
 def caption_pictures(images: list[torch.Tensor], settings: CaptionSettings, known: Faces | None = None) -> Captions:
     """Captions of pictures [H, W, 3] of one person. Raises BadInput, FaceNotFound, WeightsError."""
-    names = [_known_name(image, known) or nth("picture", index) for index, image in enumerate(images)]
+    names = known_names(images, known)
     check_all(images, names)
-    tags = captions.extra_tags(settings.extra_tags, len(images))
     report = Report("Captions")
-    if settings.tag_threshold is not None:
-        tags = [own + seen for own, seen in zip(tags, picture_tags(open_tagger(), images, settings.tag_threshold))]
+    tags = _tags(images, settings, report)
+    keys = [by_hand.keys_of(image, known) for image in images]
     trigger = _chosen_trigger(settings)
     rows: list[dict[str, str] | None] = [{}] * len(images)
     if settings.trigger == AUTOMATIC:
         found = open_attribute_reader(settings.detector).read(images, names, known, settings.ages, settings.no_face)
         trigger, rows = found.trigger, found.rows
         known = enriched(known, found.pictures)
-    texts = [captions.caption(settings.token, trigger, own) for own in tags]
-    for name, text, row in zip(names, texts, rows):
-        status, reason = (
-            (Status.CAPTIONED, "") if row is not None else (Status.NOT_COUNTED, "no face found, so it does not count for the trigger")
-        )
-        report.add(name, status, reason, caption=text, **(row or {}))
-    spoken, common = captions.caption(settings.token, trigger), ", ".join(captions.common_tags(texts))
-    return Captions(texts, spoken, common, report, known or Faces(()))
+    spoken = captions.caption(settings.token, trigger)
+    automatic = [captions.caption(settings.token, trigger, own) for own in tags]
+    lines = [by_hand.line_of(*one, settings.edits) for one in zip(keys, names, automatic)]
+    _report(report, lines, rows, spoken)
+    _report_unused(report, settings.edits, {key for own_keys in keys for key in own_keys})
+    common = ", ".join(captions.common_tags([line.text for line in lines]))
+    return Captions(lines, spoken, common, report, known or Faces(()))
 
 
-def _known_name(image: torch.Tensor, known: Faces | None) -> str:
-    picture = known.of(image) if known is not None else None
-    return picture.name if picture else ""
+def _tags(images: list[torch.Tensor], settings: CaptionSettings, report: Report) -> list[list[str]]:
+    """What follows the trigger, for each picture: the user's tags and the tagger's, or the sentence and the user's tags."""
+    tags = captions.extra_tags(settings.extra_tags, len(images))
+    if settings.sentences is not None:
+        if settings.tag_threshold is not None:
+            report.notes.append("append_tags has no effect while captions are connected: they take the place of the tags.")
+        return [[sentence, *own] for sentence, own in zip(captions.sentences(settings.sentences, len(images)), tags)]
+    if settings.tag_threshold is not None:
+        return [own + seen for own, seen in zip(tags, picture_tags(open_tagger(), images, settings.tag_threshold))]
+    return tags
+
+
+def _report(report: Report, lines: list[Line], rows: list[dict[str, str] | None], spoken: str) -> None:
+    """One row for each picture. spoken: what prompts of the person begin with."""
+    for line, row in zip(lines, rows):
+        reasons = ["edited by hand"] if line.edited else []
+        if line.edited and not line.edited.startswith(spoken):
+            reasons.append(f"it does not begin with {spoken!r}, as prompts of this person do")
+        if row is None:
+            reasons.append("no face found, so it does not count for the trigger")
+        status = Status.NOT_COUNTED if row is None else Status.EDITED if line.edited else Status.CAPTIONED
+        report.add(line.name, status, "; ".join(reasons), caption=line.text, **(row or {}))
+
+
+def _report_unused(report: Report, edits: Mapping[str, str], keys: set[str]) -> None:
+    unused = [f"{key}: {text}" for key, text in edits.items() if key not in keys]
+    if unused:
+        which = "the edited caption" if len(unused) == 1 else "the edited captions"
+        report.notes.append(f"Not among these pictures, so not used, but kept: {which} {'; '.join(unused)}")
 
 
 def _chosen_trigger(settings: CaptionSettings) -> str:

@@ -34,6 +34,12 @@ def find_faces(images: list[torch.Tensor], detector: Detector | str, known: Face
     return Faces(tuple(replace(picture, name=name) for picture, name in zip(found, names)))
 
 
+def known_names(images: list[torch.Tensor], known: Faces | None, what: str = "picture") -> list[str]:
+    """What `known` calls each of `images`, or its number. Raises BadInput when `known` belongs to pictures of other sizes."""
+    pictures = [known.of(image) if known is not None else None for image in images]
+    return [picture.name if picture and picture.name else nth(what, index) for index, picture in enumerate(pictures)]
+
+
 def with_face(picture: Picture, old: Face, new: Face) -> Picture:
     """`picture` with its face `old` replaced by `new`."""
     return replace(picture, faces=tuple(new if face is old else face for face in picture.faces))

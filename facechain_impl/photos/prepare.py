@@ -357,11 +357,12 @@ def _picture(photo: Photo, detector: str) -> Picture:
 def _crop_picture(photo: Photo, image: torch.Tensor) -> Picture:
     """What is known about the crop: the main face first, and the others inside it."""
     size, digest, cut = size_of(image), digest_of(image), photo.cut
+    source = digest_of(photo.image)
     if cut is None or not photo.is_good:
-        return Picture((), size, digest, photo.name)
+        return Picture((), size, digest, photo.name, source=source)
     others = [moved(face, cut.to_crop) for face in photo.faces if face is not photo.face]
     inside = [face for face in others if _is_inside(face, size)]
-    return Picture((cut.face, *inside), size, digest, photo.name)
+    return Picture((cut.face, *inside), size, digest, photo.name, source=source)
 
 
 def _is_inside(face: Face, size: tuple[int, int]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import cv2
 import numpy as np
@@ -13,11 +14,11 @@ from ..errors import MissingWeights, WeightsError
 from ..geometry.affine import align112
 from ..perception import models
 from ..perception.detection import BUILT_IN
-from ..perception.faces import find_faces, main_face
+from ..perception.faces import find_faces, main_face, with_face
 from ..perception.quality import FaceQuality
 from ..perception.recognition import FaceRecognition, cosine_similarity, vector_of, with_embeddings
 from ..picture_names import numbered
-from ..types import Face, Faces, Report, Status
+from ..types import Face, Faces, Picture, Report, Status
 
 # Judged on a face of 112 px: below, contours of eyes and lips are no longer sharp.
 _BLURRED = 60.0
@@ -28,6 +29,22 @@ _DUPLICATE = 0.985
 # Cosines of RTS for two photos of one person are far above this, those of two people mostly below.
 _ANOTHER_PERSON = 0.2
 _FACE_SIDE, _THUMB_SIDE = 112, 32
+
+
+class Problem(Enum):
+    """What may be wrong with one photo, in the order in which it is said."""
+
+    NO_FACE = "no face was found"
+    STRANGER = "shows another person than most photos"
+    CROWDED = "{} more faces in the picture"
+    BLURRED = "the face is blurred"
+    SMALL = "the face is small"
+    TURNED = "the face is turned far to the side"
+    DUPLICATE = "nearly the same as {}"
+
+
+BAD = frozenset({Problem.NO_FACE, Problem.STRANGER, Problem.BLURRED, Problem.DUPLICATE})
+"""What makes a photo useless for a training, or worse."""
 
 
 @dataclass
@@ -58,13 +75,14 @@ class PhotoFacts:
 
 @dataclass
 class Study:
-    """Facts of every photo in order. embeddings: of the photos whose face could be embedded, by index; empty without RTS.
-    uncertainties: of those embeddings, where they are known."""
+    """Facts of every photo in order, and what is known about its faces. embeddings: of the photos whose face could be embedded, by index;
+    empty without RTS. uncertainties: of those embeddings, where they are known."""
 
     facts: list[PhotoFacts]
     embeddings: dict[int, np.ndarray] = field(default_factory=dict)
     uncertainties: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
 
     @property
     def embedding(self) -> np.ndarray | None:
@@ -83,7 +101,7 @@ def study(photos: list[torch.Tensor], known: Faces | None = None) -> Study:
         for one, picture in zip(facts, known.pictures):  # a crop hides the others that the whole photo shows
             one.others = max(one.others, len(picture.faces) - 1)
     _mark_duplicates(photos, facts)
-    result = Study(facts)
+    result = Study(facts, pictures=list(found.pictures))
     _embed(photos, result)
     return result
 
@@ -129,6 +147,7 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
     if recognition is not None:
         found = with_embeddings(recognition, [photos[index] for index in unknown], [seen[index].face for index in unknown])
         for index, face in zip(unknown, found):
+            result.pictures[index] = with_face(result.pictures[index], seen[index].face, face)
             seen[index].face = face
     result.embeddings = {index: vector_of(main.face) for index, main in seen.items()}
     result.uncertainties = {index: main.face.uncertainty for index, main in seen.items() if main.face.uncertainty is not None}
@@ -140,27 +159,34 @@ def _embed(photos: list[torch.Tensor], result: Study) -> None:
 def verdicts(found: Study, names: Sequence[str] = ()) -> list[str]:
     """The problems of every photo; empty for a good one. names: of the photos, else their numbers."""
     known = names or numbered("photo", found.facts)
-    return ["; ".join(_problems(one, known)) for one in found.facts]
+    return ["; ".join(_in_words(problem, one, known) for problem in problems_of(one)) for one in found.facts]
 
 
-def _problems(one: PhotoFacts, names: Sequence[str]) -> list[str]:
+def problems_of(one: PhotoFacts) -> list[Problem]:
+    """What is wrong with one photo; empty for a good one."""
     main = one.main
     if main is None:
-        return ["no face was found"]
-    tests = (
-        (_another_person(one), "shows another person than most photos"),
-        (one.others > 0, f"{one.others} more faces in the picture"),
-        (main.blur < _BLURRED, "the face is blurred"),
-        (main.size < _SMALL, "the face is small"),
-        (abs(main.turn) > _TURNED, "the face is turned far to the side"),
-        (one.duplicate_of is not None, f"nearly the same as {names[one.duplicate_of or 0]}"),
-    )
-    return [text for applies, text in tests if applies]
+        return [Problem.NO_FACE]
+    tests = {
+        Problem.STRANGER: main.likeness is not None and main.likeness < _ANOTHER_PERSON,
+        Problem.CROWDED: one.others > 0,
+        Problem.BLURRED: main.blur < _BLURRED,
+        Problem.SMALL: main.size < _SMALL,
+        Problem.TURNED: abs(main.turn) > _TURNED,
+        Problem.DUPLICATE: one.duplicate_of is not None,
+    }
+    return [problem for problem, applies in tests.items() if applies]
+
+
+def _in_words(problem: Problem, one: PhotoFacts, names: Sequence[str]) -> str:
+    if problem is Problem.DUPLICATE:
+        return problem.value.format(names[one.duplicate_of or 0])
+    return problem.value.format(one.others)
 
 
 def is_clean(one: PhotoFacts) -> bool:
     """Whether a photo shows the person, sharply, and is no second copy."""
-    return one.main is not None and not _another_person(one) and one.main.blur >= _BLURRED and one.duplicate_of is None
+    return BAD.isdisjoint(problems_of(one))
 
 
 def best(photos: list[torch.Tensor], found: Study) -> int:
@@ -184,16 +210,13 @@ def _qualities(photos: list[torch.Tensor], faces: list[Face]) -> list[float]:
     return network.score([align112(photo, face.five) for photo, face in zip(photos, faces)])
 
 
-def _another_person(one: PhotoFacts) -> bool:
-    return one.main is not None and one.main.likeness is not None and one.main.likeness < _ANOTHER_PERSON
-
-
-def fill(report: Report, found: Study, names: Sequence[str]) -> None:
-    """One row for each photo and a verdict over all of them."""
+def fill(report: Report, found: Study, names: Sequence[str], left_out: Collection[int] = ()) -> None:
+    """One row for each photo and a verdict over all of them. left_out: the indices of those that do not go on."""
     problems = verdicts(found, names)
-    for name, one, problem in zip(names, found.facts, problems):
-        report.add(name, Status.TO_CHECK if problem else Status.SUITABLE, problem, **_values(one.main))
-    report.notes = [_overall(found, names, problems), *found.notes, *report.notes]
+    for index, (name, one, problem) in enumerate(zip(names, found.facts, problems)):
+        status = Status.LEFT_OUT if index in left_out else Status.TO_CHECK if problem else Status.SUITABLE
+        report.add(name, status, problem, **_values(one.main))
+    report.notes = [_overall(found, names, left_out), *found.notes, *report.notes]
 
 
 def _values(main: MainFace | None) -> dict[str, float | None]:
@@ -202,15 +225,15 @@ def _values(main: MainFace | None) -> dict[str, float | None]:
     return {"sharpness": main.blur, "size": main.size, "turn": main.turn, "like the others": main.likeness}
 
 
-def _overall(found: Study, names: Sequence[str], problems: Sequence[str]) -> str:
+def _overall(found: Study, names: Sequence[str], left_out: Collection[int]) -> str:
     """A plain sentence about the whole set."""
-    good = [one for one, problem in zip(found.facts, problems) if not problem]
-    strangers = [name for name, one in zip(names, found.facts) if _another_person(one)]
+    problems = [problems_of(one) for one in found.facts]
+    strangers = [names[index] for index, own in enumerate(problems) if Problem.STRANGER in own and index not in left_out]
     if strangers:
         return f"{', '.join(strangers)}: another person than in most photos. Take them out, or the portraits will be a mix of both."
-    if len(good) < 3:
-        return f"{len(good)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
-    turns = [one.main.turn for one in good if one.main]
+    turns = [one.main.turn for one, own in zip(found.facts, problems) if one.main and not own]
+    if len(turns) < 3:
+        return f"{len(turns)} of {len(problems)} photos are good. A likeness needs about five: sharp, large and alone in the picture."
     if max(turns) - min(turns) < 0.1:
-        return f"{len(good)} of {len(problems)} photos are good, all from the same side. A few turned to either side would help."
-    return f"{len(good)} of {len(problems)} photos are good, from different sides. This is a good set."
+        return f"{len(turns)} of {len(problems)} photos are good, all from the same side. A few turned to either side would help."
+    return f"{len(turns)} of {len(problems)} photos are good, from different sides. This is a good set."

@@ -1,4 +1,4 @@
-"""Small pictures of what Load Photos is going to load, for the editor."""
+"""Small pictures for the editor: of what Load Photos is going to load, of crops beside their captions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from ..errors import BadInput
@@ -35,6 +36,13 @@ def _thumbnail(file: Path) -> Mapping[str, str]:
         pixels = read_photo(file, SIDE)
     except BadInput as problem:
         return {**shown, "problem": str(problem)}
+    return {**shown, "picture": inline(pixels)}
+
+
+def inline(pixels: torch.Tensor) -> str:
+    """A picture [H, W, 3] in 0..1 as an URL with the picture inside, its longer side at most SIDE pixels."""
     stream = io.BytesIO()
-    Image.fromarray(to_bytes(pixels)).save(stream, "JPEG", quality=80)
-    return {**shown, "picture": f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"}
+    small = Image.fromarray(to_bytes(pixels))
+    small.thumbnail((SIDE, SIDE))
+    small.save(stream, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

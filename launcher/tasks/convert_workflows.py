@@ -85,7 +85,7 @@ async (workflow) => {
 
 SETTINGS = {
     "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False, "Comfy.Graph.CanvasMenu": False, "Comfy.TutorialCompleted": True,
-    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None", "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }  # fmt: skip
 NODES_2 = "Comfy.VueNodes.Enabled"
 

@@ -35,6 +35,16 @@ ADD_CHECK = """
   app.graph.add(LiteGraph.createNode("FaceChain_ModelCheck"));
 }
 """
+OPEN_OLD_CHECK = """
+async () => {
+  app.graph.clear();
+  app.graph.add(LiteGraph.createNode("FaceChain_CheckPhotos"));
+  const saved = app.graph.serialize();
+  saved.nodes[0].widgets_values = [""];
+  await app.loadGraphData(saved);
+  return app.graph.nodes[0].widgets.map((widget) => widget.value);
+}
+"""
 SEVERITIES = """
 () => {
   const rows = [...document.querySelectorAll(".facechain-report tr")].slice(1);
@@ -55,8 +65,10 @@ def wait_for_reports(page: Page) -> str:
 def test_own_photos_are_trained_and_the_reports_come_back(hands: Hands, checkpoint, client: Client, tmp_path: Path):
     photos = [tmp_path / f"anna at home, {hands.mode}.jpg", tmp_path / f"anna, {hands.mode}.png"]
     with Image.open(SAMPLE) as picture:
-        for photo, side in zip(photos, (900, 700)):  # other pixels in each mode, or the second training would have finished before
-            picture.resize((side + len(hands.mode), side)).save(photo)
+        mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)  # two copies of one photo would be trained on once
+        for photo, side, shown in zip(photos, (900, 700), (picture, mirrored)):
+            # other pixels in each mode, or the second training would have finished before
+            shown.resize((side + len(hands.mode), side)).save(photo)
     hands.pick_template(TITLE, "Train")
     hands.choose("Choose a checkpoint", "ckpt_name", checkpoint)
     for widget, number in SMALL.items():
@@ -100,6 +112,11 @@ def test_a_healthy_file_is_not_drawn_as_a_problem(page: Page, client: Client, se
     healthy.unlink()
     damaged.unlink()
     assert (shown["fusion_alpha"], shown["fqa"], shown["base_sdxl"]) == ("good", "problem", "note")
+
+
+def test_a_value_saved_where_a_report_was_is_not_taken_for_a_new_widgets(page: Page):
+    """Version 0.1 saved an empty text for the report; Check Training Photos, which had no widget, now has one in its place."""
+    assert page.evaluate(OPEN_OLD_CHECK) == ["Bad photos"]
 
 
 def test_finish_now_says_when_nothing_is_training(page: Page):

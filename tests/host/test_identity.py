@@ -136,6 +136,81 @@ def test_check_training_photos_runs_again_when_the_recognition_network_arrives(c
     assert not any(likeness[0]) and any(likeness[1])
 
 
+def study(images: list, **inputs) -> dict:
+    return node("FaceChain_CheckPhotos", images=images, **inputs)
+
+
+def test_good_photos_go_on_with_their_faces_and_names(client: Client, folder, weights):
+    """Of a wall, a photo and two darker copies of it, through the captions."""
+    graph = {
+        "1": photos(FOLDER),
+        "2": node("FaceChain_FindFaces", images=["1", 0], detector="Built-in", no_face="Skip", names=["1", 1]),
+        "3": study(["1", 0], faces=["2", 0], leave_out="Bad photos"),
+        "4": tag(["3", 1], faces=["3", 2]),
+        "5": node("PreviewImage", images=["3", 1]),
+        "6": node("PreviewAny", source=["3", 3]),
+    }
+    entry = client.run(graph)
+    assert [(row["name"], row["status"], row["reason"]) for row in rows(entry, "3")] == [
+        ("1_grey.png", "left out", "no face was found"),
+        ("2_sample.png", "good", ""),
+        ("3_darker.png", "left out", "nearly the same as 2_sample.png"),
+        ("4_dark.png", "left out", "nearly the same as 2_sample.png"),
+    ]
+    assert [row["name"] for row in rows(entry, "4")] == ["2_sample.png"] and entry["outputs"]["6"]["text"] == ["2_sample.png"]
+    (kept,) = entry["outputs"]["5"]["images"]
+    assert np.array_equal(np.asarray(Image.open(save(client, kept, folder))), np.asarray(Image.open(SAMPLE).convert("RGB")))
+    notes = entry["outputs"]["3"]["report"][0]["notes"]
+    assert "Not in the outputs images, faces and names: 1_grey.png, 3_darker.png, 4_dark.png (leave_out is Bad photos)." in notes
+    assert any("white_background would help: 4 of 4 photos with surroundings" in note and "models get m2fp" in note for note in notes)
+    graph["3"]["inputs"]["leave_out"] = "Nothing"
+    assert len(rows(client.run(graph), "4")) == 4
+
+
+def test_nothing_left_stops_only_what_follows(client: Client):
+    graph = {
+        "1": node("EmptyImage", width=96, height=64, batch_size=2, color=0),
+        "2": study(["1", 0]),
+        "3": node("PreviewAny", source=["2", 0]),
+    }
+    assert [row["status"] for row in rows(client.run(graph), "2")] == ["left out"] * 2
+    graph["1"]["inputs"]["color"] = 1
+    graph["4"] = tag(["2", 1])
+    with pytest.raises(PromptFailed, match=r"for the nodes that follow\. photo 1: no face was found; photo 2: no face was found"):
+        client.run(graph)
+
+
+def test_sentences_of_another_node_become_captions(client: Client, folder):
+    """Written by a node of the host that runs once for each photo, as Generate Text does."""
+    graph = {
+        "1": photos(FOLDER),
+        "2": node("StringConcatenate", string_a=["1", 1], string_b="is the photo,\nby day", delimiter=" "),
+        "3": tag(["1", 0], captions=["2", 0]),
+    }
+    texts = [row["values"]["caption"] for row in rows(client.run(graph), "3")]
+    assert texts[0] == "<fcsks>, a pilot, 1_grey.png is the photo, by day" and len(set(texts)) == 4
+    graph["2"]["inputs"]["string_a"] = "This"
+    with pytest.raises(PromptFailed, match="captions has 1 and images has 4 entries; expected one for each.*Rebatch Images"):
+        client.run(graph)
+
+
+def test_a_caption_edited_over_http_stays_with_its_photo(client: Client, folder):
+    """The key is in the history of a run before; the edit is text in the prompt."""
+    graph = {"1": photos(FOLDER), "2": tag(["1", 0])}
+    grid = client.run(graph)["outputs"]["2"]["captions"]
+    assert [(one["name"], one["automatic"], one["edited"]) for one in grid] == [
+        (f"picture {number}", "<fcsks>, a pilot", "") for number in range(1, 5)
+    ]
+    assert all(one["picture"].startswith("data:image/jpeg;base64,") for one in grid)
+    graph["2"]["inputs"]["edits"] = f"{grid[1]['key']}: <fcsks>, a pilot, in an orange suit"
+    table = rows(client.run(graph), "2")
+    assert [(row["status"], row["reason"]) for row in table] == [("captioned", ""), ("edited", "edited by hand"), *[("captioned", "")] * 2]
+    assert table[1]["values"]["caption"] == "<fcsks>, a pilot, in an orange suit"
+    graph["2"]["inputs"]["edits"] = "2: in an orange suit"
+    with pytest.raises(PromptFailed, match="edits, line 1: '2: in an orange suit' is no edited caption"):
+        client.run(graph)
+
+
 def cached(entry: dict) -> list[str]:
     return [name for kind, message in entry["status"]["messages"] if kind == "execution_cached" for name in message["nodes"]]
 

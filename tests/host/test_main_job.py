@@ -45,6 +45,10 @@ def test_every_photo_becomes_a_crop_and_a_caption(client, trained):
     crops = pictures(client, outputs[workflow.id_of("PreviewImage")]["images"])
     assert [crop.shape for crop in crops] == [(512, 512, 3)] * PEOPLE[name]
     assert len({crop.tobytes() for crop in crops}) == PEOPLE[name]
+    checked = outputs[workflow.id_of("FaceChain_CheckPhotos")]["report"][0]["rows"]
+    assert [row["status"] for row in checked] == ["good"] * PEOPLE[name] and [row["name"] for row in checked] == [
+        row["name"] for row in rows
+    ]
     captions = outputs[workflow.id_of("FaceChain_Tagger")]["report"][0]["rows"]
     assert [row["values"]["caption"] for row in captions] == ["<fcsks>, a person"] * PEOPLE[name]
 

@@ -202,3 +202,24 @@ def test_seen_tags_follow_the_users(monkeypatch):
     assert found.texts == ["<fcsks>, a girl, children, outdoors, hat_\\(cap\\), smile"] * 2
     assert found.common == "smile"
     assert found.report.record.stand_ins == ("deepdanbooru",) and "deepdanbooru" in found.report.text()
+
+
+def test_sentences_take_the_place_of_the_seen_tags(monkeypatch):
+    monkeypatch.setattr(tagger, "open_tagger", lambda: pytest.fail("the tagger is not needed"))
+    settings = CaptionSettings(sentences=["She smiles,\noutdoors. ", ""], extra_tags="grain", tag_threshold=0.5)
+    found = caption_pictures([picture(1), picture(2)], settings)
+    assert found.texts == ["<fcsks>, a person, She smiles, outdoors., grain", "<fcsks>, a person, grain"]
+    assert found.report.notes == ["append_tags has no effect while captions are connected: they take the place of the tags."]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["one"], "captions has 1 and images has 2 entries; expected one for each. A node that gets a batch writes one text for all"),
+        (["a", "b", "c"], "captions has 3 and images has 2 entries; expected one for each. Let the same pictures go"),
+        ([], "captions has 0 and images has 2 entries"),
+    ],
+)
+def test_another_number_of_sentences_is_refused(texts, said):
+    with pytest.raises(BadInput, match=said):
+        caption_pictures([picture(1), picture(2)], CaptionSettings(sentences=texts))

@@ -100,7 +100,9 @@ def test_the_whole_demo_on_a_users_comfyui(run_py, host, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     shutil.copy2(SAMPLE, photos / "2.png")
-    Image.open(SAMPLE).resize((640, 640)).save(photos / "10.png")
+    with Image.open(SAMPLE) as sample:
+        sample.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((640, 640)).save(photos / "10.png")
+        sample.resize((600, 600)).save(photos / "30.png")  # a second copy, which is left out of the training
     Image.new("RGB", (64, 64), "grey").save(photos / "wall.png")
     before = sorted(str(path) for path in Path(host["COMFYUI_PATH"]).rglob("*") if "__pycache__" not in path.parts)
 
@@ -123,7 +125,9 @@ def test_the_whole_demo_on_a_users_comfyui(run_py, host, tmp_path):
         f"{title}{form}.json" for title in (TRAIN, PORTRAIT) for form in ("", " (API)")
     )
     aligned = json.loads((out / "reports.json").read_text())[TRAIN]["Cut out the faces"]["rows"]
-    assert [(row["name"], row["status"]) for row in aligned] == [("2.png", "aligned"), ("10.png", "aligned"), ("wall.png", "rejected")]
+    assert [(row["name"], row["status"]) for row in aligned] == [
+        ("2.png", "aligned"), ("10.png", "aligned"), ("30.png", "aligned"), ("wall.png", "rejected"),
+    ]  # fmt: skip
 
     text = (out / page.FILE_NAME).read_text()
     assert is_self_contained(text)

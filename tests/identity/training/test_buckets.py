@@ -12,7 +12,7 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 from facechain_impl.host import models  # noqa: E402
 from facechain_impl.identity.training import crops, dataset, presets  # noqa: E402
 from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
-from facechain_impl.identity.training.settings import Augmentation  # noqa: E402
+from facechain_impl.identity.training.settings import Augmentation, TrainSettings  # noqa: E402
 
 from .test_likeness import faces_of  # noqa: E402
 from .test_train import apart, changed, order, same, stopped, weights, whole_norm  # noqa: E402
@@ -34,7 +34,7 @@ def sigmas(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.rand(count, generator=generator)
 
 
-def settings_of(**changes) -> train_settings.TrainSettings:
+def settings_of(**changes) -> TrainSettings:
     return presets.from_preset("FaceChain", 4, {"steps": 4, **BUCKETS, **changes})
 
 
@@ -74,7 +74,7 @@ class TestSizes:
 
 
 class TestSet:
-    def made(self, batch_size: int) -> tuple[TrainingSet, train_settings.TrainSettings]:
+    def made(self, batch_size: int) -> tuple[TrainingSet, TrainSettings]:
         latents = [torch.full((2, 4, *size), float(index)) for index, size in enumerate([(8, 4), (6, 6), (4, 8), (8, 4), (6, 6)])]
         told = [f"photo {index}" for index in range(5)] + ["empty 4x8", "empty 6x6", "empty 8x4"]
         return TrainingSet(latents, told), settings_of(batch_size=batch_size, caption_dropout=0.5)
