@@ -146,3 +146,16 @@ def test_an_emptied_field_is_the_automatic_caption(tagger: Hands, client: Client
     field(tagger, 1).click()
     expect(field(tagger, 0)).to_have_value("<fcsks>, a person")
     assert tagger.value(TAGGER, "edits") == ""
+
+
+def test_the_tagger_runs_alone_so_that_captions_are_edited_before_a_training(hands: Hands, client: Client, photos: list[Path]):
+    hands.page.evaluate(ADD_NODES)
+    set_files(hands, photos)
+    hands.page.evaluate("() => app.graph.add(Object.assign(LiteGraph.createNode('FaceChain_ModelCheck'), { pos: [100, 700] }))")
+    hands.page.mouse.click(*hands.place(TAGGER))
+    before = set(client.get("/history"))
+    hands.page.get_by_role("button", name="Execute to selected output nodes").click()
+    shown = wait_for_run(client, before)["outputs"].values()
+    assert [len(output["captions"]) for output in shown if "captions" in output] == [2]
+    assert not any(report["title"].startswith("Published files") for output in shown for report in output.get("report", []))
+    expect(field(hands, 1)).to_have_value("<fcsks>, a person")
