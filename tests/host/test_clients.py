@@ -18,6 +18,7 @@ from launcher.server import Server
 from launcher.testing import in_ci
 
 from ..browser.runs import wait_for_run
+from . import small_model_node
 from .made import recording, store_people
 from .outsiders import Outsiders, readme
 
@@ -34,6 +35,7 @@ SMALL = {
     "FaceChain_TrainFaceLoRA": {"steps": 2, "resolution": 64},
     "FaceChain_TwoStageInpaint": {"steps": 2, "crop_size": 64},
 }
+LOADERS = ("UNETLoader", "CLIPLoader", "VAELoader")
 PHOTOS, PEOPLE = ("anna 1.jpg", "anna 2.jpg"), ("Anna", "Ben")
 NETWORKS = ("rts", "m2fp", "sadtalker_256", "sadtalker_mapping_full")
 SAVES = {"SaveImage", "SaveVideo", "PreviewImage", "LossGraphNode"}
@@ -85,6 +87,22 @@ def small(title: str) -> dict:
     graph = json.loads(json.dumps(TWINS[title]))
     for node in graph.values():
         node["inputs"].update(SMALL.get(node["class_type"], {}))
+    return with_small_model(graph) if "FaceChain_TrainFaceLoRA" in {node["class_type"] for node in graph.values()} else graph
+
+
+def with_small_model(graph: dict) -> dict:
+    """A node of the tests in the place of the loaders of a diffusion model in several files."""
+    places = {number: LOADERS.index(node["class_type"]) for number, node in graph.items() if node["class_type"] in LOADERS}
+    if not places:
+        return graph
+    first, *others = sorted(places, key=places.__getitem__)
+    graph[first] |= {"class_type": small_model_node.NAME, "inputs": {"family": "Z-Image"}}
+    for number in others:
+        del graph[number]
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] in places:
+                node["inputs"][name] = [first, places[value[0]]]
     return graph
 
 
