@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
 import comfy.model_management as management
-import comfy.quant_ops
 import comfy.sample
 import node_helpers
 import torch
@@ -21,6 +20,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import BadInput
+from .frozen import can_train_over, frozen, is_quantised
 from .objective import Objective
 from .progress import check_interrupt
 from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
@@ -173,8 +173,8 @@ def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[Trainin
     """The diffusion model of MODEL opened for training, not loaded yet, and the host as it was afterwards.
 
     A private copy is read from the model's file where its loader allows it; otherwise the loaded model itself is used. Raises
-    BadInput for quantised weights, and for a patched model of which no copy can be made."""
-    _refuse_quantised(model.model)
+    BadInput for weights quantised in a way that has no gradient, and for a patched model of which no copy can be made."""
+    _refuse_without_gradient(model.model)
     with torch.inference_mode(False), torch.enable_grad(), _host_in_training():
         patcher = private_copy(model)
         if compute_dtype != patcher.model.get_dtype_inference():
@@ -182,7 +182,8 @@ def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[Trainin
         opened = TrainingModel(patcher)
         hooks = [] if family(model) != "other" else _guard_norms(opened.module)
         try:
-            yield opened
+            with frozen(opened.module):
+                yield opened
         finally:
             for hook in hooks:
                 hook.remove()
@@ -194,13 +195,14 @@ def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[Trainin
 @contextlib.contextmanager
 def training_clip(clip: Clip) -> Iterator[Clip]:
     """A CLIP whose text encoder can be trained, and the host as it was afterwards. Opened inside `training_model`."""
-    _refuse_quantised(clip.cond_stage_model)
+    _refuse_without_gradient(clip.cond_stage_model)
     opened = clip.clone()
     opened.patcher = private_copy(clip.patcher)
     opened.cond_stage_model = opened.patcher.model
     hooks = _guard_norms(opened.cond_stage_model)
     try:
-        yield opened
+        with frozen(opened.cond_stage_model):
+            yield opened
     finally:
         for hook in hooks:
             hook.remove()
@@ -249,19 +251,21 @@ def make_ordinary(module: torch.nn.Module) -> None:
                 child._buffers[name] = buffer.clone()
 
 
-def _refuse_quantised(module: torch.nn.Module) -> None:
-    bad = [(name, value) for name, value in module.named_parameters() if _is_quantised(value)]
+def _refuse_without_gradient(module: torch.nn.Module) -> None:
+    bad = [
+        (f"{place}.{name}", value)
+        for place, layer in module.named_modules()
+        for name, value in layer.named_parameters(recurse=False)
+        if is_quantised(value) and not can_train_over(layer)
+    ]
     if bad:
         name, value = bad[0]
         kind = type(value.data).__name__ if value.dtype.is_floating_point else str(value.dtype)
         raise BadInput(
-            f"This model is quantised: {len(bad)} of its weights, such as {name}, are stored as {kind}. "
-            "Training needs fp32, fp16, bf16 or plain fp8 weights: load such a file of the same model."
+            f"This model is quantised: {len(bad)} of its weights, such as {name}, are stored as {kind} in layers that have no gradient. "
+            "Training needs fp32, fp16, bf16, fp8, ComfyUI's own quantised formats (fp8 scaled, int8, nvfp4, mxfp8) or GGUF: load such a "
+            "file of the same model."
         )
-
-
-def _is_quantised(value: torch.nn.Parameter) -> bool:
-    return not value.dtype.is_floating_point or isinstance(value.data, comfy.quant_ops.QuantizedTensor)
 
 
 def model_file(patcher: Patcher) -> Path | None:
@@ -293,8 +297,9 @@ def layout_hash(module: torch.nn.Module) -> str:
 
 def unpatched_weights(patcher: Patcher) -> dict[str, torch.Tensor]:
     """The weights of a model as they were read. While a clone with LoRAs is loaded, the host writes those into the shared module and
-    keeps the originals aside."""
+    keeps the originals aside. ComfyUI-GGUF's layers name their weights without telling them, so those are taken where they are."""
     weights = patcher.model.state_dict()
+    weights |= {key: value for key, value in patcher.model.named_parameters() if key in weights and weights[key].is_meta}
     originals = {key: kept[0] for key, kept in patcher.hook_backup.items()} | {key: kept.weight for key, kept in patcher.backup.items()}
     return {key: originals.get(key, value) for key, value in weights.items()}
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import torch
 
 from ...errors import BadInput
 from ..lora.formats import Layer
 from .settings import Targets
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 _ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
 # ffn: Wan. ff_i, ff_t: HiDream. mlpC, mlpX: AuraFlow.
@@ -20,7 +24,7 @@ _PLACE = "default"
 
 def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
     """Names of the linear layers that get an adapter. Raises BadInput when the model has none."""
-    linear = [name for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)]
+    linear = [name for name, child in module.named_modules() if _is_linear(child)]
     chosen = [name for name in linear if _wanted(name, targets)]
     if not chosen:
         raise BadInput(
@@ -28,6 +32,11 @@ def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
             f"({', '.join(linear[:3])}...). Train on another model."
         )
     return chosen
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    """The host's layer for quantised weights has the name and the sizes of a linear layer, and is none by its type."""
+    return isinstance(module, torch.nn.Linear) or (type(module).__name__ == "Linear" and hasattr(module, "in_features"))
 
 
 def _wanted(name: str, targets: Targets) -> bool:
@@ -44,18 +53,20 @@ class Adapters:
     def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int):
         # Half a second to import, which only a training needs.
         import peft
-        from peft.tuners.lora import LoraLayer
+        from peft.tuners.lora import Linear, LoraLayer
 
         self._module = module
         self.rank, self.alpha = rank, alpha
         config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian")
+        kinds = {type(module.get_submodule(name)) for name in names}
+        config._register_custom_module({kind: Linear for kind in kinds if not issubclass(kind, torch.nn.Linear)})
         module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             peft.inject_adapter_in_model(config, module, _PLACE)
-        self._layers = {name: child for name, child in module.named_modules() if isinstance(child, LoraLayer)}
-        for parameter in self.parameters():
-            parameter.data = parameter.data.float()
+            self._layers = {name: child for name, child in module.named_modules() if isinstance(child, LoraLayer)}
+            for layer in self._layers.values():
+                _make_float32(layer)
         self.train(True)
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -103,6 +114,15 @@ class Adapters:
             setattr(owner, child, layer.base_layer)
         self._layers = {}
         del self._module.peft_config
+
+
+def _make_float32(layer: LoraLayer) -> None:
+    """peft gives adapters the base's format; random numbers in 8 bits are too coarse and are drawn anew."""
+    coarse = layer.lora_A[_PLACE].weight.dtype.itemsize == 1
+    layer.lora_A[_PLACE].float()
+    layer.lora_B[_PLACE].float()
+    if coarse:
+        layer.reset_lora_parameters(_PLACE, "gaussian")
 
 
 def _copied(weight: torch.nn.Parameter) -> torch.Tensor:
