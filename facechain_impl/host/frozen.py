@@ -14,8 +14,8 @@ from typing import Any
 import comfy.ops
 import comfy.quant_ops
 import torch
+from torch.nn import functional
 from torch.nn.grad import conv2d_input
-from torch.utils.checkpoint import checkpoint
 
 Layer = Any
 """A module with a weight, of the host's operations or of a pack that derives from them: none of these state a common type."""
@@ -37,7 +37,7 @@ def can_train_over(layer: Layer) -> bool:
     if isinstance(layer, torch.nn.Embedding):
         return True
     known = isinstance(layer.weight.data, comfy.quant_ops.QuantizedTensor) or _fetches_itself(layer)
-    return known and _forward_and_adjoint(layer) is not None
+    return known and _linear_map(layer) is not None
 
 
 @contextlib.contextmanager
@@ -55,18 +55,20 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _has_gradient(layer: Layer) -> bool:
-    return not isinstance(layer, torch.nn.Embedding) and isinstance(getattr(layer, "weight", None), torch.nn.Parameter)
+    return isinstance(getattr(layer, "weight", None), torch.nn.Parameter) and (_linear_map(layer) or _other(layer)) is not None
 
 
 def _forward(layer: Layer, original: Callable[..., torch.Tensor], x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    functions = _forward_and_adjoint(layer)
-    if is_quantised(layer.weight) and functions is not None:
+    functions = _linear_map(layer)
+    wanted = torch.is_grad_enabled() and x.requires_grad and _casts(layer)
+    if functions is not None and (wanted or is_quantised(layer.weight)):
         return _Fetching.apply(_smoothed(layer, x), layer, *functions)
-    if not (torch.is_grad_enabled() and x.requires_grad and _casts(layer)):
+    compute = _other(layer) if wanted else None
+    if compute is None:
         return original(x, *args, **kwargs)
-    if functions is None or args or kwargs:
-        return checkpoint(original, x, *args, use_reentrant=False, **kwargs)
-    return _Fetching.apply(_smoothed(layer, x), layer, *functions)
+    # autograd keeps these few weights: in memory of their own, since the host uses that of what it fetches again
+    with _fetched(layer, x.dtype, x.device) as (weight, bias):
+        return compute(x, weight.clone(), None if bias is None else bias.clone(), *args, **kwargs)
 
 
 def _casts(layer: Layer) -> bool:
@@ -82,13 +84,24 @@ def _smoothed(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     return x if scale is None else x * scale.to(x.device, x.dtype)
 
 
-def _forward_and_adjoint(layer: Layer) -> tuple[Callable[..., torch.Tensor], Callable[[torch.Size], Adjoint]] | None:
+def _linear_map(layer: Layer) -> tuple[Callable[..., torch.Tensor], Callable[[torch.Size], Adjoint]] | None:
     """How a linear map computes, and from the shape of its input the way back. None for other layers."""
     if type(layer).__name__ == "Linear":
-        return torch.nn.functional.linear, lambda shape: torch.matmul
+        return functional.linear, lambda shape: torch.matmul
     if isinstance(layer, torch.nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         return layer._conv_forward, lambda shape: functools.partial(_input_gradient, layer, shape)
     return None
+
+
+def _other(layer: Layer) -> Callable[..., torch.Tensor] | None:
+    """How a layer with few weights computes, from input, weight and bias."""
+    if isinstance(layer, torch.nn.GroupNorm):
+        return lambda x, weight, bias: functional.group_norm(x, layer.num_groups, weight, bias, layer.eps)
+    if isinstance(layer, torch.nn.LayerNorm):
+        return lambda x, weight, bias: functional.layer_norm(x, layer.normalized_shape, weight, bias, layer.eps)
+    if isinstance(layer, torch.nn.RMSNorm):
+        return lambda x, weight, bias: functional.rms_norm(x, layer.normalized_shape, weight, layer.eps)
+    return layer._conv_forward if isinstance(layer, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)) else None
 
 
 def _input_gradient(layer: torch.nn.Conv2d, shape: torch.Size, gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
@@ -20,17 +20,15 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import BadInput
+from . import borrowed
 from .frozen import can_train_over, frozen, is_quantised
 from .objective import Objective
 from .progress import check_interrupt
 from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
 
-AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
-
 Conditions = dict[str, Condition]
 """The model's inputs beside the noisy latents, by argument name, as the host's COND objects with batch 1."""
 
-_EVERYTHING = 1e20
 _SAMPLES_OF_A_TENSOR = 64
 
 
@@ -53,7 +51,8 @@ def family(model: Model) -> str:
 
 
 class TrainingModel:
-    """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it."""
+    """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it. `room`: bytes
+    to leave free on the device, whatever weights then stay in RAM; None to load them all."""
 
     def __init__(self, patcher: Model):
         self.patcher = patcher
@@ -61,6 +60,7 @@ class TrainingModel:
         self.device: torch.device = patcher.load_device
         self.objective = Objective(patcher.get_model_object("model_sampling"))
         self.companions: list[Patcher] = []
+        self.room: float | None = None
         self._output: torch.Tensor | None = None
         self._hook = self.module.register_forward_hook(self._keep_output)
 
@@ -72,11 +72,13 @@ class TrainingModel:
         self._output = None
 
     def load(self) -> None:
-        """Bring the model to its device with ordinary tensors, before training and again after other models ran."""
-        patchers = [self.patcher, *self.companions]
-        management.load_models_gpu(patchers, memory_required=_EVERYTHING, force_full_load=True)
-        for patcher in patchers:
-            make_ordinary(patcher.model)
+        """Bring the model to its device, before training and again after other models ran."""
+        borrowed.load([self.patcher, *self.companions], self.device, self.room)
+
+    def give_back(self) -> None:
+        """Take it off its device, before adapters are removed."""
+        for patcher in (self.patcher, *self.companions):
+            borrowed.give_back(patcher)
 
     def predict(self, noisy: torch.Tensor, sigmas: torch.Tensor, conditions: list[Conditions]) -> torch.Tensor:
         """The network's own output for noisy latents [B, C, ...] at noise levels [B], float32, of the same shape."""
@@ -172,11 +174,10 @@ def compute_dtype(model: Model, precision: str) -> torch.dtype:
 def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]:
     """The diffusion model of MODEL opened for training, not loaded yet, and the host as it was afterwards.
 
-    A private copy is read from the model's file where its loader allows it; otherwise the loaded model itself is used. Raises
-    BadInput for weights quantised in a way that has no gradient, and for a patched model of which no copy can be made."""
+    Raises BadInput for weights quantised in a way that has no gradient, and where the host cannot lend the model."""
     _refuse_without_gradient(model.model)
     with torch.inference_mode(False), torch.enable_grad(), _host_in_training():
-        patcher = private_copy(model)
+        patcher = borrowed.borrow(model)
         if compute_dtype != patcher.model.get_dtype_inference():
             patcher.set_model_compute_dtype(compute_dtype)
         opened = TrainingModel(patcher)
@@ -188,7 +189,7 @@ def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[Trainin
             for hook in hooks:
                 hook.remove()
             opened.close()
-            management.unload_model_and_clones(patcher)
+            borrowed.give_back(patcher)
             management.soft_empty_cache()
 
 
@@ -197,7 +198,7 @@ def training_clip(clip: Clip) -> Iterator[Clip]:
     """A CLIP whose text encoder can be trained, and the host as it was afterwards. Opened inside `training_model`."""
     _refuse_without_gradient(clip.cond_stage_model)
     opened = clip.clone()
-    opened.patcher = private_copy(clip.patcher)
+    opened.patcher = borrowed.borrow(clip.patcher)
     opened.cond_stage_model = opened.patcher.model
     hooks = _guard_norms(opened.cond_stage_model)
     try:
@@ -206,7 +207,7 @@ def training_clip(clip: Clip) -> Iterator[Clip]:
     finally:
         for hook in hooks:
             hook.remove()
-        management.unload_model_and_clones(opened.patcher)
+        borrowed.give_back(opened.patcher)
 
 
 def _guard_norms(module: torch.nn.Module) -> list[RemovableHandle]:
@@ -223,32 +224,6 @@ def _host_in_training() -> Iterator[None]:
         yield
     finally:
         management.in_training = before
-
-
-def private_copy(model: AnyPatcher) -> AnyPatcher:
-    """A patcher with a private copy of the weights, patches included, or a clone that shares them where the loader registered no reload."""
-    if model.cached_patcher_init is not None:
-        copied = model.clone(disable_dynamic=True, force_deepcopy=True)
-        # A copy unrelated to the original: the host unloads clones of one model for one another.
-        copied.clone_base_uuid = object()
-        return copied
-    if model.patches:
-        raise BadInput(
-            "This MODEL carries other LoRAs and its loader cannot read it a second time. "
-            "Connect the model as it leaves the loader, or load it with one of ComfyUI's own loaders."
-        )
-    return model.clone()
-
-
-def make_ordinary(module: torch.nn.Module) -> None:
-    """Replace tensors made under inference mode, which autograd refuses, by copies."""
-    for child in module.modules():
-        for name, value in child._parameters.items():
-            if value is not None and value.is_inference():
-                child._parameters[name] = torch.nn.Parameter(value.clone(), requires_grad=False)
-        for name, buffer in child._buffers.items():
-            if buffer is not None and buffer.is_inference():
-                child._buffers[name] = buffer.clone()
 
 
 def _refuse_without_gradient(module: torch.nn.Module) -> None:

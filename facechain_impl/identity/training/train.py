@@ -292,6 +292,7 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
+        stack.callback(model.give_back)
         _start(adapters[0], names, settings)
         stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
         model.load()

@@ -62,7 +62,7 @@ def test_output_and_gradient_are_the_hosts_bit_for_bit(name, autocast):
     assert "forward" not in vars(module[0])
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", ["linear", "linear without bias, flat", "convolution", "strided", "grouped, dilated"])
 def test_autograd_keeps_no_cast_weight(name):
     module, x = made(name)
     shapes = {tuple(module[0].weight.shape), tuple(module[0].weight.shape)[::-1]}
