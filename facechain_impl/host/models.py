@@ -75,6 +75,10 @@ class TrainingModel:
         """Bring the model to its device, before training and again after other models ran."""
         borrowed.load([self.patcher, *self.companions], self.device, self.room)
 
+    def size(self) -> int:
+        """Bytes of all weights, as they are stored."""
+        return sum(patcher.model_size() for patcher in (self.patcher, *self.companions))
+
     def give_back(self) -> None:
         """Take it off its device, before adapters are removed."""
         for patcher in (self.patcher, *self.companions):

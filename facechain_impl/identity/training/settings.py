@@ -30,6 +30,14 @@ class Optimiser(str, Enum):
     ADAMW_8BIT = "AdamW 8-bit"
 
 
+class Offload(str, Enum):
+    """Whether weights that are not needed at the moment stay in RAM. Auto: where the training does not fit otherwise."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+    ON = "On"
+
+
 class Targets(str, Enum):
     """Which linear layers get an adapter."""
 
@@ -64,7 +72,8 @@ class TrainSettings:
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
     the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what is outside the
-    head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states."""
+    head counts, 1 for not at all. prior_weight: of the loss on class pictures. gradient_checkpointing: always, instead of where the
+    training does not fit otherwise. state_every: steps between saved states."""
 
     steps: int
     learning_rate: float
@@ -94,6 +103,7 @@ class TrainSettings:
     prior_weight: float = 1.0
     seed: int = 42
     state_every: int = 100
+    offload: Offload = Offload.AUTO
 
     def described(self) -> dict:
         """All settings as plain values."""

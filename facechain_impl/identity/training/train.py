@@ -32,11 +32,12 @@ from ..names import check_name
 from ..persons import IfExists
 from . import sheet as contact_sheet
 from .adapters import Adapters, target_modules, tensors_for_file
-from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos
 from .judge import Look, noise, steps_of_looks
 from .likeness import RtsScorer, Scorer, references
 from .looks import LookPlan, Sitting, Watch, Weights
+from .plan import Plan
+from .plan import load as load_first
 from .previews import Preview
 from .settings import Augmentation, IfState, Start, TrainSettings
 from .start import face_common
@@ -294,13 +295,13 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
             stack.callback(group.remove)
         stack.callback(model.give_back)
         _start(adapters[0], names, settings)
-        stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
-        model.load()
         _require_space(order.store, adapters)
+        load_first(model, settings)
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
+        plan = Plan(trainer, model, stack)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        notes = _resume(trainer, order, request, watch, names)
-        outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
+        plan.notes += _resume(trainer, order, request, watch, names)
+        outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, plan)
     return _store(request, order, trainer, names, outcome)
 
 
@@ -423,20 +424,19 @@ def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch
     return notes
 
 
-def _run(
-    trainer: Trainer, order: _Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, notes: list[str]
-) -> _Outcome:
+def _run(trainer: Trainer, order: _Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, plan: Plan) -> _Outcome:
     """Run the remaining steps and looks. Whatever stops them, the state is saved first."""
-    progress = Progress(request.settings.steps)
+    progress, notes = Progress(request.settings.steps), plan.notes
+    notes.append(plan.text())
     progress.step(count=trainer.steps_done)
-    clock = _Clock(trainer, _warning(order.study))
+    clock = _Clock(trainer, _warning(order.study), plan.text())
     done, reason = False, _end(trainer)
     try:
         with live.finishable():
             while reason is None:
                 if watch is not None:
                     watch.at(trainer.steps_done, trainer.adapters)
-                _step(trainer, order, request, model, watch, progress, clock, notes)
+                _step(trainer, order, request, model, watch, progress, clock, plan)
                 reason = _end(trainer)
         if reason:
             notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
@@ -471,14 +471,14 @@ def _step(
     watch: Watch | None,
     progress: Progress,
     clock: _Clock,
-    notes: list[str],
+    plan: Plan,
 ) -> None:
     check_interrupt()
-    loss = trainer.step()
+    loss = plan.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
     picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
     if trainer.steps_done % request.settings.state_every == 0:
-        _save_state(trainer, watch, order, request, notes)
+        _save_state(trainer, watch, order, request, plan.notes)
     live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
 
@@ -501,12 +501,12 @@ def _warning(found: Study) -> str:
 
 
 class _Clock:
-    """Tells the user where a training is and how long it will take. warning: about the photos."""
+    """Tells the user where a training is and how long it will take. warning: about the photos. expected: what it will take, said before
+    the first step."""
 
-    def __init__(self, trainer: Trainer, warning: str):
+    def __init__(self, trainer: Trainer, warning: str, expected: str):
         self._start, self._first, self._warning = time.monotonic(), trainer.steps_done, warning
-        if warning:
-            live.say(f"Look at your photos: {warning}")
+        live.say(f"{expected}\nLook at your photos: {warning}" if warning else expected)
 
     def line(self, trainer: Trainer, loss: float, watch: Watch | None) -> str:
         total = trainer.settings.steps

@@ -112,7 +112,9 @@ def small_device(monkeypatch):
                 if value is not None:
                     value.data.fill_(float("nan"))
 
-        def free(device=None, torch_free_too=False, size=model.model_size()):
+        size = model.model_size()
+
+        def free(device=None, torch_free_too=False):
             return (size, size) if torch_free_too else size
 
         monkeypatch.setattr(management, "get_free_memory", free)
