@@ -303,7 +303,7 @@ def _likeness_widgets() -> list[io.Input]:
             default=Offload.AUTO.value,
             optional=True,
             advanced=True,
-            tooltip="Keep the model's weights in RAM and fetch them layer by layer: slower, for models larger than the GPU. Auto: where the "
-            "training does not fit otherwise. The result is the same.",
+            tooltip="Keep weights in RAM and fetch them layer by layer: slower, for models larger than the GPU. "
+            "Auto: where the training does not fit otherwise. The result is the same.",
         ),
     ]

@@ -45,8 +45,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Demand:
-    """weights, adapters: bytes in all; adapters with gradients and moments. kept, recomputed: bytes of one sample that wait for the
-    backward pass, and the same with gradient checkpointing. passing: bytes of one sample that come and go. seconds: of a forward pass over it."""
+    """weights, adapters: bytes in all; adapters with gradients and moments. Of one sample: `kept` bytes wait for the backward pass,
+    `recomputed` with gradient checkpointing, `passing` come and go, and a forward pass takes `seconds`."""
 
     weights: int
     adapters: int
