@@ -53,10 +53,10 @@ def forget_peak_memory() -> None:
         RESET.write_text("5")
 
 
-def peak_memory() -> int:
+def peak_memory(field: str = "VmHWM") -> int:
     """Highest resident memory of this process in bytes, since the last `forget_peak_memory` on Linux."""
     if STATUS.exists():
-        return next(int(line.split()[1]) * 1024 for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 for line in STATUS.read_text().splitlines() if line.startswith(field))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

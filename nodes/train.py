@@ -18,7 +18,7 @@ from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
 from ..facechain_impl.identity.training.looks import LookPlan
 from ..facechain_impl.identity.training.previews import Preview
-from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Optimiser, Precision, Start, Targets
+from ..facechain_impl.identity.training.settings import SCHEDULES, Augmentation, IfState, Offload, Optimiser, Precision, Start, Targets
 from ..facechain_impl.types import Faces
 from ..facechain_impl.weights.uses import TRAIN
 from . import _train_recipe
@@ -147,6 +147,8 @@ def _changes(values: dict) -> dict:
     changes = {key: values[key] for key in plain if key in values}
     changes |= {key: values[key] or None for key in ("steps", "resolution", "learning_rate", "rank", "alpha")}
     changes |= _train_recipe.changes(values)
+    if "offload" in values:
+        changes["offload"] = Offload(values["offload"])
     return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
 
@@ -260,7 +262,12 @@ def _technical_widgets() -> list[io.Input]:
             advanced=True,
             tooltip="Auto: bf16 if the GPU supports it, else fp32.",
         ),
-        io.Boolean.Input("gradient_checkpointing", default=False, advanced=True, tooltip="Less memory, about a third slower."),
+        io.Boolean.Input(
+            "gradient_checkpointing",
+            default=False,
+            advanced=True,
+            tooltip="Less memory, about a third slower. Off: only where the training does not fit otherwise, and the report says so.",
+        ),
         io.Int.Input("state_every", default=100, min=1, max=10000, advanced=True, tooltip="Steps between saved states, for resuming."),
     ]
 
@@ -316,5 +323,14 @@ def _likeness_widgets() -> list[io.Input]:
             optional=True,
             advanced=True,
             tooltip="After a training with keep_steps: put this step in the place of the chosen one, without training. 0: change nothing.",
+        ),
+        io.Combo.Input(
+            "offload",
+            options=[choice.value for choice in Offload],
+            default=Offload.AUTO.value,
+            optional=True,
+            advanced=True,
+            tooltip="Keep weights in RAM and fetch them layer by layer: slower, for models larger than the GPU. "
+            "Auto: where the training does not fit otherwise. The result is the same.",
         ),
     ]

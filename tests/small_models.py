@@ -56,13 +56,13 @@ def sdxl_model(seed: int = 2):
     return patcher(model)
 
 
-def flux_model(seed: int = 5):
+def flux_model(seed: int = 5, **changes: Any):
     """A MODEL of Flux's structure: one double and two single blocks of width 64, latents of 16 channels, rectified flow."""
     base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 48, "context_in_dim": 64, "hidden_size": 64,
         "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2,
-        "qkv_bias": True, "guidance_embed": True, "txt_ids_dims": [], "dtype": torch.float32,
+        "qkv_bias": True, "guidance_embed": True, "txt_ids_dims": [], "dtype": torch.float32, **changes,
     }  # fmt: skip
     model = base.Flux(supported.Flux(unet), device=torch.device("cpu"))
     randomise(model.diffusion_model, seed)

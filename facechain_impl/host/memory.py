@@ -74,6 +74,11 @@ def free_bytes(device: torch.device) -> int:
     return int(comfy.model_management.get_free_memory(device))
 
 
+def total_bytes(device: torch.device) -> int:
+    """Bytes of memory that `device` has."""
+    return int(comfy.model_management.get_total_memory(device))
+
+
 def release() -> None:
     """Return unused device memory after a failed attempt."""
     comfy.model_management.soft_empty_cache()

@@ -8,12 +8,11 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
 import comfy.model_management as management
-import comfy.quant_ops
 import comfy.sample
 import node_helpers
 import torch
@@ -21,16 +20,15 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import BadInput
+from . import borrowed
+from .frozen import can_train_over, frozen, is_quantised
 from .objective import Objective
 from .progress import check_interrupt
 from .protocols import Clip, Condition, Conditioning, Model, Patcher, Vae
 
-AnyPatcher = TypeVar("AnyPatcher", bound=Patcher)
-
 Conditions = dict[str, Condition]
 """The model's inputs beside the noisy latents, by argument name, as the host's COND objects with batch 1."""
 
-_EVERYTHING = 1e20
 _SAMPLES_OF_A_TENSOR = 64
 
 
@@ -53,7 +51,8 @@ def family(model: Model) -> str:
 
 
 class TrainingModel:
-    """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it."""
+    """The diffusion model of a MODEL. `module` is where adapters go; `companions` are patchers that are trained with it. `room`: bytes
+    to leave free on the device, whatever weights then stay in RAM; None to load them all."""
 
     def __init__(self, patcher: Model):
         self.patcher = patcher
@@ -61,6 +60,7 @@ class TrainingModel:
         self.device: torch.device = patcher.load_device
         self.objective = Objective(patcher.get_model_object("model_sampling"))
         self.companions: list[Patcher] = []
+        self.room: float | None = None
         self._output: torch.Tensor | None = None
         self._hook = self.module.register_forward_hook(self._keep_output)
 
@@ -72,11 +72,17 @@ class TrainingModel:
         self._output = None
 
     def load(self) -> None:
-        """Bring the model to its device with ordinary tensors, before training and again after other models ran."""
-        patchers = [self.patcher, *self.companions]
-        management.load_models_gpu(patchers, memory_required=_EVERYTHING, force_full_load=True)
-        for patcher in patchers:
-            make_ordinary(patcher.model)
+        """Bring the model to its device, before training and again after other models ran."""
+        borrowed.load([self.patcher, *self.companions], self.device, self.room)
+
+    def size(self) -> int:
+        """Bytes of all weights, as they are stored."""
+        return sum(patcher.model_size() for patcher in (self.patcher, *self.companions))
+
+    def give_back(self) -> None:
+        """Take it off its device, before adapters are removed."""
+        for patcher in (self.patcher, *self.companions):
+            borrowed.give_back(patcher)
 
     def predict(self, noisy: torch.Tensor, sigmas: torch.Tensor, conditions: list[Conditions]) -> torch.Tensor:
         """The network's own output for noisy latents [B, C, ...] at noise levels [B], float32, of the same shape."""
@@ -174,39 +180,40 @@ def compute_dtype(model: Model, precision: str) -> torch.dtype:
 def training_model(model: Model, compute_dtype: torch.dtype) -> Iterator[TrainingModel]:
     """The diffusion model of MODEL opened for training, not loaded yet, and the host as it was afterwards.
 
-    A private copy is read from the model's file where its loader allows it; otherwise the loaded model itself is used. Raises
-    BadInput for quantised weights, and for a patched model of which no copy can be made."""
-    _refuse_quantised(model.model)
+    Raises BadInput for weights quantised in a way that has no gradient, and where the host cannot lend the model."""
+    _refuse_without_gradient(model.model)
     with torch.inference_mode(False), torch.enable_grad(), _host_in_training():
-        patcher = private_copy(model)
+        patcher = borrowed.borrow(model)
         if compute_dtype != patcher.model.get_dtype_inference():
             patcher.set_model_compute_dtype(compute_dtype)
         opened = TrainingModel(patcher)
         hooks = [] if family(model) != "other" else _guard_norms(opened.module)
         try:
-            yield opened
+            with frozen(opened.module):
+                yield opened
         finally:
             for hook in hooks:
                 hook.remove()
             opened.close()
-            management.unload_model_and_clones(patcher)
+            borrowed.give_back(patcher)
             management.soft_empty_cache()
 
 
 @contextlib.contextmanager
 def training_clip(clip: Clip) -> Iterator[Clip]:
     """A CLIP whose text encoder can be trained, and the host as it was afterwards. Opened inside `training_model`."""
-    _refuse_quantised(clip.cond_stage_model)
+    _refuse_without_gradient(clip.cond_stage_model)
     opened = clip.clone()
-    opened.patcher = private_copy(clip.patcher)
+    opened.patcher = borrowed.borrow(clip.patcher)
     opened.cond_stage_model = opened.patcher.model
     hooks = _guard_norms(opened.cond_stage_model)
     try:
-        yield opened
+        with frozen(opened.cond_stage_model):
+            yield opened
     finally:
         for hook in hooks:
             hook.remove()
-        management.unload_model_and_clones(opened.patcher)
+        borrowed.give_back(opened.patcher)
 
 
 def _guard_norms(module: torch.nn.Module) -> list[RemovableHandle]:
@@ -225,45 +232,21 @@ def _host_in_training() -> Iterator[None]:
         management.in_training = before
 
 
-def private_copy(model: AnyPatcher) -> AnyPatcher:
-    """A patcher with a private copy of the weights, patches included, or a clone that shares them where the loader registered no reload."""
-    if model.cached_patcher_init is not None:
-        copied = model.clone(disable_dynamic=True, force_deepcopy=True)
-        # A copy unrelated to the original: the host unloads clones of one model for one another.
-        copied.clone_base_uuid = object()
-        return copied
-    if model.patches:
-        raise BadInput(
-            "This MODEL carries other LoRAs and its loader cannot read it a second time. "
-            "Connect the model as it leaves the loader, or load it with one of ComfyUI's own loaders."
-        )
-    return model.clone()
-
-
-def make_ordinary(module: torch.nn.Module) -> None:
-    """Replace tensors made under inference mode, which autograd refuses, by copies."""
-    for child in module.modules():
-        for name, value in child._parameters.items():
-            if value is not None and value.is_inference():
-                child._parameters[name] = torch.nn.Parameter(value.clone(), requires_grad=False)
-        for name, buffer in child._buffers.items():
-            if buffer is not None and buffer.is_inference():
-                child._buffers[name] = buffer.clone()
-
-
-def _refuse_quantised(module: torch.nn.Module) -> None:
-    bad = [(name, value) for name, value in module.named_parameters() if _is_quantised(value)]
+def _refuse_without_gradient(module: torch.nn.Module) -> None:
+    bad = [
+        (f"{place}.{name}", value)
+        for place, layer in module.named_modules()
+        for name, value in layer.named_parameters(recurse=False)
+        if is_quantised(value) and not can_train_over(layer)
+    ]
     if bad:
         name, value = bad[0]
         kind = type(value.data).__name__ if value.dtype.is_floating_point else str(value.dtype)
         raise BadInput(
-            f"This model is quantised: {len(bad)} of its weights, such as {name}, are stored as {kind}. "
-            "Training needs fp32, fp16, bf16 or plain fp8 weights: load such a file of the same model."
+            f"This model is quantised: {len(bad)} of its weights, such as {name}, are stored as {kind} in layers that have no gradient. "
+            "Training needs fp32, fp16, bf16, fp8, ComfyUI's own quantised formats (fp8 scaled, int8, nvfp4, mxfp8) or GGUF: load such a "
+            "file of the same model."
         )
-
-
-def _is_quantised(value: torch.nn.Parameter) -> bool:
-    return not value.dtype.is_floating_point or isinstance(value.data, comfy.quant_ops.QuantizedTensor)
 
 
 def model_file(patcher: Patcher) -> Path | None:
@@ -295,8 +278,9 @@ def layout_hash(module: torch.nn.Module) -> str:
 
 def unpatched_weights(patcher: Patcher) -> dict[str, torch.Tensor]:
     """The weights of a model as they were read. While a clone with LoRAs is loaded, the host writes those into the shared module and
-    keeps the originals aside."""
+    keeps the originals aside. ComfyUI-GGUF's layers name their weights without telling them, so those are taken where they are."""
     weights = patcher.model.state_dict()
+    weights |= {key: value for key, value in patcher.model.named_parameters() if key in weights and weights[key].is_meta}
     originals = {key: kept[0] for key, kept in patcher.hook_backup.items()} | {key: kept.weight for key, kept in patcher.backup.items()}
     return {key: originals.get(key, value) for key, value in weights.items()}
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
 from ...errors import BadInput
 from ..lora.formats import Layer
 from .settings import Targets
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 _ATTENTION = re.compile(r"(^|\.)\w*(attn|attention)\d*(\.|$)", re.IGNORECASE)
 # ffn: Wan. ff_i, ff_t: HiDream. mlpC, mlpX: AuraFlow.
@@ -26,7 +30,7 @@ Weights = list[dict[str, Layer]]
 
 def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
     """Names of the linear layers, and of a UNet's convolutions, that get an adapter. Raises BadInput when the model has none."""
-    linear = [name for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)]
+    linear = [name for name, child in module.named_modules() if _is_linear(child)]
     chosen = [name for name in linear if _wanted(name, targets)]
     if not chosen:
         raise BadInput(
@@ -39,6 +43,11 @@ def target_modules(module: torch.nn.Module, targets: Targets) -> list[str]:
 def convolutions(module: torch.nn.Module) -> list[str]:
     """Names of the convolutions of a UNet that get an adapter; none in other networks."""
     return [name for name, child in module.named_modules() if isinstance(child, torch.nn.Conv2d) and _CONVOLUTION.search(name)]
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    """The host's layer for quantised weights has the name and the sizes of a linear layer, and is none by its type."""
+    return isinstance(module, torch.nn.Linear) or (type(module).__name__ == "Linear" and hasattr(module, "in_features"))
 
 
 def _wanted(name: str, targets: Targets) -> bool:
@@ -56,20 +65,22 @@ class Adapters:
     def __init__(self, module: torch.nn.Module, names: list[str], rank: int, alpha: float, dropout: float, seed: int, dora: bool = False):
         # Half a second to import, which only a training needs.
         import peft
-        from peft.tuners.lora import LoraLayer
+        from peft.tuners.lora import Linear, LoraLayer
 
         self._module = module
         self.rank, self.alpha, self.dora = rank, alpha, dora
         config = peft.LoraConfig(
             r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=names, init_lora_weights="gaussian", use_dora=dora
         )
+        kinds = {type(module.get_submodule(name)) for name in names}
+        config._register_custom_module({kind: Linear for kind in kinds if not issubclass(kind, (torch.nn.Linear, torch.nn.Conv2d))})
         module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             peft.inject_adapter_in_model(config, module, _PLACE)
-        self._layers = {name: child for name, child in module.named_modules() if isinstance(child, LoraLayer)}
-        for parameter in self.parameters():
-            parameter.data = parameter.data.float()
+            self._layers = {name: child for name, child in module.named_modules() if isinstance(child, LoraLayer)}
+            for layer in self._layers.values():
+                _make_float32(layer)
         self.train(True)
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -159,6 +170,15 @@ def held(adapters: list[Adapters]) -> Iterator[None]:
         with torch.no_grad():
             for parameter, value in zip(parameters, before, strict=True):
                 parameter.copy_(value)
+
+
+def _make_float32(layer: LoraLayer) -> None:
+    """peft gives adapters the base's format; random numbers in 8 bits are too coarse and are drawn anew."""
+    coarse = layer.lora_A[_PLACE].weight.dtype.itemsize == 1
+    layer.lora_A[_PLACE].float()
+    layer.lora_B[_PLACE].float()
+    if coarse:
+        layer.reset_lora_parameters(_PLACE, "gaussian")
 
 
 def _copied(weight: torch.Tensor) -> torch.Tensor:

@@ -37,14 +37,16 @@ def _members(container: torch.nn.Module) -> list[torch.nn.Module]:
 @contextlib.contextmanager
 def checkpointed(module: torch.nn.Module, wanted: bool) -> Iterator[None]:
     """Trade time for memory in this context: every block keeps only its input."""
-    chosen = blocks(module) if wanted else []
+    chosen = {block: vars(block).get("forward") for block in (blocks(module) if wanted else [])}
     for block in chosen:
         block.forward = functools.partial(checkpoint, functools.partial(_on_copies, block.forward), use_reentrant=False)
     try:
         yield
     finally:
-        for block in chosen:
+        for block, before in chosen.items():
             del block.forward
+            if before is not None:  # a layer that is a block of its own may compute in another way already
+                block.forward = before
 
 
 def _on_copies(forward: Callable, *positional: Any, **named: Any) -> Any:

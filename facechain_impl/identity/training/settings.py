@@ -31,6 +31,14 @@ class Optimiser(str, Enum):
     PRODIGY = "Prodigy"
 
 
+class Offload(str, Enum):
+    """Whether weights that are not needed at the moment stay in RAM. Auto: where the training does not fit otherwise."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+    ON = "On"
+
+
 class Targets(str, Enum):
     """Which layers get an adapter. With convolutions it is known as LoCon, for UNets."""
 
@@ -103,9 +111,10 @@ class TrainSettings:
     steps: optimiser steps. resolution: side of the square training pictures in pixels. variants: pictures made from each photo
     by `augmentation`, prepared once. alpha: the update is alpha / rank times up @ down. min_snr_gamma 0: all noise levels count
     the same. caption_dropout: share of samples trained with an empty caption. masked_loss: how much less what is outside the
-    head counts, 1 for not at all. prior_weight: of the loss on class pictures. state_every: steps between saved states. max_grad_norm 0:
-    no clipping. noise_offset: deviation of what is added to the noise of a whole channel. text_encoder_learning_rate 0: the same.
-    guidance: that models with such an input are told, None for the others."""
+    head counts, 1 for not at all. prior_weight: of the loss on class pictures. gradient_checkpointing: always, instead of where the
+    training does not fit otherwise. state_every: steps between saved states. max_grad_norm 0: no clipping. noise_offset: deviation of
+    what is added to the noise of a whole channel. text_encoder_learning_rate 0: the same. guidance: that models with such an input are
+    told, None for the others."""
 
     steps: int
     learning_rate: float
@@ -135,6 +144,7 @@ class TrainSettings:
     prior_weight: float = 1.0
     seed: int = 42
     state_every: int = 100
+    offload: Offload = Offload.AUTO
     loss: Loss = Loss.MSE
     huber_c: float = 0.1
     weighting: Weighting = Weighting.EVEN

@@ -21,7 +21,7 @@ from .settings import ADDED, TrainSettings
 _FORMAT = 1
 _DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile)
 # What only says how the work is done: no weights come out of it other than by the order of sums.
-_TECHNICAL = ("state_every", "gradient_checkpointing")
+_TECHNICAL = ("state_every", "gradient_checkpointing", "offload")
 
 
 def decisive(settings: TrainSettings, dtype: torch.dtype) -> dict:

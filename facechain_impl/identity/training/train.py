@@ -21,12 +21,13 @@ from .. import persons
 from . import earlier, losses, optimisers
 from . import sheet as contact_sheet
 from .adapters import Adapters, convolutions, target_modules
-from .checkpointing import checkpointed
 from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
 from .looks import AVERAGED, Sitting, Watch
 from .noise import TIMES
 from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
+from .plan import Plan
+from .plan import load as load_first
 from .previews import Preview
 from .result import Outcome, store
 from .settings import Augmentation, Average, IfState, Start, Targets, TrainSettings
@@ -72,16 +73,17 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
+        stack.callback(model.give_back)
         _start(adapters[0], names, settings)
-        stack.enter_context(checkpointed(model.module, settings.gradient_checkpointing))
-        model.load()
+        _require_space(order.store, adapters, settings)
+        load_first(model, settings)
         for group in adapters:
             group.measure()
-        _require_space(order.store, adapters, settings)
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
+        plan = Plan(trainer, model, stack)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        notes = _resume(trainer, order, request, watch, groups)
-        outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, notes)
+        plan.notes += _resume(trainer, order, request, watch, groups)
+        outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, plan)
     return store(request, order, trainer, names, outcome)
 
 
@@ -196,13 +198,12 @@ def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch 
     return notes
 
 
-def _run(
-    trainer: Trainer, order: Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, notes: list[str]
-) -> Outcome:
+def _run(trainer: Trainer, order: Order, request: TrainRequest, model: models.TrainingModel, watch: Watch | None, plan: Plan) -> Outcome:
     """Run the remaining steps and looks. Whatever stops them, the state is saved first."""
-    progress = Progress(request.settings.steps)
+    progress, notes = Progress(request.settings.steps), plan.notes
+    notes.append(plan.text())
     progress.step(count=trainer.steps_done)
-    clock = _Clock(trainer, _warning(order.study))
+    clock = _Clock(trainer, _warning(order.study), plan.text())
     done, reason = False, _end(trainer)
     try:
         with live.finishable():
@@ -210,7 +211,7 @@ def _run(
                 if watch is not None:
                     with trainer.averaged():
                         watch.at(trainer.steps_done, trainer.adapters)
-                _step(trainer, order, request, model, watch, progress, clock, notes)
+                _step(trainer, order, request, model, watch, progress, clock, plan)
                 reason = _end(trainer)
         if reason:
             notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
@@ -246,15 +247,15 @@ def _step(
     watch: Watch | None,
     progress: Progress,
     clock: _Clock,
-    notes: list[str],
+    plan: Plan,
 ) -> None:
     check_interrupt()
-    loss = trainer.step()
+    loss = plan.step()
     clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
     with trainer.averaged() if preview else contextlib.nullcontext():
         picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
     if trainer.steps_done % request.settings.state_every == 0:
-        _save_state(trainer, watch, order, request, notes)
+        _save_state(trainer, watch, order, request, plan.notes)
     live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
 
@@ -277,12 +278,12 @@ def _warning(found: Study) -> str:
 
 
 class _Clock:
-    """Tells the user where a training is and how long it will take. warning: about the photos."""
+    """Tells the user where a training is and how long it will take. warning: about the photos. expected: what it will take, said before
+    the first step."""
 
-    def __init__(self, trainer: Trainer, warning: str):
+    def __init__(self, trainer: Trainer, warning: str, expected: str):
         self._start, self._first, self._warning = time.monotonic(), trainer.steps_done, warning
-        if warning:
-            live.say(f"Look at your photos: {warning}")
+        live.say(f"{expected}\nLook at your photos: {warning}" if warning else expected)
 
     def line(self, trainer: Trainer, loss: float, watch: Watch | None) -> str:
         total = trainer.settings.steps

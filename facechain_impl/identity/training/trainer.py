@@ -64,6 +64,21 @@ class Trainer:
         model, text = (group.parameters() for group in self.adapters)
         return [{"params": model}, {"params": text, "lr": self.settings.text_encoder_learning_rate}]
 
+    def split(self, batch: int) -> None:
+        """Put `batch` samples into one pass from now on; each step learns from the same samples as before."""
+        samples = self.settings.batch_size * self.settings.gradient_accumulation
+        self.settings = replace(self.settings, batch_size=batch, gradient_accumulation=samples // batch)
+
+    def sample_loss(self) -> torch.Tensor:
+        """The loss of a first sample, to measure with."""
+        batch = self._data.batch(0, replace(self.settings, batch_size=1), self._sigmas)
+        with self._own_randomness(), self._explained():
+            return self.loss(batch, self._data.conditioning_for(batch))
+
+    def forget_gradients(self) -> None:
+        """Those of a step that was not finished."""
+        self._optimiser.zero_grad(set_to_none=True)
+
     @property
     def learning_rate(self) -> float:
         """Of the next step, of the diffusion model."""

@@ -308,12 +308,6 @@ class TestRefusals:
         with pytest.raises(BadInput, match="quantised: 1 of its weights.*int8"):
             train.train_face_lora(order(sd15, photos))
 
-    def test_patched_model_that_cannot_be_read_again(self, home, sd15, photos):
-        result = train.train_face_lora(order(sd15, photos))
-        sd15.model, _ = lora.patched(sd15.model, None, lora.match(sd15.model, None, weights(result)), 1.0, 1.0)
-        with pytest.raises(BadInput, match="carries other LoRAs"):
-            train.train_face_lora(order(sd15, photos, name="Bea"))
-
     def test_common_start_needs_rank_4(self):
         with pytest.raises(BadInput, match="has rank 4"):
             presets.from_preset("FaceChain", 3, {"rank": 8, "start": Start.FACE_COMMON})

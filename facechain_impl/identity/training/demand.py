@@ -1,0 +1,137 @@
+"""What a training will take, found out by one forward pass over one sample: bytes by what they are for, and seconds.
+
+Autograd says what it would keep for the backward pass, and here it keeps nothing of it: the pass takes no more memory than drawing a
+picture does, so that looking whether a training fits cannot fail where the training would."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.hooks import RemovableHandle
+
+from .checkpointing import blocks
+
+COPIES = 4
+"""Of the adapters in float32: themselves, their gradients, two moments of AdamW."""
+PASSES = 3.0
+"""The time of forward and backward pass, in forward passes: the backward pass through frozen layers and small adapters takes about two."""
+RECOMPUTED = 4.0
+"""The same where blocks are recomputed."""
+PASSING = 3
+"""Tensors of the largest kind that come and go in the backward pass while everything kept is still there."""
+
+OVERHEAD = 1.3
+"""Memory in use per byte of tensors: allocators leave gaps and kernels have buffers. Measured on a CPU (`bench memory`)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the work is done. batch: samples in one pass. checkpointing: blocks are recomputed. offload: weights stay in RAM."""
+
+    batch: int
+    checkpointing: bool
+    offload: bool
+
+    def text(self) -> str:
+        told = [f"{self.batch} {'picture' if self.batch == 1 else 'pictures'} at a time"]
+        return ", ".join([*told, *["gradient checkpointing"] * self.checkpointing, *["offload"] * self.offload])
+
+
+@dataclass(frozen=True)
+class Demand:
+    """weights, adapters: bytes in all; adapters with gradients and moments. Of one sample: `kept` bytes wait for the backward pass,
+    `recomputed` with gradient checkpointing, `passing` come and go, and a forward pass takes `seconds`."""
+
+    weights: int
+    adapters: int
+    kept: int
+    recomputed: int
+    passing: int
+    seconds: float
+
+    def beside_weights(self, way: Way) -> int:
+        """Bytes on the device beside the weights, at the most."""
+        sample = self.passing + (self.recomputed if way.checkpointing else self.kept)
+        return self.adapters + round(OVERHEAD * way.batch * sample)
+
+    def total(self, way: Way) -> int:
+        return self.beside_weights(way) + (0 if way.offload else self.weights)
+
+    def step_seconds(self, way: Way, samples: int) -> float:
+        """Of an optimiser step over `samples`. What offload costs is not known beforehand."""
+        return samples * self.seconds * (RECOMPUTED if way.checkpointing else PASSES)
+
+
+def measure(module: torch.nn.Module, weights: int, trained: list[torch.nn.Parameter], loss: Callable[[], torch.Tensor]) -> Demand:
+    """The demand of a training whose loss of one sample is `loss()`. weights: bytes of the models. Nothing changes by it."""
+    ledger = _Ledger({parameter.untyped_storage()._cdata for parameter in [*module.parameters(), *trained]})
+    with _blocks_told(module, ledger), torch.autograd.graph.saved_tensors_hooks(ledger.note, _never):
+        began = time.perf_counter()
+        loss().item()
+        seconds = time.perf_counter() - began
+    adapters = COPIES * sum(parameter.numel() * torch.float32.itemsize for parameter in trained)
+    kept = sum(ledger.inside.values()) + ledger.outside
+    recomputed = ledger.outside + ledger.inputs + max(ledger.inside.values(), default=0)
+    return Demand(weights, adapters, kept, min(kept, recomputed), PASSING * ledger.largest, seconds)
+
+
+def _never(note: None) -> torch.Tensor:
+    raise RuntimeError("nothing was kept for this backward pass")
+
+
+@dataclass
+class _Ledger:
+    """Bytes that autograd would keep: by block, outside of blocks, and the inputs of blocks. known: storages that are counted elsewhere."""
+
+    known: set[int]
+    inside: dict[torch.nn.Module, int] = field(default_factory=dict)
+    outside: int = 0
+    inputs: int = 0
+    largest: int = 0
+    block: torch.nn.Module | None = None
+    _seen: dict[int, StorageWeakRef] = field(default_factory=dict)
+
+    def note(self, tensor: torch.Tensor) -> None:
+        size = self._new(tensor)
+        if self.block is None:
+            self.outside += size
+        else:
+            self.inside[self.block] = self.inside.get(self.block, 0) + size
+
+    def enter(self, block: torch.nn.Module, positional: tuple, named: dict[str, Any]) -> None:
+        if self.block is None:
+            self.block = block
+            self.inputs += sum(self._new(value) for value in (*positional, *named.values()) if isinstance(value, torch.Tensor))
+
+    def leave(self, block: torch.nn.Module, *_: Any) -> None:
+        if self.block is block:
+            self.block = None
+
+    def _new(self, tensor: torch.Tensor) -> int:
+        """Bytes of the memory behind a tensor, 0 where it was counted. Memory that was freed since counts again."""
+        storage = tensor.untyped_storage()
+        before = self._seen.get(storage._cdata)
+        if storage._cdata in self.known or (before is not None and not before.expired()):
+            return 0
+        self._seen[storage._cdata] = StorageWeakRef(storage)
+        self.largest = max(self.largest, storage.nbytes())
+        return storage.nbytes()
+
+
+@contextlib.contextmanager
+def _blocks_told(module: torch.nn.Module, ledger: _Ledger) -> Iterator[None]:
+    hooks: list[RemovableHandle] = []
+    for block in blocks(module):
+        hooks.append(block.register_forward_pre_hook(ledger.enter, with_kwargs=True))
+        hooks.append(block.register_forward_hook(ledger.leave))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,216 @@
+"""What a training takes, how it is fitted into the memory there is, and what happens when that runs out all the same."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+models = pytest.importorskip("facechain_impl.host.models", reason="set COMFYUI_PATH")
+from facechain_impl.host import memory  # noqa: E402
+from facechain_impl.identity.training import demand, plan, presets, train  # noqa: E402
+from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
+from facechain_impl.identity.training.checkpointing import blocks, checkpointed  # noqa: E402
+from facechain_impl.identity.training.demand import Demand, Way  # noqa: E402
+from facechain_impl.identity.training.settings import Offload, TrainSettings  # noqa: E402
+
+from .test_train import SMALL, order, same, stop_at, weights, whole_norm  # noqa: E402
+
+MB = 2**20
+
+
+def settings(**changes) -> TrainSettings:
+    return presets.from_preset("FaceChain", 3, SMALL | changes)
+
+
+class TestWays:
+    def test_each_takes_less_and_the_cheapest_in_time_come_first(self):
+        assert plan.ways(settings(batch_size=6), True) == [
+            Way(6, False, False), Way(3, False, False), Way(2, False, False), Way(1, False, False), Way(1, True, False), Way(1, True, True),
+        ]  # fmt: skip
+
+    def test_what_was_asked_for_stays(self):
+        asked = settings(batch_size=2, gradient_checkpointing=True, offload=Offload.ON)
+        assert plan.ways(asked, True) == [Way(2, True, True), Way(1, True, True)]
+        assert plan.ways(settings(offload=Offload.OFF), True) == [Way(1, False, False), Way(1, True, False)]
+
+    def test_a_cpu_has_nowhere_to_offload_to_and_dropout_is_not_split(self):
+        assert plan.ways(settings(batch_size=4, dropout=0.1, offload=Offload.ON), False) == [Way(4, False, False), Way(4, True, False)]
+
+
+class Counted(torch.nn.Module):
+    """Two blocks of known sizes: each keeps its input, a product of it and the result of an exponential."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(100, 100, bias=False) for _ in range(2)])
+        self.trained = torch.nn.Parameter(torch.ones(100))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x * self.trained).exp()
+        return x.mean()
+
+
+@pytest.fixture
+def ordinary():
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+class TestMeasure:
+    def test_what_autograd_would_keep_is_counted_once_and_kept_nowhere(self, ordinary):
+        module, x = Counted(), torch.ones(10, 100)
+        module.layers.requires_grad_(False)
+        found = demand.measure(module, 7, [module.trained], lambda: module(x))
+        size = 10 * 100 * 4
+        assert found.kept == 3 * size, "the input, and the result of either exponential; weights are not counted here"
+        assert (found.weights, found.adapters, found.passing) == (7, demand.COPIES * 400, demand.PASSING * size)
+        assert found.seconds > 0
+
+    def test_with_checkpointing_inputs_of_blocks_and_the_largest_block_remain(self, home, sd15):
+        """What autograd really keeps then, and the same without."""
+        with opened(sd15) as (model, trainer):
+            found = demand.measure(model.module, 0, [], trainer.sample_loss)
+            plain, recomputed = really_kept(model.module, trainer, False), really_kept(model.module, trainer, True)
+        assert found.kept == pytest.approx(plain, rel=0.02)
+        assert recomputed < found.recomputed < 0.7 * found.kept
+
+    def test_measuring_changes_nothing(self, home, sd15, photos, monkeypatch):
+        first = train.train_face_lora(order(sd15, photos, dropout=0.2))
+        monkeypatch.setattr(plan, "measure", lambda *_: Demand(0, 0, 0, 0, 0, 0.0))
+        assert same(weights(first), weights(train.train_face_lora(order(sd15, photos, name="Bea", dropout=0.2))))
+
+
+@contextlib.contextmanager
+def opened(objects: SimpleNamespace):
+    """The model with adapters and a trainer for it."""
+    with models.training_model(objects.model, torch.float32) as model:
+        latents = torch.randn(1, 1, 4, 16, 16)
+        text = models.stored(model.conditions(models.encode_text(objects.clip, "a face"), latents[:, 0]))
+        adapters = Adapters(model.module, target_modules(model.module, settings().targets), 4, 4.0, 0.0, 1)
+        model.load()
+        data = train.TrainingSet(latents, [text, text])
+        yield model, train.Trainer(model, [adapters], data, settings(), torch.float32)
+        model.give_back()
+        adapters.remove()
+
+
+def really_kept(module, trainer, checkpointing: bool) -> int:
+    """Bytes of all tensors, but parameters, that are there between the passes, by their memory."""
+    known, kept = {value.untyped_storage().data_ptr() for value in module.parameters()}, {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with checkpointed(module, checkpointing), torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        noted = blocks(module) if checkpointing else []  # inputs of blocks, which checkpointing keeps beside autograd
+        inputs = [block.register_forward_pre_hook(lambda _, given: (pack(given[0]), None)[1]) for block in noted]
+        loss = trainer.sample_loss()
+        for hook in inputs:
+            hook.remove()
+    del loss
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize(
+    ("free", "expected", "total"),
+    [
+        (1000, Way(4, False, False), 346),
+        (300, Way(2, False, False), 203),
+        (150, Way(1, False, False), 132),
+        (80, Way(1, True, False), 99),
+        (40, Way(1, True, False), 99),
+    ],
+)
+def test_the_first_way_that_fits_is_chosen_and_told(home, sd15, photos, monkeypatch, free, expected, total):
+    monkeypatch.setattr(plan, "measure", lambda *_: Demand(50 * MB, 10 * MB, 45 * MB, 20 * MB, 10 * MB, 0.5))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free * MB)
+    taken = []
+    monkeypatch.setattr(train.Trainer, "step", recording(train.Trainer.step, taken))
+    result = train.train_face_lora(order(sd15, photos, batch_size=4))
+    assert {(batch, parts) for batch, parts, _ in taken} == {(expected.batch, 4 // expected.batch)}
+    assert {checkpoints for *_, checkpoints in taken} == {expected.checkpointing}
+    told = " ".join(result.report.notes)
+    assert ("memory are free, too little for 4 pictures at a time" in told) == (free < 1000)
+    assert ("Even that may be too much" in told) == (free == 40)
+    assert f"Expected: about {total} MB of RAM, 50 MB of them weights" in told
+
+
+def recording(step, taken: list):
+    def recorded(self):
+        block = blocks(self._model.module)[0]
+        checkpoints = getattr(vars(block).get("forward"), "func", None) is checkpoint
+        taken.append((self.settings.batch_size, self.settings.gradient_accumulation, checkpoints))
+        return step(self)
+
+    return recorded
+
+
+def out_of_memory(monkeypatch, at: dict[int, int]) -> list[tuple[int, int]]:
+    """Memory runs out in the backward pass of step N as often as `at[N]` says. Returns the attempts, as step and batch size."""
+    real, attempts, left = train.Trainer._learn, [], dict(at)
+
+    def learn(self, data, number, weight):
+        attempts.append((self.steps_done, self.settings.batch_size))
+        loss = real(self, data, number, weight)
+        if left.get(self.steps_done):
+            left[self.steps_done] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        return loss
+
+    monkeypatch.setattr(train.Trainer, "_learn", learn)
+    return attempts
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_out_of_memory_ends_with_the_weights_of_an_undisturbed_training(home, sd15, photos, monkeypatch, times):
+    request = order(sd15, photos, batch_size=4, steps=4)
+    plain = train.train_face_lora(request)
+    attempts = out_of_memory(monkeypatch, {2: times})
+    again = train.train_face_lora(replace(request, policy=replace(request.policy, name="Bea")))
+    expected = whole_norm(plain)
+    assert (whole_norm(again) - expected).norm() / expected.norm() < 1e-5
+    assert again.losses == pytest.approx(plain.losses, rel=1e-5)
+    batches = [batch for step, batch in attempts if step == 2]
+    assert batches[:times] == [4, 2, 1][:times] and attempts[-1] == (3, batches[-1]), "it goes on where it was, and stays small"
+    notes = [note for note in again.report.notes if "ran out" in note]
+    assert len(notes) == times and notes[0] == "Memory ran out at step 3: from there on 2 pictures at a time."
+    assert "gradient checkpointing" in notes[-1] if times == 3 else "gradient" not in notes[-1]
+
+
+def test_where_nothing_takes_less_the_error_is_the_users(home, sd15, photos, monkeypatch):
+    out_of_memory(monkeypatch, {1: 99})
+    with pytest.raises(torch.OutOfMemoryError, match="injected"):
+        train.train_face_lora(order(sd15, photos, batch_size=2))
+    assert train.unfinished()[0].steps_done == 1, "the state was saved"
+
+
+def test_out_of_memory_while_it_is_measured(home, sd15, photos, monkeypatch):
+    monkeypatch.setattr(plan, "measure", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("over one sample")))
+    taken = []
+    monkeypatch.setattr(train.Trainer, "step", recording(train.Trainer.step, taken))
+    result = train.train_face_lora(order(sd15, photos, batch_size=2))
+    assert set(taken) == {(1, 2, True)}
+    assert any("it goes on with 1 picture at a time, gradient checkpointing" in note for note in result.report.notes)
+
+
+def test_offload_on_a_cpu_says_that_it_does_nothing(home, sd15, photos):
+    result = train.train_face_lora(order(sd15, photos, offload=Offload.ON))
+    assert any("offload has no effect" in note for note in result.report.notes)
+
+
+def test_how_the_work_is_done_is_no_part_of_what_a_training_is(home, sd15, photos, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(order(sd15, photos, offload=Offload.AUTO))
+    result = train.train_face_lora(order(sd15, photos, offload=Offload.OFF))
+    assert any("Resumed after step 2" in note for note in result.report.notes)
