@@ -181,7 +181,7 @@ def _main_widgets() -> list[io.Input]:
             options=list(presets.NAMES),
             tooltip="FaceChain's own recipe, or Fast, Balanced and Best for any model. Values below that are 0 or 'From preset' follow it.",
         ),
-        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: the preset's, 60 to 300 for each photo."),
+        io.Int.Input("steps", default=0, min=0, max=100000, tooltip="Optimiser steps. 0: the preset's, 20 to 300 for each photo."),
         io.Int.Input(
             "resolution",
             default=0,
