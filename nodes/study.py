@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,6 @@ from ..facechain_impl.photos import choose, suggestions
 from ..facechain_impl.photos import study as photo_study
 from ..facechain_impl.photos.choose import LeaveOut
 from ..facechain_impl.types import Faces, Report
-from ..facechain_impl.weights import check
 from ..facechain_impl.weights.uses import CHECK_PHOTOS
 from ._api import FaceChainFaces, io, ui
 from ._common import flatten_images, optional, report_ui, single
@@ -57,10 +55,6 @@ class CheckPhotos(FaceChainNode):
                 io.String.Output(display_name="names", is_output_list=True, tooltip="The names of those photos."),
             ],
         )  # fmt: skip
-
-    @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> str:
-        return f"{super().fingerprint_inputs()} {check.fingerprint(*suggestions.FILES)}"
 
     @classmethod
     def execute(

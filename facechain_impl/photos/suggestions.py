@@ -12,7 +12,6 @@ from ..weights import catalogue, check, uses
 from ..weights.uses import Need
 from .study import Problem, Study, problems_of
 
-FILES = (*uses.HEAD_MASK.files, *uses.RETOUCH.files, *uses.CONFIDENCE.files)
 # A head on white has a border that is white, but for long hair.
 _BORDER, _WHITE, _WHITE_SHARE = 0.02, 0.98, 0.7
 _UNCLEAR = {Problem.BLURRED, Problem.TURNED, Problem.SMALL}

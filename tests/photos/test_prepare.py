@@ -162,6 +162,7 @@ def test_crops_are_known_to_whoever_gets_them():
     for crop in prepared.crops:
         known = prepared.faces.of(crop)
         assert known.digest == digest_of(crop) and known.size == (512, 512) and len(known.faces) == 1
+    assert [crop.source for crop in prepared.faces.crops] == [photo.digest for photo in prepared.faces.pictures]
 
 
 NOTHING = torch.full((50, 40, 3), 0.5)
@@ -262,6 +263,7 @@ def test_a_crop_that_cannot_be_retouched_is_reported():
     networks = Networks(retouch=Retouch(), retouch_faces=Second())
     prepared = run([portrait()[0], portrait()[0] * 1.0], networks=networks, policy=NoFace.SKIP)
     assert len(prepared.crops) == 1 and prepared.crops[0].max() == 0.5
+    assert prepared.faces.crops[0].source == digest_of(prepared.photos[1].image), "the crop is another, its photo the same"
     assert "RetinaFace finds no face in the crop" in prepared.photos[0].reason
 
 
