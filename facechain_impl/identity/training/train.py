@@ -285,6 +285,9 @@ def _of_state(one: Unfinished, adapters: list[Adapters]) -> Callable[[], _Shorte
 def _train(request: TrainRequest, order: _Order) -> TrainResult:
     settings, inputs = request.settings, request.inputs
     names = lora.file_names(inputs.model)
+    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
+    if settings.train_text_encoder:
+        groups.append(lora.text_file_names(inputs.clip))  # before adapters are there, which rename its layers
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(models.training_model(inputs.model, order.dtype))
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
@@ -300,7 +303,7 @@ def _train(request: TrainRequest, order: _Order) -> TrainResult:
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
         plan = Plan(trainer, model, stack)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        plan.notes += _resume(trainer, order, request, watch, names)
+        plan.notes += _resume(trainer, order, request, watch, groups)
         outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, plan)
     return _store(request, order, trainer, names, outcome)
 
@@ -407,18 +410,15 @@ class _Outcome:
     sheet: torch.Tensor | None = None
 
 
-def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch | None, names: dict[str, str]) -> list[str]:
-    """Go on where this training, or a shorter one, stopped. Notes about it."""
+def _resume(trainer: Trainer, order: _Order, request: TrainRequest, watch: Watch | None, names: list[dict[str, str]]) -> list[str]:
+    """Go on where this training, or a shorter one, stopped. Notes about it. names: file names of the layers of each group of adapters."""
     notes = [trainer.note] if trainer.note else []
     if (state := order.store.load()) is not None:
         trainer.restore(state)
         if watch is not None and state["looks"]:
             watch.restore(state["looks"])
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
-    groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
-    if request.settings.train_text_encoder:
-        groups.append(lora.text_file_names(request.inputs.clip))
-    if (shorter := _shorter(request, order, trainer.adapters, groups)) is not None:
+    if (shorter := _shorter(request, order, trainer.adapters, names)) is not None:
         trainer.lengthen(shorter.steps, shorter.losses, shorter.weights, shorter.optimiser)
         return [*notes, f"Lengthened {shorter.told}: goes on after step {shorter.steps}, and the learning rate rises anew from there."]
     return notes
