@@ -95,10 +95,11 @@ class _Ledger:
     inputs: int = 0
     largest: int = 0
     block: torch.nn.Module | None = None
-    _seen: dict[int, StorageWeakRef] = field(default_factory=dict)
+    _noted: dict[int, StorageWeakRef] = field(default_factory=dict)
+    _given: dict[int, StorageWeakRef] = field(default_factory=dict)
 
     def note(self, tensor: torch.Tensor) -> None:
-        size = self._new(tensor)
+        size = self._new(tensor, self._noted)
         if self.block is None:
             self.outside += size
         else:
@@ -107,19 +108,19 @@ class _Ledger:
     def enter(self, block: torch.nn.Module, positional: tuple, named: dict[str, Any]) -> None:
         if self.block is None:
             self.block = block
-            self.inputs += sum(self._new(value) for value in (*positional, *named.values()) if isinstance(value, torch.Tensor))
+            self.inputs += sum(self._new(value, self._given) for value in (*positional, *named.values()) if isinstance(value, torch.Tensor))
 
     def leave(self, block: torch.nn.Module, *_: Any) -> None:
         if self.block is block:
             self.block = None
 
-    def _new(self, tensor: torch.Tensor) -> int:
+    def _new(self, tensor: torch.Tensor, seen: dict[int, StorageWeakRef]) -> int:
         """Bytes of the memory behind a tensor, 0 where it was counted. Memory that was freed since counts again."""
         storage = tensor.untyped_storage()
-        before = self._seen.get(storage._cdata)
+        before = seen.get(storage._cdata)
         if storage._cdata in self.known or (before is not None and not before.expired()):
             return 0
-        self._seen[storage._cdata] = StorageWeakRef(storage)
+        seen[storage._cdata] = StorageWeakRef(storage)
         self.largest = max(self.largest, storage.nbytes())
         return storage.nbytes()
 

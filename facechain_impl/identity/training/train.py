@@ -63,7 +63,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
     names = lora.file_names(inputs.model)
     groups = [{module.removeprefix(lora.MODEL_PREFIX): name for module, name in names.items()}]
     if settings.train_text_encoder:
-        groups.append(lora.text_file_names(inputs.clip))
+        groups.append(lora.text_file_names(inputs.clip))  # before adapters are there, which rename its layers
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(models.training_model(inputs.model, order.dtype))
         _require_recipe(model.objective, settings)

@@ -54,6 +54,12 @@ class TestNoCopy:
         assert seen and all(model is sd15.model.model for model in seen)
         assert {name: value.data_ptr() for name, value in module.named_parameters()} == before
 
+    def test_a_training_of_the_text_encoder_too_can_be_lengthened(self, home, sd15, photos):
+        """While adapters are in the module its layers have other names than in files."""
+        train.train_face_lora(order(sd15, photos, train_text_encoder=True))
+        longer = train.train_face_lora(order(sd15, photos, train_text_encoder=True, steps=6))
+        assert any(note.startswith("Lengthened the finished training of Ann") for note in longer.report.notes)
+
     def test_tensors_of_inference_mode_are_replaced_one_by_one(self):
         with torch.inference_mode():
             module = torch.nn.Linear(4, 4)
