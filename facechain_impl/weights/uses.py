@@ -36,6 +36,12 @@ def _unless_linked(*names: str) -> Callable[[Inputs], bool]:
     return lambda inputs: not all(inputs.get(name) for name in names)
 
 
+def _starts_from_the_common_face(inputs: Inputs) -> bool:
+    """Asked where Train Face LoRA is told so, or by a preset that does."""
+    by_preset = inputs.get("start") == "From preset" and inputs.get("preset", "FaceChain") == "FaceChain"
+    return by_preset or inputs.get("start") == "face_frombase_c4"
+
+
 @dataclass(frozen=True)
 class Need:
     """Files that are opened together.
@@ -115,7 +121,7 @@ TRAIN = Uses(
     (
         LIKENESS,
         Need(("fqa",), "the best photo", spared=True),
-        Need(("face_frombase_c4",), "start from the common face", _set("start", "From preset", "face_frombase_c4"), spared=True),
+        Need(("face_frombase_c4",), "start from the common face", _starts_from_the_common_face, spared=True),
     ),
 )
 RANK = Uses(

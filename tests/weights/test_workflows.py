@@ -25,6 +25,7 @@ INPAINTING = {"base_sd15", "controlnet_openpose", "controlnet_canny", "m2fp", "s
 SPEAKING = {"sadtalker_256", "sadtalker_mapping_full"}
 NEEDED = {
     "Train My Portrait": {"base_sd15", "rts", "fqa", "face_frombase_c4"},
+    "Train My Portrait, Modern Models": {"rts", "fqa"},
     "Portrait In A Style": {"base_sd15", "rts"},
     "Face Into A Picture": INPAINTING,
     "Group Portrait": INPAINTING | {"rts"},
@@ -79,7 +80,7 @@ def test_every_loader_has_a_published_file_or_an_offer_of_comfyuis(models):
     stand_for = {name for entry in catalogue.ENTRIES for name in entry.instead_of}
     assert stand_for <= named
     others = {loader.name for title in workflows.titles() for loader in workflows.not_published(title)}
-    assert named - stand_for == others and len(others) == 4
+    assert named - stand_for == others and len(others) == 7
     assert all(loader.source.startswith("https://") for loader in workflows.not_published("Talking Portrait Or Speech To Video"))
 
 

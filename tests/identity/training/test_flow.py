@@ -59,11 +59,11 @@ def test_targets(flux):
 def test_trained_and_loaded_by_the_host(home, flux, photos, caplog):
     result = train.train_face_lora(order(flux, photos, steps=6, gradient_checkpointing=True))
     keys = set(weights(result))
-    assert "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight" in keys and len(keys) == 16
+    assert "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight" in keys and len(keys) == 3 * 8
     assert not lora.match(flux.model, None, weights(result)).unknown
     comfy.sd.load_lora_for_models(flux.model, None, weights(result), 1.0, 0)
     assert "not loaded" not in caplog.text.lower()
-    assert all(value.abs().max() > 0 for key, value in weights(result).items() if "lora_B" in key)
+    assert all(value.abs().max() > 0 for key, value in weights(result).items() if "lora_up" in key)
 
 
 def test_overfits_one_picture(home, flux, photos):
