@@ -47,9 +47,9 @@ COPY = """
 @pytest.fixture
 def photos(tmp_path: Path, hands: Hands, client: Client) -> list[Path]:
     """Their sizes tell the modes apart: a run of the one is never answered from the host's cache of the other."""
-    made = [tmp_path / f"{name}, {hands.mode}.png" for name in ("anna", "ben")]
-    for photo, colour in zip(made, ("teal", "maroon")):
-        Image.new("RGB", (60 + len(hands.mode), 60), colour).save(photo)
+    made = [tmp_path / f"{name}, {hands.mode}.png" for name in ("teal", "maroon")]
+    for photo in made:
+        Image.new("RGB", (60 + len(hands.mode), 60), photo.stem.partition(",")[0]).save(photo)
         client.upload(photo)
     return made
 
@@ -124,12 +124,12 @@ def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client):
 
 
 def test_an_edit_goes_with_its_photo(tagger: Hands, client: Client, photos: list[Path]):
-    anna, ben = photos
+    teal, maroon = photos
     type_over(tagger, 1, "<fcsks>, a person, on a\nboat")
-    set_files(tagger, [ben, anna])
+    set_files(tagger, [maroon, teal])
     assert captions(tagger, client) == ["<fcsks>, a person, on a boat", "<fcsks>, a person"]
     expect(field(tagger, 0)).to_have_value("<fcsks>, a person, on a boat")
-    set_files(tagger, [anna])
+    set_files(tagger, [teal])
     report = run(tagger, client)
     assert [row["values"]["caption"] for row in report["rows"]] == ["<fcsks>, a person"]
     assert "not used, but kept" in report["notes"][0] and "on a boat" in report["notes"][0]
