@@ -20,7 +20,8 @@ CASES = {"plain": (1, False), "gradient checkpointing": (1, True), "two pictures
 
 
 def measured(size: int, batch: int, checkpointing: bool, answers: multiprocessing.Queue) -> None:
-    """Estimated and measured bytes, weights included, of two steps."""
+    """Estimated and measured bytes, weights included, of two steps. Counted from after the pass that the estimate comes from, which
+    loads the code of the libraries."""
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True
@@ -43,9 +44,9 @@ def measured(size: int, batch: int, checkpointing: bool, answers: multiprocessin
         adapters = Adapters(opened.module, target_modules(opened.module, settings.targets), bench.RANK, bench.RANK, 0.0, 1)
         opened.load()
         trainer = Trainer(opened, [adapters], data, settings, torch.float32)
+        plan = Plan(trainer, opened, stack)
         gc.collect()
         before = bench.peak_memory("VmRSS")
-        plan = Plan(trainer, opened, stack)
         bench.forget_peak_memory()
         for _ in range(2):
             plan.step()
