@@ -199,7 +199,8 @@ def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = 
     preset = PRESETS[name]
     changes = {key: value for key, value in changes.items() if value is not None}
     wants_start = preset.settings.start is Start.FACE_COMMON and changes.get("start", Start.PRESET) is Start.PRESET
-    fits = has_common_start and changes.get("rank", preset.settings.rank) == COMMON_RANK
+    asked = replace(preset.settings, **{key: changes[key] for key in ("rank", "targets") if key in changes})
+    fits = has_common_start and asked.rank == COMMON_RANK and asked.targets is Targets.ATTENTION
     if changes.get("start", Start.PRESET) is Start.PRESET:
         changes["start"] = Start.FACE_COMMON if wants_start and fits else Start.RANDOM
     steps_per_photo = preset.steps_without_start if wants_start and not fits else preset.steps_per_photo
@@ -220,6 +221,10 @@ def _check(settings: TrainSettings) -> None:
         raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
     if settings.start is Start.FACE_COMMON and settings.rank != COMMON_RANK:
         raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
+    if settings.start is Start.FACE_COMMON and settings.targets is not Targets.ATTENTION:
+        raise BadInput(
+            f"{Start.FACE_COMMON.value} has attention layers alone. Set targets to {Targets.ATTENTION.value} or start from Random."
+        )
     if settings.min_snr_gamma and settings.weighting is not Weighting.EVEN:
         raise BadInput(
             f"Both min_snr_gamma and weighting ({settings.weighting.value}) weigh the noise levels. "
