@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import BadInput
 from ...host.families import BY_CLASS, Family
-from .settings import COMMON_RANK, Augmentation, Average, Optimiser, Start, Targets, TrainSettings, Weighting
+from .settings import COMMON_RANK, Augmentation, Average, Offload, Optimiser, Start, Targets, TrainSettings, Weighting
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = 
     base = replace(preset.settings, resolution=family.resolution, guidance=family.guidance)
     changes = {key: value for key, value in changes.items() if value is not None}
     wants_start = preset.settings.start is Start.FACE_COMMON and changes.get("start", Start.PRESET) is Start.PRESET
-    fits = has_common_start and changes.get("rank", preset.settings.rank) == COMMON_RANK
+    asked = replace(base, **{key: changes[key] for key in ("rank", "targets") if key in changes})
+    fits = has_common_start and asked.rank == COMMON_RANK and asked.targets is Targets.ATTENTION
     if changes.get("start", Start.PRESET) is Start.PRESET:
         changes["start"] = Start.FACE_COMMON if wants_start and fits else Start.RANDOM
     steps_per_photo = preset.steps_without_start if wants_start and not fits else preset.steps_per_photo
@@ -118,6 +119,10 @@ def _check(settings: TrainSettings) -> None:
         raise BadInput(f"The resolution is {settings.resolution}; it must be a multiple of 8. Use for example 512.")
     if settings.start is Start.FACE_COMMON and settings.rank != COMMON_RANK:
         raise BadInput(f"{Start.FACE_COMMON.value} has rank 4 and the setting is rank {settings.rank}. Set rank to 4 or start from Random.")
+    if settings.start is Start.FACE_COMMON and settings.targets is not Targets.ATTENTION:
+        raise BadInput(
+            f"{Start.FACE_COMMON.value} has attention layers alone. Set targets to {Targets.ATTENTION.value} or start from Random."
+        )
     if settings.min_snr_gamma and settings.weighting is not Weighting.EVEN:
         raise BadInput(
             f"Both min_snr_gamma and weighting ({settings.weighting.value}) weigh the noise levels. "
@@ -125,5 +130,9 @@ def _check(settings: TrainSettings) -> None:
         )
     if settings.optimiser is Optimiser.PRODIGY and settings.text_encoder_learning_rate:
         raise BadInput("Prodigy finds one learning rate for all. Set text_encoder_learning_rate to 0, or choose another optimiser.")
+    if settings.dora and settings.offload is Offload.ON:
+        raise BadInput(
+            "DoRA computes with the weights of the model at every step, so they cannot be offloaded. Switch offload or dora off."
+        )
     if settings.warmup_steps >= settings.steps:
         raise BadInput(f"{settings.warmup_steps} warm-up steps leave none of {settings.steps} steps to train. Use fewer.")

@@ -14,7 +14,7 @@ from ...weights import load as weights
 from ..lora import formats as lora_files
 from ..lora.formats import Layer
 from .presets import Preset
-from .settings import COMMON_RANK, Start, TrainSettings
+from .settings import COMMON_RANK, Start, Targets, TrainSettings
 
 # Order in which diffusers numbers the attention layers of a UNet.
 _SIDES = {"down": 0, "up": 1, "mid": 2}
@@ -44,6 +44,8 @@ def remark(model: Model, settings: TrainSettings, recipe: Preset, chosen_steps: 
     if settings.rank != COMMON_RANK:
         ranks = f"which has rank {COMMON_RANK}; this training has rank {settings.rank}"
         return f"The recipe starts from {Start.FACE_COMMON.value}, {ranks}.{longer}"
+    if settings.targets is not Targets.ATTENTION:
+        return f"The recipe starts from {Start.FACE_COMMON.value}, which has attention layers alone; this training has others.{longer}"
     how = f"python run.py models get {Start.FACE_COMMON.value}"
     return f"The recipe starts from {Start.FACE_COMMON.value}, which is not here: expect less likeness.{longer} Get it with: {how}"
 

@@ -11,6 +11,7 @@ import torch
 
 from ...errors import BadInput, FaceChainError
 from ...host import live, lora, models
+from ...host.frozen import is_quantised
 from ...host.objective import Objective
 from ...host.progress import Progress, check_interrupt
 from ...host.protocols import Clip
@@ -165,9 +166,9 @@ def _require_weights(modules: list[torch.nn.Module], names: list[list[str]]) -> 
     for module, chosen in zip(modules, names):
         for name in chosen:
             weight = module.get_parameter(f"{name}.weight")
-            if weight.element_size() < 2:
+            if weight.element_size() < 2 or is_quantised(weight):
                 raise BadInput(
-                    f"DoRA measures the weights of the model, and {name} is stored as {weight.dtype}. "
+                    f"DoRA measures the weights of the model, and those of {name} are stored in 8 bits or quantised. "
                     "Train on an fp32, fp16 or bf16 file of the model, or switch dora off."
                 )
 

@@ -13,8 +13,10 @@ from facechain_impl.host import lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora import merge  # noqa: E402
 from facechain_impl.identity.training import adapters as train_adapters  # noqa: E402
+from facechain_impl.identity.training import presets  # noqa: E402
+from facechain_impl.identity.training import start as train_start  # noqa: E402
 from facechain_impl.identity.training.adapters import Adapters, target_modules, tensors_for_file  # noqa: E402
-from facechain_impl.identity.training.settings import Average, Targets  # noqa: E402
+from facechain_impl.identity.training.settings import Average, Start, Targets  # noqa: E402
 from facechain_impl.types import LoraEntry  # noqa: E402
 
 from .test_train import apart, order, same, stopped, weights, whole_norm  # noqa: E402
@@ -186,3 +188,19 @@ class TestMerging:
         once, found = (lora_files.layers(tensors) for tensors in (locon.tensors, summed.tensors))
         assert once.keys() == found.keys() and summed.error == 0
         assert all(apart(1.5 * layer.delta(), found[name].delta()) < 1e-6 for name, layer in once.items())
+
+
+class TestStart:
+    """face_frombase_c4 has attention layers alone."""
+
+    def test_other_targets_start_from_random_and_say_so(self, monkeypatch):
+        settings = presets.from_preset("FaceChain", 4, {"targets": Targets.CONVOLUTIONS}, has_common_start=True)
+        assert (settings.start, settings.steps) == (Start.RANDOM, 1200)
+        assert presets.from_preset("FaceChain", 4, {"targets": Targets.ATTENTION}, has_common_start=True).start is Start.FACE_COMMON
+        monkeypatch.setattr(train_start, "belongs_to", lambda model: True)
+        said = train_start.remark(None, settings, "FaceChain", chosen_steps=False)
+        assert "which has attention layers alone; this training has others. It trained 300 steps a photo instead of 200." in said
+
+    def test_asked_for_with_them_it_is_refused(self):
+        with pytest.raises(BadInput, match="has attention layers alone. Set targets to Attention or start from Random"):
+            presets.from_preset("FaceChain", 4, {"targets": Targets.ATTENTION_AND_MLP, "start": Start.FACE_COMMON})

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 presets = pytest.importorskip("facechain_impl.identity.training.presets", reason="set COMFYUI_PATH")
+from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.host import families, models  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.dataset import encode_captions  # noqa: E402
-from facechain_impl.identity.training.settings import Average, Targets  # noqa: E402
+from facechain_impl.identity.training.settings import Average, Offload, Targets  # noqa: E402
 
 from .test_train import changed, order, weights  # noqa: E402
 
@@ -50,6 +51,11 @@ def test_face_chains_numbers_are_the_same_for_every_family():
 def test_a_chosen_number_wins():
     chosen = presets.from_preset("Best", 5, {"rank": 8, "steps": 7, "resolution": 64, "average": Average.LAST}, family=families.OTHER_FLOW)
     assert (chosen.rank, chosen.alpha, chosen.steps, chosen.resolution, chosen.average) == (8, 8.0, 7, 64, Average.LAST)
+
+
+def test_dora_and_offload_exclude_each_other():
+    with pytest.raises(BadInput, match="cannot be offloaded. Switch offload or dora off"):
+        presets.from_preset("Balanced", 5, {"dora": True, "offload": Offload.ON})
 
 
 @pytest.mark.parametrize(("guidance", "told"), [(None, 3.5), (1.0, 1.0)])
