@@ -9,7 +9,7 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 import comfy.sd  # noqa: E402
 
 from facechain_impl.errors import BadInput  # noqa: E402
-from facechain_impl.host import lora, models  # noqa: E402
+from facechain_impl.host import borrowed, lora, models  # noqa: E402
 from facechain_impl.identity.lora import formats as lora_files  # noqa: E402
 from facechain_impl.identity.lora import merge  # noqa: E402
 from facechain_impl.identity.training import adapters as train_adapters  # noqa: E402
@@ -84,7 +84,7 @@ def test_the_text_encoder_as_a_dora(sd15):
         return models.encode_text(sd15.clip, "a woman")[0][0].clone()
 
     with torch.inference_mode(False), torch.no_grad():
-        models.make_ordinary(module)
+        borrowed.make_ordinary(module)
         names, untouched = lora.text_file_names(sd15.clip), text()
         group = shaken(Adapters(module, target_modules(module, Targets.CONVOLUTIONS), 4, 4.0, 0.0, 1, True))
         trained, tensors = text(), tensors_for_file(group.layers(), names)
@@ -98,7 +98,7 @@ def test_the_text_encoder_as_a_dora(sd15):
 def test_loading_is_the_inverse_of_layers(sd15):
     module = sd15.model.model.diffusion_model
     with torch.inference_mode(False):
-        models.make_ordinary(module)
+        borrowed.make_ordinary(module)
         group = shaken(Adapters(module, target_modules(module, Targets.CONVOLUTIONS), 4, 2.0, 0.0, 1, True))
         before, layers = {name: value.detach().clone() for name, value in group.named_parameters().items()}, group.layers()
         names = {name: f"lora_unet_{name.replace('.', '_')}" for name in layers}
@@ -162,7 +162,7 @@ def made(model, targets: Targets, dora: bool) -> LoraEntry:
     module = model.model.diffusion_model
     names = lora.file_names(model)
     with torch.inference_mode(False):
-        models.make_ordinary(module)
+        borrowed.make_ordinary(module)
         group = shaken(Adapters(module, target_modules(module, targets), 4, 4.0, 0.0, 1, dora))
         tensors = tensors_for_file(group.layers(), names, lora.MODEL_PREFIX)
         group.remove()
