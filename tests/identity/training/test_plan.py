@@ -17,6 +17,7 @@ from facechain_impl.identity.training.adapters import Adapters, target_modules  
 from facechain_impl.identity.training.checkpointing import blocks, checkpointed  # noqa: E402
 from facechain_impl.identity.training.demand import Demand, Way  # noqa: E402
 from facechain_impl.identity.training.settings import Offload, TrainSettings  # noqa: E402
+from facechain_impl.identity.training.state import unfinished  # noqa: E402
 
 from .test_train import SMALL, order, same, stop_at, weights, whole_norm  # noqa: E402
 
@@ -190,7 +191,7 @@ def test_where_nothing_takes_less_the_error_is_the_users(home, sd15, photos, mon
     out_of_memory(monkeypatch, {1: 99})
     with pytest.raises(torch.OutOfMemoryError, match="injected"):
         train.train_face_lora(order(sd15, photos, batch_size=2))
-    assert train.unfinished()[0].steps_done == 1, "the state was saved"
+    assert unfinished()[0].steps_done == 1, "the state was saved"
 
 
 def test_out_of_memory_while_it_is_measured(home, sd15, photos, monkeypatch):
