@@ -42,7 +42,8 @@ def spaced(name: str) -> str:
 
 INTERNAL = [word for name in sorted(NAMES.keys() - SYSTEMS) for word in sorted({name, spaced(name)})]
 FORBIDDEN = re.compile(rf"\b({'|'.join(INTERNAL)})\b")
-VISIBLE = re.compile("|".join(re.escape(name) for name in sorted(NAMES.values(), key=len, reverse=True)))
+TRANSLATED = [node["display_name"] for node in json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text("utf-8")).values()]
+VISIBLE = re.compile("|".join(re.escape(name) for name in sorted([*NAMES.values(), *TRANSLATED], key=len, reverse=True)))
 
 
 def internal_names(text: str) -> list[str]:

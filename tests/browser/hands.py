@@ -16,6 +16,9 @@ PLACE = """
   app.canvas.centerOnNode(node);
   app.canvas.draw(true, true);
   const down = name ? node.widgets.find((candidate) => candidate.name === name).y + 10 : -15;
+  const past = Math.max(0, node.size[1] / 2 - app.canvas.canvas.clientHeight / 2 + 100);
+  app.canvas.ds.offset[1] += name && down < node.size[1] / 2 ? past : name ? -past : 0;
+  app.canvas.draw(true, true);
   const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] + down]);
   const box = app.canvas.canvas.getBoundingClientRect();
   return [box.left + x, box.top + y];
@@ -37,7 +40,7 @@ class Hands:
         self.page.locator("button[aria-label^='Templates']").first.click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("facechain-studio", exact=True).first.click()
-        dialog.get_by_text(title).first.click()
+        dialog.get_by_test_id(f"template-workflow-{title}").click()
         self.page.wait_for_function("(title) => app.graph.nodes.some((node) => node.title === title)", arg=node)
         if self.mode == NODES_2:
             self.node(node).wait_for()
@@ -47,7 +50,7 @@ class Hands:
         return self.page.locator(f"[data-node-id='{self.page.evaluate(NODE_ID, title)}']")
 
     def place(self, title: str, widget: str | None = None) -> tuple[float, float]:
-        """Brings a node to the middle of the window. Where its widget is on the page, or its title bar."""
+        """Brings a node to the middle of the window, or the half with its widget. Where that is on the page, or its title bar."""
         x, y = self.page.evaluate(PLACE, [title, widget])
         return x, y
 

@@ -106,7 +106,10 @@ def test_natural_order_and_names(client, photos, sample):
     entry = client.run(align(photos("order", **pictures)))
     assert list(rows(entry)) == ["p1.png", "p2.png", "p10.png"]
     assert [row["values"]["width"] for row in rows(entry, "1").values()] == [350, 300, 400]
-    assert entry["outputs"]["5"]["text"][0].startswith("3 of 3 photos aligned\np1.png  aligned")
+    text = entry["outputs"]["5"]["text"][0]
+    assert (
+        text.startswith("3 of 3 photos aligned\n3 of 3 crops of 512 pixels are enlarged, up to 2.1 times") and "\np1.png  aligned" in text
+    )
 
 
 def wall(size=(300, 200)) -> Image.Image:

@@ -20,7 +20,7 @@ def has_8bit() -> bool:
     return importlib.util.find_spec("bitsandbytes") is not None
 
 
-def require(settings: TrainSettings) -> None:
+def require_package(settings: TrainSettings) -> None:
     """Raises BadInput for an optimiser that is not installed and that no other one stands in for."""
     if settings.optimiser is Optimiser.PRODIGY and importlib.util.find_spec("prodigyopt") is None:
         raise BadInput(

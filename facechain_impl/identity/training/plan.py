@@ -31,7 +31,7 @@ def ways(settings: TrainSettings, has_device: bool) -> list[Way]:
     return found
 
 
-def load(model: TrainingModel, settings: TrainSettings) -> None:
+def load_first(model: TrainingModel, settings: TrainSettings) -> None:
     """Load the model for the first time. What is larger than the device stays in RAM as far as it has to."""
     device = model.device
     if device.type != "cpu":

@@ -27,8 +27,7 @@ from .judge import steps_of_looks
 from .looks import AVERAGED, Sitting, Watch
 from .noise import TIMES
 from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
-from .plan import Plan
-from .plan import load as load_first
+from .plan import Plan, load_first
 from .previews import Preview
 from .result import Outcome, store
 from .settings import Augmentation, Average, IfState, Start, Targets, TrainSettings
@@ -90,7 +89,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
 
 def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
     """Raises BadInput for what is not defined for this model or not installed, before anything is encoded."""
-    optimisers.require(settings)
+    optimisers.require_package(settings)
     sigmas = objective.sample_sigmas(1, torch.Generator().manual_seed(0), TIMES[settings.timesteps])
     losses.level_weights(objective, sigmas, settings)
 

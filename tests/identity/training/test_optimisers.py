@@ -104,17 +104,17 @@ class TestAdafactor:
         assert sum(value.numel() for value in kept) == 4 + 8
 
     def test_an_older_pytorch_is_named(self, monkeypatch):
-        optimisers.require(self.settings)
+        optimisers.require_package(self.settings)
         monkeypatch.delattr(torch.optim, "Adafactor")
         with pytest.raises(BadInput, match="has no Adafactor; PyTorch 2.5"):
-            optimisers.require(self.settings)
+            optimisers.require_package(self.settings)
 
 
 class TestProdigy:
     def test_without_its_package_it_is_named(self, monkeypatch):
         monkeypatch.setattr(optimisers.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(BadInput, match="needs the package prodigyopt.*pip install prodigyopt"):
-            optimisers.require(from_preset("FaceChain", 1, {"optimiser": Optimiser.PRODIGY}))
+            optimisers.require_package(from_preset("FaceChain", 1, {"optimiser": Optimiser.PRODIGY}))
 
     def test_its_learning_rate_is_1_where_none_is_chosen(self):
         assert from_preset("FaceChain", 1, {"optimiser": Optimiser.PRODIGY}).learning_rate == 1.0
@@ -127,7 +127,7 @@ class TestProdigy:
 
     def test_it_finds_a_learning_rate_and_learns(self, prodigyopt):
         settings, parameters = from_preset("FaceChain", 1, {"optimiser": Optimiser.PRODIGY}), lora()
-        optimisers.require(settings)
+        optimisers.require_package(settings)
         chosen, note = optimisers.optimiser(parameters, settings)
         assert isinstance(chosen, prodigyopt.Prodigy) and not note
         at_first = optimisers.found_rate(chosen)
