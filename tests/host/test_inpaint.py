@@ -133,6 +133,7 @@ def test_the_same_seed_is_the_same_picture(client, models):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
+@pytest.mark.matrix
 def test_three_people_each_on_their_face(client, models):
     entry = client.run(graph("three.png", PEOPLE))
     (result,) = pictures(client, entry)

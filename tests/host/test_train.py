@@ -135,6 +135,7 @@ def test_a_portrait_with_the_result_does_not_change_what_is_trained(client, serv
     assert [one["name"] for one in client.get("/facechain/persons")["persons"]] == ["Ann"]
 
 
+@pytest.mark.matrix
 def test_a_portrait_between_stop_and_resume_leaves_the_weights_as_they_would_be(client, server, checkpoint):
     client.run(graph(client, checkpoint, name="Whole", steps=6))
     client.run(with_portrait(graph(client, checkpoint, name="Eve")))

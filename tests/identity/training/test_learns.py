@@ -97,6 +97,7 @@ def learnt(photographs):
         return model, latents_of(photographs / "person_b")
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in (1, 2))])
 def test_learns_a_second_person(learnt, seed):
