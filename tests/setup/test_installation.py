@@ -27,12 +27,15 @@ OTHER_BUILDS = ("opencv-contrib-python<5", "onnxruntime-gpu")
 OLD = ("transformers==4.57.6", "huggingface-hub==0.36.0", "tokenizers==0.22.2", "safetensors==0.6.2", "numpy==1.26.4")
 TRAINS = """
 import numpy, peft, torch, transformers
-from facechain_impl.identity.training import optimisers, presets
+from facechain_impl.identity.training import optimisers
+from facechain_impl.identity.training.settings import Augmentation, Optimiser, TrainSettings
 
 module = torch.nn.ModuleDict({"attn": torch.nn.Linear(4, 4)}).requires_grad_(False)
 config = peft.LoraConfig(r=2, lora_alpha=2, target_modules=["attn"], init_lora_weights="gaussian")
 peft.inject_adapter_in_model(config, module, "default")
-wanted = presets.from_preset("FaceChain", 1, {"steps": 4})
+wanted = TrainSettings(
+    steps=4, learning_rate=1.5e-4, rank=4, alpha=4.0, schedule="cosine", optimiser=Optimiser.ADAMW, augmentation=Augmentation.FACE_CROP
+)
 parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
 optimiser, _ = optimisers.optimiser(parameters, wanted)
 schedule = optimisers.schedule(optimiser, wanted)
