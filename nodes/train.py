@@ -26,7 +26,6 @@ from ._api import FaceChainFaces, FaceChainPerson, io, ui
 from ._common import flatten_images, optional, report_ui
 from ._node import FaceChainNode
 
-_PRESET = "From preset"
 MOST_LOOKS = 20
 _CHOICES = {
     "schedule": str,
@@ -149,7 +148,7 @@ def _changes(values: dict) -> dict:
     changes |= _train_recipe.changes(values)
     if "offload" in values:
         changes["offload"] = Offload(values["offload"])
-    return changes | {key: None if values[key] == _PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
+    return changes | {key: None if values[key] == _train_recipe.PRESET else kind(values[key]) for key, kind in _CHOICES.items()}
 
 
 def _preview(values: dict, captions: list[str], settings: train_settings.TrainSettings) -> Preview | None:
@@ -204,14 +203,14 @@ def _main_widgets() -> list[io.Input]:
 
 
 def _recipe_widgets() -> list[io.Input]:
-    crops = [_PRESET, *(choice.value for choice in Augmentation)]
+    crops = [_train_recipe.PRESET, *(choice.value for choice in Augmentation)]
     return [
         io.Float.Input("learning_rate", default=0.0, min=0.0, max=1.0, step=1e-6, advanced=True, tooltip="0: the preset's."),
-        io.Combo.Input("schedule", options=[_PRESET, *SCHEDULES], advanced=True, tooltip="Learning rate schedule."),
+        io.Combo.Input("schedule", options=[_train_recipe.PRESET, *SCHEDULES], advanced=True, tooltip="Learning rate schedule."),
         io.Int.Input("warmup_steps", default=0, min=0, max=10000, advanced=True, tooltip="Steps in which the learning rate rises from 0."),
         io.Combo.Input(
             "optimiser",
-            options=[_PRESET, *(choice.value for choice in Optimiser)],
+            options=[_train_recipe.PRESET, *(choice.value for choice in Optimiser)],
             advanced=True,
             tooltip="8-bit needs bitsandbytes, Prodigy prodigyopt.",
         ),
@@ -221,7 +220,10 @@ def _recipe_widgets() -> list[io.Input]:
         ),
         io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, advanced=True, tooltip="Dropout inside the LoRA layers."),
         io.Combo.Input(
-            "targets", options=[_PRESET, *(choice.value for choice in Targets)], advanced=True, tooltip="Layers that get an adapter."
+            "targets",
+            options=[_train_recipe.PRESET, *(choice.value for choice in Targets)],
+            advanced=True,
+            tooltip="Layers that get an adapter.",
         ),
         io.Boolean.Input("train_text_encoder", default=False, advanced=True, tooltip="Also train a LoRA on the text encoder."),
         io.Combo.Input(

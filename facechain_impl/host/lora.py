@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import comfy.lora
 import comfy.lora_convert
@@ -36,6 +36,14 @@ def path_of(name: str) -> Path:
 def own_folder() -> Path:
     """Folder for new LoRA files that belong to no person: the host's first LoRA folder."""
     return Path(folder_paths.get_folder_paths("loras")[0])
+
+
+class Part(NamedTuple):
+    """Rows of a layer under another name: `rows` of them from `first` on; all of them where rows is 0."""
+
+    name: str
+    first: int = 0
+    rows: int = 0
 
 
 @dataclass
@@ -132,17 +140,17 @@ def file_names(model: Model) -> dict[str, str]:
     return names
 
 
-def parts(model: Model) -> dict[str, list[tuple[str, int, int]]]:
+def parts(model: Model) -> dict[str, list[Part]]:
     """Of the families whose `diffusion_model.` names diffusers does not read: for each name of `file_names`, diffusers' names of its parts,
-    each with its first row and number of rows, 0 for all. Parts lie in the order of their rows."""
+    in the order of their rows."""
     if not isinstance(model.model, SPLIT_BY_DIFFUSERS):
         return {}
-    found: dict[str, list[tuple[str, int, int]]] = {}
+    found: dict[str, list[Part]] = {}
     for name, target in comfy.lora.model_lora_keys_unet(model.model, {}).items():
         weight, rows = (target[0], target[1]) if isinstance(target, tuple) else (target, (0, 0, 0))
         if name.startswith(DIFFUSERS_PREFIX) and rows is not None and not (isinstance(target, tuple) and len(target) > 2):
-            found.setdefault(weight.removesuffix(".weight"), []).append((name, *rows[1:]))
-    return {layer: sorted(some, key=lambda part: part[1]) for layer, some in found.items()}
+            found.setdefault(weight.removesuffix(".weight"), []).append(Part(name, *rows[1:]))
+    return {layer: sorted(some, key=lambda part: part.first) for layer, some in found.items()}
 
 
 def text_file_names(clip: Clip) -> dict[str, str]:

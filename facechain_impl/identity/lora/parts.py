@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
+
+from ...host.lora import Part
 
 BY_ROWS = (".lora_B.weight", ".lora_up.weight", ".dora_scale")
 SHARED = (".lora_A.weight", ".lora_down.weight", ".alpha")
 Tensors = dict[str, torch.Tensor]
 
 
-class Part(NamedTuple):
-    """Rows of a layer: `rows` of them from `first` on; all of them where rows is 0."""
-
-    name: str
-    first: int = 0
-    rows: int = 0
-
-
 Parts = Mapping[str, Sequence[Part]]
 """For the name of a layer in a LoRA file, those of its parts, in the order of their rows."""
-
-
-def known(given: Mapping[str, Sequence[tuple[str, int, int]]]) -> Parts:
-    """What the host knows of the parts of a model's layers."""
-    return {layer: [Part(*one) for one in some] for layer, some in given.items()}
 
 
 def split(tensors: Tensors, parts: Parts) -> Tensors:

@@ -78,7 +78,7 @@ def shorter(request: TrainRequest, order: Order, adapters: list[Adapters], names
 
 def _of_person(stored: str, report: dict, names: list[dict[str, str]], model: Model) -> Callable[[], Shorter]:
     def opened() -> Shorter:
-        tensors = parts.joined(dict(persons.load(stored).lora), parts.known(lora.parts(model)))
+        tensors = parts.joined(dict(persons.load(stored).lora), lora.parts(model))
         layers = lora_files.layers(lora_files.normalise(tensors))
         weights = [{module: layers[name] for module, name in group.items() if name in layers} for group in names]
         return Shorter(report["used_step"], report["losses"], weights, f"the finished training of {stored}")

@@ -44,7 +44,7 @@ class Outcome:
 def lora_tensors(request: TrainRequest, weights: Weights, names: dict[str, str]) -> dict[str, torch.Tensor]:
     """As a LoRA file has them."""
     inputs = request.inputs
-    tensors = parts.split(tensors_for_file(weights[0], names, lora.MODEL_PREFIX), parts.known(lora.parts(inputs.model)))
+    tensors = parts.split(tensors_for_file(weights[0], names, lora.MODEL_PREFIX), lora.parts(inputs.model))
     if request.settings.train_text_encoder:
         tensors |= tensors_for_file(weights[1], lora.text_file_names(inputs.clip))
     return tensors

@@ -86,7 +86,7 @@ def test_its_layers_are_found(name):
 @pytest.mark.parametrize("name", IN_DIFFUSERS)
 def test_diffusers_uses_every_key_of_a_file(name):
     model = recognised(name)
-    ours, known_parts = file_for(model, Targets.ATTENTION_AND_MLP), parts.known(lora.parts(model))
+    ours, known_parts = file_for(model, Targets.ATTENTION_AND_MLP), lora.parts(model)
     written = parts.split(ours, known_parts)
     pipeline, network, config = IN_DIFFUSERS[name]
     read = pipeline.lora_state_dict(written)
@@ -102,7 +102,7 @@ def test_diffusers_uses_every_key_of_a_file(name):
 @pytest.mark.parametrize("name", ["SD 3.5 medium", "Z-Image"])
 def test_parts_are_put_together_again(name):
     model = recognised(name)
-    ours, known_parts = file_for(model, Targets.ATTENTION_AND_MLP), parts.known(lora.parts(model))
+    ours, known_parts = file_for(model, Targets.ATTENTION_AND_MLP), lora.parts(model)
     assert any(len(some) == 3 for some in known_parts.values())
     again = parts.joined(parts.split(ours, known_parts), known_parts)
     assert again.keys() == ours.keys() and all(torch.equal(again[key], ours[key]) for key in ours)
