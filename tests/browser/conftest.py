@@ -44,6 +44,13 @@ def hands(request, browser: Browser, server) -> Iterator[Hands]:
         yield Hands(opened, request.param)
 
 
+@pytest.fixture(scope="module")
+def one_page(browser: Browser, server) -> Iterator[Page]:
+    """The editor in the classic canvas, for tests that leave nothing in it that the next ones see."""
+    with editor(browser, server.client.url, nodes_2=False) as opened:
+        yield opened
+
+
 @pytest.fixture
 def page(browser: Browser, server) -> Iterator[Page]:
     """The editor in the classic canvas."""

@@ -19,7 +19,7 @@ PROMPT = "async (workflow) => { await app.loadGraphData(workflow); return (await
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def named_models(server) -> None:
     build.name_models(server.base)
 
@@ -30,9 +30,9 @@ def test_every_template_has_a_note():
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.stem)
-def test_a_template_queues_what_its_twin_says(twin: Path, named_models, page):
+def test_a_template_queues_what_its_twin_says(twin: Path, named_models, one_page):
     template = build.read(build.WORKFLOWS / twin.name)
-    queued = page.evaluate(PROMPT, template)
+    queued = one_page.evaluate(PROMPT, template)
     expected = build.read(twin)
     assert queued.keys() == expected.keys(), HOW
     for key, node in expected.items():
@@ -46,9 +46,9 @@ def test_a_template_is_what_the_editor_makes_of_its_twin(twin: Path, named_model
 
 
 @pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT])
-def test_a_template_with_a_base_model_in_a_folder_queues_what_the_demo_ran(title, named_models, page):
+def test_a_template_with_a_base_model_in_a_folder_queues_what_the_demo_ran(title, named_models, one_page):
     workflow = Workflow(title)
     BaseModel("film", "DiffusersLoader").choose(workflow)
-    queued = page.evaluate(PROMPT, workflow.editor)
+    queued = one_page.evaluate(PROMPT, workflow.editor)
     assert {key: node["class_type"] for key, node in queued.items()} == {key: node["class_type"] for key, node in workflow.api.items()}
     assert {key: node["inputs"] for key, node in queued.items()} == {key: node["inputs"] for key, node in workflow.api.items()}
