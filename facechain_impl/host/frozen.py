@@ -54,6 +54,20 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
             del layer.forward
 
 
+def largest_weights(module: torch.nn.Module) -> tuple[int, int]:
+    """How many numbers the largest weight of a linear map has, of all, and of those that are made anew in each pass."""
+    found = [layer for layer in module.modules() if isinstance(layer, comfy.ops.CastWeightBiasOp) and _has_gradient(layer)]
+    maps = [(_numbers(layer), _casts(layer) or is_quantised(layer.weight)) for layer in found if _linear_map(layer)]
+    return max((count for count, _ in maps), default=0), max((count for count, anew in maps if anew), default=0)
+
+
+def _numbers(layer: Layer) -> int:
+    """Of the weight, however it is stored."""
+    if type(layer).__name__ == "Linear":
+        return int(layer.in_features) * int(layer.out_features)
+    return int(layer.weight.numel())
+
+
 def _has_gradient(layer: Layer) -> bool:
     return isinstance(getattr(layer, "weight", None), torch.nn.Parameter) and (_linear_map(layer) or _other(layer)) is not None
 

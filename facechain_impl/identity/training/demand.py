@@ -15,10 +15,9 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.hooks import RemovableHandle
 
+from ...host import frozen
 from .checkpointing import blocks
 
-COPIES = 4
-"""Of the adapters in float32: themselves, their gradients, two moments of AdamW."""
 PASSES = 3.0
 """The time of forward and backward pass, in forward passes: the backward pass through frozen layers and small adapters takes about two."""
 RECOMPUTED = 4.0
@@ -26,8 +25,21 @@ RECOMPUTED = 4.0
 PASSING = 3
 """Tensors of the largest kind that come and go in the backward pass while everything kept is still there."""
 
-OVERHEAD = 1.3
-"""Memory in use per byte of tensors: allocators leave gaps and kernels have buffers. Measured on a CPU (`bench memory`)."""
+FETCHES = 2
+"""Weights of the largest layer that are there at once where layers make them for each pass, from fp8 or out of RAM."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What training takes on a kind of device, measured with `bench memory`. copies: of the adapters in float32: themselves, their
+    gradients, two moments of AdamW, and where that computes with all at once its result. overhead: memory in use per byte of tensors, since
+    allocators leave gaps and kernels have buffers."""
+
+    copies: int
+    overhead: float
+
+
+CPU, GPU = Habits(copies=4, overhead=1.3), Habits(copies=5, overhead=1.1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,8 @@ class Way:
 @dataclass(frozen=True)
 class Demand:
     """weights, adapters: bytes in all; adapters with gradients and moments. Of one sample: `kept` bytes wait for the backward pass,
-    `recomputed` with gradient checkpointing, `passing` come and go, and a forward pass takes `seconds`."""
+    `recomputed` with gradient checkpointing, `passing` come and go, and a forward pass takes `seconds`. largest: bytes of a layer's weight
+    in the format that is computed in; of those that layers make for each pass it is `fetched`."""
 
     weights: int
     adapters: int
@@ -54,11 +67,15 @@ class Demand:
     recomputed: int
     passing: int
     seconds: float
+    largest: int = 0
+    fetched: int = 0
+    habits: Habits = CPU
 
     def beside_weights(self, way: Way) -> int:
         """Bytes on the device beside the weights, at the most."""
         sample = self.passing + (self.recomputed if way.checkpointing else self.kept)
-        return self.adapters + round(OVERHEAD * way.batch * sample)
+        fetched = self.largest if way.offload else self.fetched
+        return self.adapters + round(self.habits.overhead * (way.batch * sample + FETCHES * fetched))
 
     def total(self, way: Way) -> int:
         return self.beside_weights(way) + (0 if way.offload else self.weights)
@@ -68,17 +85,21 @@ class Demand:
         return samples * self.seconds * (RECOMPUTED if way.checkpointing else PASSES)
 
 
-def measure(module: torch.nn.Module, weights: int, trained: list[torch.nn.Parameter], loss: Callable[[], torch.Tensor]) -> Demand:
-    """The demand of a training whose loss of one sample is `loss()`. weights: bytes of the models. Nothing changes by it."""
+def measure(
+    module: torch.nn.Module, weights: int, trained: list[torch.nn.Parameter], loss: Callable[[], torch.Tensor], dtype: torch.dtype
+) -> Demand:
+    """The demand of a training in `dtype` whose loss of one sample is `loss()`. weights: bytes of the models. Nothing changes by it."""
     ledger = _Ledger({parameter.untyped_storage()._cdata for parameter in [*module.parameters(), *trained]})
     with _blocks_told(module, ledger), torch.autograd.graph.saved_tensors_hooks(ledger.note, _never):
         began = time.perf_counter()
         loss().item()
         seconds = time.perf_counter() - began
-    adapters = COPIES * sum(parameter.numel() * torch.float32.itemsize for parameter in trained)
+    habits = CPU if all(parameter.is_cpu for parameter in (*trained, *module.parameters())) else GPU
+    adapters = habits.copies * sum(parameter.numel() * torch.float32.itemsize for parameter in trained)
     kept = sum(ledger.inside.values()) + ledger.outside
     recomputed = ledger.outside + ledger.inputs + max(ledger.inside.values(), default=0)
-    return Demand(weights, adapters, kept, min(kept, recomputed), PASSING * ledger.largest, seconds)
+    largest, fetched = (numbers * dtype.itemsize for numbers in frozen.largest_weights(module))
+    return Demand(weights, adapters, kept, min(kept, recomputed), PASSING * ledger.largest, seconds, largest, fetched, habits)
 
 
 def _never(note: None) -> torch.Tensor:

@@ -96,7 +96,7 @@ class Plan:
         """None where memory runs out already over a single sample."""
         trained = [parameter for group in self._trainer.adapters for parameter in group.parameters()]
         try:
-            return measure(self._model.module, self._model.size(), trained, self._trainer.sample_loss)
+            return measure(self._model.module, self._model.size(), trained, self._trainer.sample_loss, self._trainer.dtype)
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise

@@ -45,7 +45,7 @@ class Trainer:
         prior: TrainingSet | None = None,
     ):
         self.settings, self.adapters = settings, adapters
-        self._model, self._data, self._prior, self._dtype = model, data, prior, dtype
+        self._model, self._data, self._prior, self.dtype = model, data, prior, dtype
         self._parameters = [parameter for group in adapters for parameter in group.parameters()]
         self._sigmas = functools.partial(model.objective.sample_sigmas, times=TIMES[settings.timesteps])
         self._optimiser, self.note = train_optim.optimiser(self._groups(), settings)
@@ -157,7 +157,7 @@ class Trainer:
         """Mean distance of the model's own prediction from its target, weighted by place and by noise level where the settings say so."""
         objective, device = self._model.objective, self._model.device
         latents, noise, sigmas = (value.to(device) for value in (batch.latents, batch.noise, batch.sigmas))
-        with torch.autocast(device.type, self._dtype, enabled=self._dtype is not torch.float32):
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype is not torch.float32):
             predicted = self._model.predict(objective.add_noise(latents, noise, sigmas), sigmas, conditions)
         error = losses.distance(predicted - objective.target(latents, noise, sigmas), objective.noise_to_signal(sigmas), self.settings)
         if batch.weights is not None:

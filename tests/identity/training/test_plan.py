@@ -67,19 +67,35 @@ class TestMeasure:
     def test_what_autograd_would_keep_is_counted_once_and_kept_nowhere(self, ordinary):
         module, x = Counted(), torch.ones(10, 100)
         module.layers.requires_grad_(False)
-        found = demand.measure(module, 7, [module.trained], lambda: module(x))
+        found = demand.measure(module, 7, [module.trained], lambda: module(x), torch.float32)
         size = 10 * 100 * 4
         assert found.kept == 3 * size, "the input, and the result of either exponential; weights are not counted here"
-        assert (found.weights, found.adapters, found.passing) == (7, demand.COPIES * 400, demand.PASSING * size)
+        assert (found.weights, found.adapters, found.passing) == (7, demand.CPU.copies * 400, demand.PASSING * size)
         assert found.seconds > 0
 
     def test_with_checkpointing_inputs_of_blocks_and_the_largest_block_remain(self, home, sd15):
         """What autograd really keeps then, and the same without."""
         with opened(sd15) as (model, trainer):
-            found = demand.measure(model.module, 0, [], trainer.sample_loss)
+            found = demand.measure(model.module, 0, [], trainer.sample_loss, trainer.dtype)
             plain, recomputed = really_kept(model.module, trainer, False), really_kept(model.module, trainer, True)
         assert found.kept == pytest.approx(plain, rel=0.02)
         assert recomputed < found.recomputed < 0.7 * found.kept
+
+    @pytest.mark.parametrize(("stored", "fetched"), [("float32", 0), ("float8_e4m3fn", 1)])
+    def test_weights_that_are_made_for_each_pass_are_counted_in_the_format_of_the_pass(self, home, flux, stored, fetched):
+        for layer in flux.model.model.diffusion_model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.weight = torch.nn.Parameter(layer.weight.to(getattr(torch, stored)), requires_grad=False)
+                layer.comfy_cast_weights = stored != "float32"
+        with opened(flux) as (model, trainer):
+            found = demand.measure(model.module, 0, trainer.adapters[0].parameters(), trainer.sample_loss, trainer.dtype)
+        width = 64
+        assert found.largest == 4 * 6 * width * width, "modulation"
+        assert found.fetched == fetched * found.largest
+        plain = Way(1, False, False)
+        assert found.beside_weights(Way(1, False, True)) - found.beside_weights(plain) == pytest.approx(
+            (1 - fetched) * demand.CPU.overhead * demand.FETCHES * found.largest, abs=2
+        )
 
     def test_measuring_changes_nothing(self, home, sd15, photos, monkeypatch):
         first = train.train_face_lora(order(sd15, photos, dropout=0.2))
@@ -91,7 +107,7 @@ class TestMeasure:
 def opened(objects: SimpleNamespace):
     """The model with adapters and a trainer for it."""
     with models.training_model(objects.model, torch.float32) as model:
-        latents = torch.randn(1, 1, 4, 16, 16)
+        latents = torch.randn(1, 1, model.patcher.model.latent_format.latent_channels, 16, 16)
         text = models.stored(model.conditions(models.encode_text(objects.clip, "a face"), latents[:, 0]))
         adapters = Adapters(model.module, target_modules(model.module, settings().targets), 4, 4.0, 0.0, 1)
         model.load()
