@@ -76,8 +76,8 @@ def measured(case: Case, answers: multiprocessing.Queue) -> None:
 
     model = bench.host_model(case.shape, getattr(torch, case.stored) if case.stored else None)
     latents, text, pooled = bench.inputs(case.size, case.shape)
-    wanted = {"steps": STEPS, "rank": case.rank, "batch_size": case.batch, "gradient_checkpointing": case.checkpointing}
-    wanted["offload"] = Offload(case.offload)
+    wanted: dict[str, Any] = {"steps": STEPS, "rank": case.rank, "batch_size": case.batch, "offload": Offload(case.offload)}
+    wanted["gradient_checkpointing"] = case.checkpointing
     settings = presets.from_preset("FaceChain", 1, wanted)
     with models.training_model(model, bench.dtype()) as opened, contextlib.ExitStack() as stack:
         conditions = models.stored(opened.conditions([[text, {"pooled_output": pooled}]], latents))
