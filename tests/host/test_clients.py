@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -145,9 +145,13 @@ def ends(graph: dict) -> dict[str, str]:
     return {node["class_type"]: number for number, node in graph.items() if node["class_type"] in SAVES}
 
 
+def all_but_usual_as_matrix(titles: Iterable[str]) -> list:
+    return [title if title == USUAL else pytest.param(title, marks=pytest.mark.matrix) for title in titles]
+
+
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("run", CLIENTS, ids=lambda run: run.__name__)
-@pytest.mark.parametrize("title", [title if title == USUAL else pytest.param(title, marks=pytest.mark.matrix) for title in GRAPHS])
+@pytest.mark.parametrize("title", all_but_usual_as_matrix(GRAPHS))
 def test_every_twin_through_every_client(client: Client, outsiders: Outsiders, title, run):
     """One more prompt in the history, of the graph that was given, with everything saved that can be fetched."""
     graph, kinds, before = GRAPHS[title], client.object_info(), set(client.get("/history"))
@@ -184,7 +188,7 @@ def test_programs_that_comfy_script_writes_lose_nothing_but_sockets_that_grow(cl
 
 
 @pytest.mark.usefixtures("files")
-@pytest.mark.parametrize("title", TWINS)
+@pytest.mark.parametrize("title", all_but_usual_as_matrix(TWINS))
 def test_a_twin_opens_the_published_files_that_are_got_for_it(client: Client, title):
     """Those that it cannot do without, and none that `models get --for` leaves out."""
     graph = small(title)
