@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import gc
 import json
-import multiprocessing
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +52,12 @@ ON_GPU = {
 }
 
 
-def measured(case: Case, answers: multiprocessing.Queue) -> None:
+def measured(case: Case) -> dict[str, Any]:
     """Estimated and measured bytes, weights included, of a few steps. Counted from after the pass that the estimate comes from, which
     loads the code of the libraries."""
-    import comfy.cli_args
-
     from bench import train as bench
 
     on_gpu = bench.device().type == "cuda"
-    comfy.cli_args.args.cpu = not on_gpu
     if case.cap:
         limit(case.cap)
     import torch
@@ -93,7 +89,6 @@ def measured(case: Case, answers: multiprocessing.Queue) -> None:
         }
         gc.collect()
         before = 0 if on_gpu else bench.peak_memory("VmRSS") - model.model_size()
-        bench.forget_peak_memory()
         clock = bench.Clock()
         for _ in range(STEPS):
             plan.step()
@@ -101,7 +96,7 @@ def measured(case: Case, answers: multiprocessing.Queue) -> None:
         used = torch.cuda.max_memory_reserved() if on_gpu else bench.peak_memory() - before
         in_tensors = torch.cuda.max_memory_allocated() if on_gpu else used
         took = {"measured": used, "in tensors": in_tensors, "seconds": clock.result()["seconds"], "losses": trainer.losses}
-        answers.put({**found, **took, "notes": plan.notes})
+        return {**found, **took, "notes": plan.notes}
 
 
 def limit(cap: int) -> None:
@@ -114,21 +109,15 @@ def limit(cap: int) -> None:
 
 
 def main(argv: list[str]) -> int:
-    from bench.train import device
+    from bench.train import device, in_a_process
 
     cases = ON_GPU if device().type == "cuda" else ON_CPU
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=[*cases, "all"], default="all")
     options = parser.parse_args(argv)
-    context, found = multiprocessing.get_context("spawn"), {}
+    found = {}
     for name in cases if options.case == "all" else [options.case]:
-        answers = context.Queue()
-        child = context.Process(target=measured, args=(cases[name], answers))
-        child.start()
-        child.join()
-        if child.exitcode:
-            raise SystemExit(f"{name} failed; its error is above.")
-        found[name] = one = answers.get()
+        found[name] = one = in_a_process(name, measured, cases[name])
         print(f"  {name:<32} estimated {one['estimated'] / 2**20:6.0f} MB, measured {one['measured'] / 2**20:6.0f} MB, {off(one):+.1%}")
         print("\n".join(f"    {text}" for text in (one["told"], *one["notes"])))
     print(json.dumps(found))

@@ -2,7 +2,7 @@
 
 Same architecture, batch, resolution, rank and number format for all, every contender in a process of its own, in turns within one run, on
 the GPU where there is one. Only the ratios mean anything. Exits with 1 where this pack takes more than GOALS allow.
-`python run.py bench train [--shape sd15|sdxl|flux|sd15-full|sdxl-full|flux-large|all] [--size 256] [--steps 4] [--rounds 2]`."""
+`python run.py bench train [--shape NAME] [--size 256] [--steps 4] [--rounds 2]`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FLUX_ATTENTION = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "proj_mlp", "proj_out")
 """What this pack trains of Flux: attention, and in single blocks the layers that it is fused with."""
 BY_DEFAULT = ("sd15", "sdxl", "flux", "sd15-full")
-ADAPTED = r".*(attn\d?|attn|single_transformer_blocks\.\d+)\.(" + "|".join(name.replace(".", r"\.") for name in FLUX_ATTENTION) + ")"
+ADAPTED = r".*(attn\d?|single_transformer_blocks\.\d+)\.(" + "|".join(name.replace(".", r"\.") for name in FLUX_ATTENTION) + ")"
 GOALS = {
     "cpu": {"diffusers": {"seconds": 1.05, "memory": 1.25}, "host": {"seconds": 0.8, "memory": 1.0}},
     "cuda": {"diffusers": {"seconds": 0.8}, "host": {"seconds": 0.8}},
@@ -347,26 +347,31 @@ CONTENDERS: dict[str, tuple[str, Callable[[str, int, int], dict]]] = {
 }
 
 
-def _child(name: str, shape: str, size: int, steps: int, answers: multiprocessing.Queue) -> None:
+def in_a_process(label: str, function: Callable[..., dict], *given: Any) -> dict:
+    """What `function` returns in a process of its own, on the GPU where there is one. Exits where that fails."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    child = context.Process(target=_answer, args=(answers, function, *given))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(f"{label} failed; its error is above.")
+    return answers.get()
+
+
+def _answer(answers: multiprocessing.Queue, function: Callable[..., dict], *given: Any) -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = not _on_gpu()
-    answers.put(CONTENDERS[name][1](shape, size, steps))
+    answers.put(function(*given))
 
 
 def measure(shape: str, size: int, steps: int, rounds: int) -> dict[str, dict]:
     """The best round of every contender."""
-    context = multiprocessing.get_context("spawn")
     best: dict[str, dict] = {}
     names = [name for name in CONTENDERS if name != "encoding" or shape.startswith("sd15")]
     for _, name in itertools.product(range(rounds), names):
-        answers = context.Queue()
-        child = context.Process(target=_child, args=(name, shape, size, steps, answers))
-        child.start()
-        child.join()
-        if child.exitcode:
-            raise SystemExit(f"{name} failed on the shape {shape}; its error is above.")
-        found = answers.get()
+        found = in_a_process(f"{name} on the shape {shape}", CONTENDERS[name][1], shape, size, steps)
         kept = best.setdefault(name, found)
         for figure, value in found.items():
             kept[figure] = min(kept[figure], value)

@@ -44,7 +44,7 @@ def can_train_over(layer: Layer) -> bool:
 def frozen(module: torch.nn.Module) -> Iterator[None]:
     """In this context no layer below `module` keeps a copy of its weight for the backward pass. Results are those of the host's own
     forward pass, but that quantised layers compute with the dequantised weight and with inputs as they come."""
-    chosen: list[Any] = [layer for layer in module.modules() if isinstance(layer, comfy.ops.CastWeightBiasOp) and _has_gradient(layer)]
+    chosen = _frozen_layers(module)
     for layer in chosen:
         layer.forward = functools.partial(_forward, layer, layer.forward)
     try:
@@ -56,8 +56,7 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
 
 def largest_weights(module: torch.nn.Module) -> tuple[int, int]:
     """How many numbers the largest weight of a linear map has, of all, and of those that are made anew in each pass."""
-    found = [layer for layer in module.modules() if isinstance(layer, comfy.ops.CastWeightBiasOp) and _has_gradient(layer)]
-    maps = [(_numbers(layer), _casts(layer) or is_quantised(layer.weight)) for layer in found if _linear_map(layer)]
+    maps = [(_numbers(layer), _casts(layer) or is_quantised(layer.weight)) for layer in _frozen_layers(module) if _linear_map(layer)]
     return max((count for count, _ in maps), default=0), max((count for count, anew in maps if anew), default=0)
 
 
@@ -66,6 +65,10 @@ def _numbers(layer: Layer) -> int:
     if type(layer).__name__ == "Linear":
         return int(layer.in_features) * int(layer.out_features)
     return int(layer.weight.numel())
+
+
+def _frozen_layers(module: torch.nn.Module) -> list[Layer]:
+    return [layer for layer in module.modules() if isinstance(layer, comfy.ops.CastWeightBiasOp) and _has_gradient(layer)]
 
 
 def _has_gradient(layer: Layer) -> bool:

@@ -84,7 +84,7 @@ class Adapters:
             for layer in self._layers.values():
                 _make_float32(layer)
                 if isinstance(layer, Linear) and not dropout and not dora:
-                    layer.forward = functools.partial(_forward, layer, alpha / rank)
+                    layer.forward = functools.partial(_forward, layer)
         self.train(True)
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -176,12 +176,12 @@ def held(adapters: list[Adapters]) -> Iterator[None]:
                 parameter.copy_(value)
 
 
-def _forward(layer: LoraLayer, scale: float, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """What peft's own computes, in half of the operations: a GPU waits for them, not for their numbers."""
+def _forward(layer: LoraLayer, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """What peft's own computes, without conversions and with scaling and addition in one operation: small batches wait for their number."""
     result = layer.base_layer(x, *args, **kwargs)
     down, up = (half[_PLACE].weight.to(result.dtype) for half in (layer.lora_A, layer.lora_B))
     inner = functional.linear(x.to(result.dtype), down)
-    return torch.addmm(result.flatten(0, -2), inner.flatten(0, -2), up.t(), alpha=scale).view_as(result)
+    return torch.addmm(result.flatten(0, -2), inner.flatten(0, -2), up.t(), alpha=layer.scaling[_PLACE]).view_as(result)
 
 
 def _make_float32(layer: LoraLayer) -> None:
