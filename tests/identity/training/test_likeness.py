@@ -409,7 +409,7 @@ class TestMaskedLoss:
         mask = torch.zeros(1, 1, 2, 2)
         mask[..., 0, 0] = 1
         trainer = object.__new__(train.Trainer)
-        trainer._model, trainer._dtype = Opened(), torch.float32
+        trainer._model, trainer.dtype = Opened(), torch.float32
         trainer.settings = train.TrainSettings(
             steps=1, learning_rate=1e-4, rank=4, alpha=4.0, schedule="constant", optimiser="AdamW", augmentation="Face crop"
         )
