@@ -158,9 +158,14 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
     const redraw = build(node);
-    const before = node.onConfigure;
+    const { onConfigure, onAdded } = node;
+    // The editor keeps the values of a node that was taken out, and gives them to the next one with its number.
+    node.onAdded = function (...values) {
+      onAdded?.apply(this, values);
+      redraw();
+    };
     node.onConfigure = function (...values) {
-      before?.apply(this, values);
+      onConfigure?.apply(this, values);
       const files = widgetOf(node, "files");
       if (Array.isArray(files.value)) files.value = files.value.join("\n"); // saved by version 0.1
       redraw();

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from launcher.tasks import convert_workflows
 from launcher.testing import in_ci
 
 from .hands import MODES, NODES_2, Hands
+
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,10 @@ def editor(browser: Browser, url: str, nodes_2: bool) -> Iterator[Page]:
     opened.close()
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(scope="module", params=MODES)
 def hands(request, browser: Browser, server) -> Iterator[Hands]:
-    """A person at the editor, in each way it shows nodes."""
+    """A person at the editor, in each way it shows nodes. One editor for a file's tests, which begin with a graph of their own: to start
+    one takes longer than most tests."""
     with editor(browser, server.client.url, request.param == NODES_2) as opened:
         yield Hands(opened, request.param)
 

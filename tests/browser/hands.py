@@ -54,6 +54,14 @@ class Hands:
         x, y = self.page.evaluate(PLACE, [title, widget])
         return x, y
 
+    def select(self, title: str) -> None:
+        """Click a node's title bar."""
+        at = self.place(title)
+        if self.mode == CLASSIC:
+            self.page.mouse.click(*at)
+        else:  # it follows the canvas a moment later
+            self.node(title).get_by_text(title, exact=True).first.click()
+
     def value(self, title: str, widget: str) -> object:
         return self.page.evaluate(VALUE, [title, widget])
 
@@ -86,6 +94,19 @@ class Hands:
             self.page.get_by_role("button", name="Add photos").click()
         assert chooser.value.is_multiple()
         chooser.value.set_files(photos)
+
+    def photo_list(self) -> Locator:
+        """The text field of Load Photos with the names of its files."""
+        if self.mode == CLASSIC:
+            return self.page.get_by_placeholder("one file name per line")
+        return self.node("Load Photos").get_by_role("textbox").first
+
+    def type_photos(self, names: list[str]) -> None:
+        """Into that field, over what is there."""
+        self.place("Load Photos")
+        self.photo_list().click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type("\n".join(names))
 
     def drop(self, files: list[Path], x: float, y: float) -> None:
         """Drag files from the desktop to a place in the window, and let go."""

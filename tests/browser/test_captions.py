@@ -58,23 +58,11 @@ def photos(tmp_path: Path, hands: Hands, client: Client) -> list[Path]:
 def tagger(hands: Hands, client: Client, photos: list[Path]) -> Hands:
     """Two photos into the Tagger, which has run once."""
     hands.page.evaluate(ADD_NODES)
-    set_files(hands, photos)
+    hands.type_photos([photo.name for photo in photos])
     assert captions(hands, client) == ["<fcsks>, a person", "<fcsks>, a person"]
     expect(field(hands, 1)).to_be_attached()
     hands.place(TAGGER)
     return hands
-
-
-def set_files(hands: Hands, photos: list[Path]) -> None:
-    hands.page.evaluate(
-        """(names) => {
-          const node = app.graph.nodes.find((candidate) => candidate.type === "FaceChain_LoadPhotos");
-          const widget = node.widgets.find((candidate) => candidate.name === "files");
-          widget.value = names.join("\\n");
-          widget.callback(widget.value);
-        }""",
-        [photo.name for photo in photos],
-    )
 
 
 def field(hands: Hands, index: int) -> Locator:
@@ -126,10 +114,10 @@ def test_typed_reloaded_and_taken_back(tagger: Hands, client: Client):
 def test_an_edit_goes_with_its_photo(tagger: Hands, client: Client, photos: list[Path]):
     teal, maroon = photos
     type_over(tagger, 1, "<fcsks>, a person, on a\nboat")
-    set_files(tagger, [maroon, teal])
+    tagger.type_photos([maroon.name, teal.name])
     assert captions(tagger, client) == ["<fcsks>, a person, on a boat", "<fcsks>, a person"]
     expect(field(tagger, 0)).to_have_value("<fcsks>, a person, on a boat")
-    set_files(tagger, [teal])
+    tagger.type_photos([teal.name])
     report = run(tagger, client)
     assert [row["values"]["caption"] for row in report["rows"]] == ["<fcsks>, a person"]
     assert "not used, but kept" in report["notes"][0] and "on a boat" in report["notes"][0]
@@ -150,9 +138,9 @@ def test_an_emptied_field_is_the_automatic_caption(tagger: Hands, client: Client
 
 def test_the_tagger_runs_alone_so_that_captions_are_edited_before_a_training(hands: Hands, client: Client, photos: list[Path]):
     hands.page.evaluate(ADD_NODES)
-    set_files(hands, photos)
+    hands.type_photos([photo.name for photo in photos])
     hands.page.evaluate("() => app.graph.add(Object.assign(LiteGraph.createNode('FaceChain_ModelCheck'), { pos: [100, 700] }))")
-    hands.page.mouse.click(*hands.place(TAGGER))
+    hands.select(TAGGER)
     before = set(client.get("/history"))
     hands.page.get_by_role("button", name="Execute to selected output nodes").click()
     shown = wait_for_run(client, before)["outputs"].values()

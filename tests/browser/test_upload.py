@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,16 @@ from playwright.sync_api import expect
 
 from launcher.client import Client
 
-from .hands import CLASSIC, Hands
+from .hands import Hands
 from .runs import wait_for_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
 LOADER, SHOWN = "Load Photos", ".facechain-photos img"
 ADD_NODES = """
-() => {
+(id) => {
   app.graph.clear();
+  app.graph.id = id ?? app.graph.id;
   const load = LiteGraph.createNode("FaceChain_LoadPhotos");
   const preview = LiteGraph.createNode("PreviewImage");
   [load.pos, preview.pos] = [[200, 150], [700, 150]];
@@ -40,7 +42,8 @@ def photos(tmp_path: Path, hands: Hands) -> list[Path]:
 
 @pytest.fixture
 def loader(hands: Hands) -> Hands:
-    hands.page.evaluate(ADD_NODES)
+    """Load Photos as it is new, in a graph that the editor keeps no values of."""
+    hands.page.evaluate(ADD_NODES, str(uuid.uuid4()))
     hands.place(LOADER)
     expect(hands.page.locator(SHOWN)).to_have_count(1)  # the sample photo
     return hands
@@ -80,17 +83,13 @@ def test_dropped_on_the_node_and_on_its_photos(loader: Hands, client: Client, ph
 def test_typed_and_taken_off_again(loader: Hands, client: Client, photos: list[Path]):
     for photo in photos:
         client.upload(photo)
-    field = (
-        loader.page.get_by_placeholder("one file name per line") if loader.mode == CLASSIC else loader.node(LOADER).get_by_role("textbox")
-    )
-    field.first.click()
-    loader.page.keyboard.type(f"{photos[2].name}\n{photos[1].name}")
+    loader.type_photos([photos[2].name, photos[1].name])
     expect(loader.page.locator(SHOWN)).to_have_count(2)
     assert loader.value(LOADER, "source") == "Files"
     loader.page.get_by_title(f"Take {photos[2].name} off the list").click()
     expect(loader.page.locator(SHOWN)).to_have_count(1)
     assert loader.value(LOADER, "files") == photos[1].name and loaded(loader, client)[0] == [(photos[1].name, 50)]
-    field.first.click()
+    loader.photo_list().click()
     loader.page.keyboard.press("Control+End")
     loader.page.keyboard.type("\nnowhere.jpg")
     expect(loader.page.locator(".facechain-photos .problem")).to_contain_text("Not in the input folder")
@@ -107,3 +106,14 @@ def test_what_is_listed_and_not_used_is_said(loader: Hands, client: Client, phot
     rows, notes = loaded(loader, client)
     assert [name for name, _ in rows] == ["eileen_collins.png"]
     assert notes == ["Not loaded: 1 photo in files, because source is Sample photo. Set source to Files."]
+
+
+def test_a_node_that_gets_the_values_of_one_before_it_shows_them(loader: Hands, photos: list[Path]):
+    """As the editor does in a graph that was cleared, where a node is taken out and added again."""
+    loader.page.evaluate(ADD_NODES)
+    loader.place(LOADER)
+    loader.add_photos(photos[:2])
+    expect(loader.page.locator(SHOWN)).to_have_count(2)
+    loader.page.evaluate(ADD_NODES)
+    assert loader.value(LOADER, "files") == "\n".join(photo.name for photo in photos[:2])
+    expect(loader.page.locator(SHOWN)).to_have_count(2)
