@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from launcher import hosts, lifetime, places
+from launcher.build import OPTIONAL_PACKAGES
 from launcher.client import Client
 from launcher.server import Server
 from launcher.testing import NEEDS_PHOTOGRAPHS, in_ci, shared_folder
@@ -58,7 +59,7 @@ def server(host_path: Path) -> Iterator[Server]:
     with places.temporary_base({}) as base:
         host = hosts.Host(host_path, Path(sys.executable), is_users=False)
         small_model_node.install(base)
-        with Server(host, base, base / "server.log", ["--cpu", "--disable-api-nodes"]) as running:
+        with Server(host, base, base / "server.log", ["--cpu", "--disable-api-nodes"], packages=OPTIONAL_PACKAGES) as running:
             yield running
 
 

@@ -271,6 +271,22 @@ def test_a_talking_portrait_planned_edited_and_rendered(run, base, server, stand
     assert made["drawn"] == networks(full)
 
 
+def test_a_text_that_is_sent_away_to_be_spoken(run, base, stand_in):
+    """By a package that stands for the online service; its speech drives a portrait like a recording."""
+    for name in ("sadtalker_256", "sadtalker_mapping_full"):
+        stand_in(name)
+    made = run(
+        photo=base["photo"],
+        speech=("FaceChain_TextToSpeech", {"text": "Hello"}),
+        planned=("FaceChain_MotionFromAudio", {
+            "image": ["photo", 0], "audio": ["speech", 0], "detector": "Built-in", "landmarks": "five points",
+        }),
+        shown=("PreviewAny", {"source": ["planned", 0]}),
+    )  # fmt: skip
+    assert made["speech"] == set()
+    assert made["planned"] == networks(TALKING | {"sadtalker_mapping_full"})
+
+
 SPEECH = {"image": ["photo", 0], "audio": ["sound", 0], "detector": "Built-in"}
 SMALL = {**SPEECH, "size": "256", "preprocess": "full", "landmarks": "five points"}
 LARGE = {**SPEECH, "size": "512", "preprocess": "crop", "landmarks": "98-point network"}
