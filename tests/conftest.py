@@ -26,6 +26,18 @@ pytest_plugins = ["tests.parity.counting"]
 
 OPTIONAL = ("matrix", "soak")
 LEFT_OUT = pytest.StashKey[Counter]()
+OVER_THE_HOST = 225
+"""Tests marked `host` in the whole suite, at least. Raise it with new ones; a lower number means that less is tested."""
+MAY_BE_SKIPPED = (
+    NEEDS_PHOTOGRAPHS,
+    "peak memory is read from Linux's /proc",
+    "Windows ends processes without asking them",
+    "Python 3.10 cannot leave the current folder out of what it imports from",
+    "this copy of the repository is no git checkout",
+)
+"""What no setup can provide. Under CI every other reason to skip a test is a failure."""
+# Options with which a run is not one of the whole suite.
+NARROWED = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "maxfail", "collectonly")
 HOST = os.environ.get("COMFYUI_PATH")
 if HOST and HOST not in sys.path:
     sys.path.insert(0, HOST)
@@ -135,10 +147,38 @@ def pytest_runtest_setup():
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
-    """A process of a parallel run tells the one that started it what it left out."""
+    """A process of a parallel run tells the one that started it what it left out; that one judges the run."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput[OPTIONAL[0]] = dict(session.config.stash[LEFT_OUT])
+    elif session.exitstatus == pytest.ExitCode.OK and _problems(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _problems(config) -> list[str]:
+    """What is wrong with a run although no test failed."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    stats = reporter.stats if reporter else {}
+    refused = [reason for reason in _skips(stats) if not reason.startswith(MAY_BE_SKIPPED)] if in_ci() else []
+    found = [f"skipped under CI: {reason}" for reason in refused]
+    if _is_whole(config) and (count := len(_over_the_host(stats))) < OVER_THE_HOST:
+        found.append(f"{count} tests over the real host, there were {OVER_THE_HOST}")
+    return found
+
+
+def _skips(stats: dict) -> Counter:
+    return Counter(report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", []))
+
+
+def _over_the_host(stats: dict) -> set[str]:
+    reports = [report for outcome in ("passed", "failed", "error", "skipped") for report in stats.get(outcome, [])]
+    return {report.nodeid for report in reports if "host" in getattr(report, "keywords", ())}
+
+
+def _is_whole(config) -> bool:
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return whole and config.getoption("all") and not any(config.getoption(name, None) for name in NARROWED)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -149,13 +189,16 @@ def pytest_testnodedown(node, error):
 def pytest_terminal_summary(terminalreporter, config):
     """How many tests ran, and what did not: every skip is counted and named, so that none goes unseen."""
     stats, left_out = terminalreporter.stats, config.stash[LEFT_OUT]
-    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", []))
+    reasons = _skips(stats)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")
     for name, count in left_out.items():
         terminalreporter.write_line(f"{count} left out: marked {name}; `python run.py test --all` runs them")
     ran = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed", "error", "xfailed", "xpassed"))
     terminalreporter.write_line(f"{ran} tests ran, {reasons.total()} were skipped, {left_out.total()} left out")
+    terminalreporter.write_line(f"{len(_over_the_host(stats))} of them over the real host")
+    for problem in _problems(config):
+        terminalreporter.write_line(f"FAILED {problem}", red=True)
 
 
 @pytest.fixture(autouse=True)

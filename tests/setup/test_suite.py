@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
+
+from launcher import places
+from launcher.testing import NEEDS_PHOTOGRAPHS
 
 from .. import conftest
 
@@ -58,3 +66,58 @@ def test_processes_tell_what_they_left_out():
         conftest.pytest_sessionfinish(SimpleNamespace(config=told))
         conftest.pytest_testnodedown(SimpleNamespace(config=gathered, workeroutput=told.workeroutput), None)
     assert gathered.stash[conftest.LEFT_OUT] == Counter(soak=2)
+
+
+def report(name: str, *markers: str, reason: str = "") -> SimpleNamespace:
+    return SimpleNamespace(nodeid=name, keywords=dict.fromkeys(markers, 1), longrepr=("file", 1, f"Skipped: {reason}"))
+
+
+def problems(stats: dict, **options) -> list[str]:
+    """What is said of a run of the whole suite with these reports and options."""
+    manager = SimpleNamespace(get_plugin=lambda name: SimpleNamespace(stats=stats))
+    given = {"all": True, **options}
+    return conftest._problems(
+        SimpleNamespace(
+            pluginmanager=manager,
+            args_source=pytest.Config.ArgsSource.TESTPATHS,
+            getoption=lambda name, default=None: given.get(name, default),
+        )
+    )
+
+
+def test_under_ci_a_test_is_skipped_for_a_listed_reason_only(monkeypatch):
+    reasons = (NEEDS_PHOTOGRAPHS, "set COMFYUI_PATH", "could not import 'spandrel'", "set COMFYUI_PATH")
+    stats = {"skipped": [report(str(number), reason=reason) for number, reason in enumerate(reasons)]}
+    monkeypatch.setenv("CI", "1")
+    assert problems(stats, all=False) == ["skipped under CI: set COMFYUI_PATH", "skipped under CI: could not import 'spandrel'"]
+    monkeypatch.delenv("CI")
+    assert problems(stats, all=False) == []
+
+
+def test_every_listed_reason_is_one_that_a_test_gives():
+    sources = [path.read_text(encoding="utf-8") for path in (places.ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
+    assert [reason for reason in conftest.MAY_BE_SKIPPED[1:] if not any(reason in source for source in sources)] == []
+
+
+def test_fewer_tests_over_the_real_host_are_a_problem(monkeypatch):
+    monkeypatch.setattr(conftest, "OVER_THE_HOST", 2)
+    host = [report("a", "host"), report("a", "host"), report("b", "slow")]
+    found = ["1 tests over the real host, there were 2"]
+    assert problems({"passed": host}) == found
+    assert problems({"passed": host, "skipped": [report("c", "host")]}) == []
+    for narrowed in ({"all": False}, {"keyword": "word"}, {"markexpr": "not slow"}, {"ignore": ["tests/host"]}):
+        assert problems({"passed": host}, **narrowed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [pytest.param("1", marks=pytest.mark.matrix), "2"])
+def test_a_run_under_ci_without_a_host_fails(processes):
+    """Whether it is one process or several: both whole files that are skipped and single tests."""
+    without = {name: value for name, value in os.environ.items() if name not in ("COMFYUI_PATH", "PYTHONPATH")}
+    files = ["tests/test_picture_names.py", "tests/photos/test_choose.py"]
+    words = ["-q", "-p", "no:cacheprovider", *(["-n", processes] if processes != "1" else []), *files]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=places.ROOT, env=without | {"CI": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stdout
+    assert "FAILED skipped under CI: set COMFYUI_PATH" in done.stdout and " passed" in done.stdout
