@@ -26,6 +26,9 @@ pytest_plugins = ["tests.parity.counting"]
 
 OPTIONAL = ("matrix", "soak")
 LEFT_OUT = pytest.StashKey[Counter]()
+HOST_TESTS = pytest.StashKey[set[str]]()
+"""The tests marked `host`. A report's keywords hold the names of folders as well, and one is called host."""
+TOLD = "facechain_suite"
 OVER_THE_HOST = 225
 """Tests marked `host` in the whole suite, at least. Raise it with new ones; a lower number means that less is tested."""
 MAY_BE_SKIPPED = (
@@ -111,7 +114,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[LEFT_OUT] = Counter()
+    config.stash[LEFT_OUT], config.stash[HOST_TESTS] = Counter(), set()
     signals = ExitStack()
     signals.enter_context(lifetime.unwinding())
     config.add_cleanup(signals.close)
@@ -122,6 +125,7 @@ def pytest_collection_modifyitems(config, items):
     """Alone, a process runs what needs no server first. Several take whole files, whose tests build on one another: those that need
     a server first, then those with slow tests. The browser comes last: its driver keeps an event loop running until the end."""
     parallel = hasattr(config, "workerinput")
+    config.stash[HOST_TESTS] = {item.nodeid for item in items if item.get_closest_marker("host")}
     if not config.getoption("all"):
         _leave_out(config, items)
     if parallel:
@@ -149,9 +153,11 @@ def pytest_runtest_setup():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
-    """A process of a parallel run tells the one that started it what it left out; that one judges the run."""
+    """A process of a parallel run tells the one that started it what it left out and what is what; that one judges the run."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[OPTIONAL[0]] = dict(session.config.stash[LEFT_OUT])
+        session.config.workeroutput[TOLD] = {
+            "left out": dict(session.config.stash[LEFT_OUT]), "host": sorted(session.config.stash[HOST_TESTS])
+        }  # fmt: skip
     elif session.exitstatus == pytest.ExitCode.OK and _problems(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -162,7 +168,7 @@ def _problems(config) -> list[str]:
     stats = reporter.stats if reporter else {}
     refused = [reason for reason in _skips(stats) if not reason.startswith(MAY_BE_SKIPPED)] if in_ci() else []
     found = [f"skipped under CI: {reason}" for reason in refused]
-    if _is_whole(config) and (count := len(_over_the_host(stats))) < OVER_THE_HOST:
+    if _is_whole(config) and (count := len(_over_the_host(config, stats))) < OVER_THE_HOST:
         found.append(f"{count} tests over the real host, there were {OVER_THE_HOST}")
     return found
 
@@ -171,9 +177,9 @@ def _skips(stats: dict) -> Counter:
     return Counter(report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", []))
 
 
-def _over_the_host(stats: dict) -> set[str]:
+def _over_the_host(config, stats: dict) -> set[str]:
     reports = [report for outcome in ("passed", "failed", "error", "skipped") for report in stats.get(outcome, [])]
-    return {report.nodeid for report in reports if "host" in getattr(report, "keywords", ())}
+    return config.stash[HOST_TESTS] & {report.nodeid for report in reports}
 
 
 def _is_whole(config) -> bool:
@@ -183,7 +189,9 @@ def _is_whole(config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    node.config.stash[LEFT_OUT] |= Counter(getattr(node, "workeroutput", {}).get(OPTIONAL[0], {}))
+    if told := getattr(node, "workeroutput", {}).get(TOLD):
+        node.config.stash[LEFT_OUT] |= Counter(told["left out"])
+        node.config.stash[HOST_TESTS] |= set(told["host"])
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -196,7 +204,7 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"{count} left out: marked {name}; `python run.py test --all` runs them")
     ran = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed", "error", "xfailed", "xpassed"))
     terminalreporter.write_line(f"{ran} tests ran, {reasons.total()} were skipped, {left_out.total()} left out")
-    terminalreporter.write_line(f"{len(_over_the_host(stats))} of them over the real host")
+    terminalreporter.write_line(f"{len(_over_the_host(config, stats))} of them over the real host")
     for problem in _problems(config):
         terminalreporter.write_line(f"FAILED {problem}", red=True)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ ROOT = Path("/checkout")
 
 class Item:
     def __init__(self, path: str, *markers: str):
-        self.path, self.markers = ROOT / path, markers
+        self.nodeid, self.path, self.markers = path, ROOT / path, markers
 
     def get_closest_marker(self, name: str) -> str | None:
         return name if name in self.markers else None
@@ -60,25 +61,26 @@ def test_several_processes_begin_with_what_takes_long_and_keep_the_order_within_
 
 
 def test_processes_tell_what_they_left_out():
-    gathered = SimpleNamespace(stash={conftest.LEFT_OUT: Counter()})
+    gathered = SimpleNamespace(stash={conftest.LEFT_OUT: Counter(), conftest.HOST_TESTS: set()})
     for _ in range(2):
-        told = SimpleNamespace(workeroutput={}, stash={conftest.LEFT_OUT: Counter(soak=2)})
+        told = SimpleNamespace(workeroutput={}, stash={conftest.LEFT_OUT: Counter(soak=2), conftest.HOST_TESTS: {"a"}})
         conftest.pytest_sessionfinish(SimpleNamespace(config=told))
         conftest.pytest_testnodedown(SimpleNamespace(config=gathered, workeroutput=told.workeroutput), None)
-    assert gathered.stash[conftest.LEFT_OUT] == Counter(soak=2)
+    assert gathered.stash == {conftest.LEFT_OUT: Counter(soak=2), conftest.HOST_TESTS: {"a"}}
 
 
-def report(name: str, *markers: str, reason: str = "") -> SimpleNamespace:
-    return SimpleNamespace(nodeid=name, keywords=dict.fromkeys(markers, 1), longrepr=("file", 1, f"Skipped: {reason}"))
+def report(name: str, reason: str = "") -> SimpleNamespace:
+    return SimpleNamespace(nodeid=name, longrepr=("file", 1, f"Skipped: {reason}"))
 
 
-def problems(stats: dict, **options) -> list[str]:
+def problems(stats: dict, host: Iterable[str] = (), **options) -> list[str]:
     """What is said of a run of the whole suite with these reports and options."""
     manager = SimpleNamespace(get_plugin=lambda name: SimpleNamespace(stats=stats))
     given = {"all": True, **options}
     return conftest._problems(
         SimpleNamespace(
             pluginmanager=manager,
+            stash={conftest.HOST_TESTS: set(host)},
             args_source=pytest.Config.ArgsSource.TESTPATHS,
             getoption=lambda name, default=None: given.get(name, default),
         )
@@ -101,12 +103,11 @@ def test_every_listed_reason_is_one_that_a_test_gives():
 
 def test_fewer_tests_over_the_real_host_are_a_problem(monkeypatch):
     monkeypatch.setattr(conftest, "OVER_THE_HOST", 2)
-    host = [report("a", "host"), report("a", "host"), report("b", "slow")]
-    found = ["1 tests over the real host, there were 2"]
-    assert problems({"passed": host}) == found
-    assert problems({"passed": host, "skipped": [report("c", "host")]}) == []
+    ran = {"passed": [report("a"), report("a"), report("b")]}
+    assert problems(ran, "ac") == ["1 tests over the real host, there were 2"]
+    assert problems({**ran, "skipped": [report("c", NEEDS_PHOTOGRAPHS)]}, "ac") == []
     for narrowed in ({"all": False}, {"keyword": "word"}, {"markexpr": "not slow"}, {"ignore": ["tests/host"]}):
-        assert problems({"passed": host}, **narrowed) == []
+        assert problems(ran, "ac", **narrowed) == []
 
 
 @pytest.mark.slow
