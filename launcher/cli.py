@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     test = commands.add_parser("test", help="lint, type check and the usual test suite; arguments after -- go to pytest")
     test.add_argument("--all", action="store_true", help="matrices and soak tests as well, as the continuous integration does")
-    test.set_defaults(run=lambda options: testing.run(options.rest, options.install, options.all))
+    test.set_defaults(run=lambda options: testing.run(options.rest, install=options.install, everything=options.all))
     bench = commands.add_parser("bench", help="side-by-side measurements")
     bench.add_argument("name", nargs="?", help="which one; without it they are listed. Further arguments go to it")
     bench.set_defaults(run=_bench)

@@ -46,7 +46,7 @@ class FaceAssignment:
         return self.which.strip().lower() == people.NO_FACES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetPicture:
     """One picture to put persons into. generated: the user's stage-1 pictures, one for all faces or one for each."""
 
@@ -76,6 +76,7 @@ class GroupInpaint:
 
     def __init__(
         self,
+        *,
         base: Diffusion,
         nets: Nets,
         analyzer: FaceAnalyzer,
