@@ -26,7 +26,7 @@ from .state import unfinished
 from .trainer import Trainer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
     kept: weights of looks by step. sheet: [H, W, 3]. averaged: steps of which the weights are the mean."""

@@ -233,10 +233,19 @@ def _end(trainer: Trainer) -> str | None:
 
 def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome:
     if watch is None:
-        return Outcome([group.layers() for group in trainer.adapters], notes, [])
+        return Outcome(weights=[group.layers() for group in trainer.adapters], notes=notes, looks=[])
     look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
     picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
-    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture, averaged)
+    return Outcome(
+        weights=weights,
+        notes=notes,
+        looks=watch.looks,
+        used=look,
+        likeness=watch.likeness(trainer.adapters, weights),
+        kept=watch.kept,
+        sheet=picture,
+        averaged=averaged,
+    )
 
 
 def _step(
