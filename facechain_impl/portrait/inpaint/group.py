@@ -127,7 +127,7 @@ class GroupInpaint:
                 if job.result is not None:
                     paste(canvases[job.variant], job.target, job.result)
             self._note_landmarks(jobs)
-        return self._told(picture.name, who, reasons, no_face, canvases, plain)
+        return self._report_faces(picture.name, who, reasons, no_face, canvases, plain)
 
     def _assign(self, faces: list[Face], choice: FaceAssignment) -> dict[int, int | None]:
         """Index of the face -> index of its person, None for the person in the model."""
@@ -197,7 +197,7 @@ class GroupInpaint:
         if note not in self.report.notes:
             self.report.notes.append(note)
 
-    def _told(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
+    def _report_faces(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
         """Apply the policy to a picture with a face that could not be edited; else add every face to the report."""
         summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
         if reasons and no_face is not NoFace.PASS:
