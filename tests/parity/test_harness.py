@@ -21,6 +21,7 @@ from launcher.testing import shared_folder
 
 from . import extract, harness, recipe, record
 from .harness import HERE, KNOWN, KNOWN_TALKING, TALKING, Book, Case, Ready, declared, photographs_of, recorded, rows_of
+from .test_flcm import landmarks
 
 ROOT = HERE.parent.parent
 MEGABYTES = 12.0
@@ -266,12 +267,12 @@ def flcm_fixture(photos, seed):
     photos.mkdir()
     Image.fromarray(pixels).save(photos / "b.png")
     boxes = np.float32([[3, 4, 60, 80], [-5, 10, 33, 95]])
-    found = LandmarkConfidence(Ready(network)).judge([torch.from_numpy(pixels / np.float32(255))] * 2, boxes)
-    scores = np.array([one.score for one in found], np.float32)
+    picture = torch.from_numpy(pixels / np.float32(255))
+    scores = np.array(LandmarkConfidence(Ready(network)).score([picture] * 2, boxes), np.float32)
     return {
         "seed": seed, "x_shape": shape, "x_range": (0.0, 200.0),
         **dict(zip(("cls", "landmarks", "rp", "nose"), network(torch.from_numpy(recipe.array("flcm.x", shape, 0, 200, seed))))),
-        "photo_boxes": boxes, "photo_landmarks": np.stack([one.landmarks for one in found]), "photo_score": scores, "photo_cls": 1 - scores,
+        "photo_boxes": boxes, "photo_landmarks": landmarks(network, picture, boxes), "photo_score": scores, "photo_cls": 1 - scores,
         "photo_main_name": "b.png", "photo_main_shape": pixels.shape, "photo_main_crc32": zlib.crc32(pixels.tobytes()),
     }  # fmt: skip
 

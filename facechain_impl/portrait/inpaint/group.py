@@ -197,7 +197,9 @@ class GroupInpaint:
         if note not in self.report.notes:
             self.report.notes.append(note)
 
-    def _report_faces(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
+    def _report_faces(
+        self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list
+    ) -> list[torch.Tensor]:
         """Apply the policy to a picture with a face that could not be edited; else add every face to the report."""
         summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
         if reasons and no_face is not NoFace.PASS:
