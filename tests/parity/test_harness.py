@@ -111,6 +111,24 @@ def test_unknown_files_and_untouched_arrays_are_problems(tmp_path):
     assert len(book.problems()) == 2, "a run of some tests only is not asked for every array"
 
 
+def test_fewer_compared_arrays_than_before_are_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "floor", lambda: {"flcm": 2})
+    np.savez(tmp_path / "flcm.npz", cls=np.zeros(1), rp=np.zeros(1))
+    module = HERE / "test_flcm.py"
+    book = Book(tmp_path, tmp_path, committed=True, expected={module: 2}, finished={module: 2})
+    case = book.open("flcm")
+    case.compare("cls", np.zeros(1))
+    case.uses("rp")
+    assert book.problems() == ["flcm: 1 arrays compared, there were 2"]
+    case.compare("rp", np.zeros(1))
+    assert book.problems() == []
+
+
+def test_every_committed_file_has_a_floor():
+    names = {*extract.ARRAYS, *(name.removesuffix(".json") for name in extract.COPIED)}
+    assert harness.floor().keys() == names and min(harness.floor().values()) > 0
+
+
 def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
     for name in ("flcm", "rts"):
         np.savez(tmp_path / f"{name}.npz", cls=np.zeros(1), bias=np.zeros(1), more=np.zeros(1))
