@@ -10,7 +10,7 @@ from .console import Failure, say
 DELEGATED = {
     "models": "the published weights: list, check, get NAME, get --for WORKFLOW, verify",
     "persons": "the people stored here: list, rename, delete",
-    "trainings": "what stopped trainings left to go on from: list, delete",
+    "trainings": "the saved states of stopped trainings: list, delete",
 }
 
 
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="side-by-side measurements")
     bench.add_argument("name", nargs="?", help="which one; without it they are listed. Further arguments go to it")
     bench.set_defaults(run=_bench)
-    make = commands.add_parser("build", help="regenerate what is made from the nodes: frozen signatures, English texts, workflows")
+    make = commands.add_parser(
+        "build", help="regenerate what is made from the nodes: signatures, English texts, tables of the README, workflows"
+    )
     build.add_arguments(make)
     make.set_defaults(run=build.run)
     for name, text in DELEGATED.items():

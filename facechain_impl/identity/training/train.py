@@ -194,7 +194,7 @@ def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch 
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
     if (found := earlier.shorter(request, order, trainer.adapters, names)) is not None:
         trainer.lengthen(found.steps, found.losses, found.weights, found.optimiser, found.average)
-        return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate rises anew from there."]
+        return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate warms up again from there."]
     return notes
 
 
