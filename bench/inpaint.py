@@ -82,7 +82,7 @@ def target_picture(size: int, faces: list[Face]) -> TargetPicture:
     for face in faces:
         x0, y0, x1, y1 = face.box.astype(int)
         mask[y0:y1, x0:x1] = 1
-    return TargetPicture(f"{size} px", torch.rand(size, size, 3), faces, GivenMasks(mask, mask, mask))
+    return TargetPicture(name=f"{size} px", image=torch.rand(size, size, 3), faces=faces, given=GivenMasks(mask, mask, mask))
 
 
 @contextmanager
@@ -115,7 +115,15 @@ def measure(base: Diffusion, nets: Nets, picture: TargetPicture, options: argpar
 
     settings = Settings(size=options.size, batch=batch)
     words = PromptText(scene="in a garden", negative="blurry")
-    inpaint = GroupInpaint(base, nets, FaceAnalyzer(Centre()), Subjects(persons=[]), words, settings, SamplingSettings(steps=options.steps))
+    inpaint = GroupInpaint(
+        base=base,
+        nets=nets,
+        analyzer=FaceAnalyzer(Centre()),
+        subjects=Subjects(persons=[]),
+        words=words,
+        settings=settings,
+        schedule=SamplingSettings(steps=options.steps),
+    )
     group.paste = timed_paste
     try:
         with watched(cost):

@@ -42,15 +42,25 @@ class NoFace(str, Enum):
 
 
 def frozen(value: Any) -> Any:
-    """`value`, immutable: arrays read-only (copied unless they are already), lists as tuples, dicts as read-only."""
+    """`value`, immutable: arrays read-only (copied unless nothing can write to their memory), lists as tuples, dicts as read-only."""
     if isinstance(value, np.ndarray):
-        return value if not value.flags.writeable else _locked(value)
+        return value if _is_locked(value) else _locked(value)
     if isinstance(value, (list, tuple)):
         entries = tuple(frozen(entry) for entry in value)
         return value if isinstance(value, tuple) and all(map(operator.is_, entries, value)) else entries
     if isinstance(value, Mapping):
         return MappingProxyType({key: frozen(entry) for key, entry in value.items()})
     return value
+
+
+def _is_locked(array: np.ndarray) -> bool:
+    """Whether the array and the one that it is a view of are read-only."""
+    memory: Any = array
+    while isinstance(memory, np.ndarray):
+        if memory.flags.writeable:
+            return False
+        memory = memory.base
+    return memory is None
 
 
 def _locked(array: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def fetched(host: Host, name: str, yes: bool) -> Path:
         raise Failure(
             f"getting the base model {name}",
             "it was not downloaded; the lines above say why",
-            "Run this again: a download goes on where it stopped. Where ModelScope cannot be reached, name a file of yours with "
+            "Run this again: a download resumes where it stopped. Where ModelScope cannot be reached, name a file of yours with "
             "--checkpoint FILE, or run the demo without a base model.",
         )
     path = console.answer(environment.pack_command(host, host.store(), "models", "path", PREFIX + short), env)

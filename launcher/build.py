@@ -26,6 +26,8 @@ MENUS = ("photos", "identity", "faces", "portrait", "talking", "models")
 WORKFLOWS = places.ROOT / "workflows"
 TWINS = WORKFLOWS / "api"
 NOTES = WORKFLOWS / "notes" / "notes.json"
+# Stands for the optional packages, so that the nodes that need them are there whatever is installed.
+OPTIONAL_PACKAGES = places.ROOT / "tests" / "host" / "packages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 def alone(host: Host, base: Path) -> Server:
     """A server without the user's models, so that builds are the same everywhere."""
     name_models(base)
-    return Server(host, base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"])
+    return Server(host, base, places.home() / "logs" / "build.log", ["--cpu", "--disable-api-nodes"], packages=OPTIONAL_PACKAGES)
 
 
 def require_pack(server: Server) -> None:

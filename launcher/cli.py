@@ -10,7 +10,7 @@ from .console import Failure, say
 DELEGATED = {
     "models": "the published weights: list, check, get NAME, get --for WORKFLOW, verify",
     "persons": "the people stored here: list, rename, delete",
-    "trainings": "what stopped trainings left to go on from: list, delete",
+    "trainings": "the saved states of stopped trainings: list, delete",
 }
 
 
@@ -56,11 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     test = commands.add_parser("test", help="lint, type check and the usual test suite; arguments after -- go to pytest")
     test.add_argument("--all", action="store_true", help="matrices and soak tests as well, as the continuous integration does")
-    test.set_defaults(run=lambda options: testing.run(options.rest, options.install, options.all))
+    test.set_defaults(run=lambda options: testing.run(options.rest, install=options.install, everything=options.all))
     bench = commands.add_parser("bench", help="side-by-side measurements")
     bench.add_argument("name", nargs="?", help="which one; without it they are listed. Further arguments go to it")
     bench.set_defaults(run=_bench)
-    make = commands.add_parser("build", help="regenerate what is made from the nodes: frozen signatures, English texts, workflows")
+    make = commands.add_parser(
+        "build", help="regenerate what is made from the nodes: signatures, English texts, tables of the README, workflows"
+    )
     build.add_arguments(make)
     make.set_defaults(run=build.run)
     for name, text in DELEGATED.items():

@@ -22,7 +22,7 @@ RUNTIME, TEST, CLIENTS = "requirements.txt", "requirements-test.txt", "requireme
 PYTHON_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def ready(for_tests: bool = False, install: bool = False) -> Host:
+def ready(*, for_tests: bool = False, install: bool = False) -> Host:
     """A ComfyUI with everything the pack needs: the user's, checked and not changed, or run.py's, created or completed."""
     path = hosts.users_path()
     if path is None:

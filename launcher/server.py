@@ -44,14 +44,22 @@ class Server:
     """A context manager: starts on entry, stops on exit. The server ends with this process, even when that is killed.
 
     `base` holds custom_nodes and models; the model folders below each of `models` are listed as well. `log` receives the server's
-    output."""
+    output. `packages`: a folder of Python packages that go before the installed ones."""
 
     def __init__(
-        self, host: Host, base: Path, log: Path, arguments: Sequence[str] = (), port: int | None = None, models: Sequence[Path] = ()
+        self,
+        host: Host,
+        base: Path,
+        log: Path,
+        arguments: Sequence[str] = (),
+        port: int | None = None,
+        models: Sequence[Path] = (),
+        packages: Path | None = None,
     ):
         self.host, self.base, self.log, self.port = host, base, log, port or free_port()
         self.client = Client(f"http://127.0.0.1:{self.port}")
         self._arguments, self._models = list(arguments), models
+        self._packages = {"PYTHONPATH": str(packages)} if packages else {}
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Server:
@@ -79,8 +87,8 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
-                self.command(), cwd=self.host.path, env=console.clean_env(**WAITING), stdin=subprocess.PIPE, stdout=output,
-                stderr=subprocess.STDOUT, creationflags=START_FLAGS,
+                self.command(), cwd=self.host.path, env=console.clean_env(**WAITING, **self._packages),
+                stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, creationflags=START_FLAGS,
             )  # fmt: skip
         return self._process
 

@@ -21,7 +21,7 @@ COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
-def run(pytest_arguments: list[str], install: bool, everything: bool = False) -> int:
+def run(pytest_arguments: list[str], *, install: bool, everything: bool = False) -> int:
     """Returns 0 only when lint and types are clean and every test passed. `everything`: matrices and soak tests as well, and which
     lines were run, which costs a fifth of the time."""
     host = environment.ready(for_tests=True, install=install)

@@ -45,7 +45,7 @@ def widgets() -> list[io.Input]:
             step=0.1,
             optional=True,
             advanced=True,
-            tooltip="What models with a guidance input (Flux.1 dev, Flux.2) are told while they are trained. 0: the family's, 1.",
+            tooltip="Guidance value given to the model during training (Flux.1 dev, Flux.2). 0: the family's, 1.",
         ),
     ]
 

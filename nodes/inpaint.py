@@ -55,13 +55,13 @@ class TwoStageInpaint(FaceChainNode):
         faces = find_known(inputs, people, choice.how, opened)
         photo = next(iter(flatten_images(lists.get("face_image") or [])), None)
         inpaint = GroupInpaint(
-            Diffusion(values["model"], values["clip"], values["vae"]),
-            Nets(values.get("pose_control_net"), values.get("canny_control_net")),
-            opened.analyzer,
-            Subjects(persons=people, strength=values["person_strength"], photo=photo, fusion=opened.fusion),
-            _prompt(values),
-            _settings(values),
-            _sampling(values),
+            base=Diffusion(values["model"], values["clip"], values["vae"]),
+            nets=Nets(values.get("pose_control_net"), values.get("canny_control_net")),
+            analyzer=opened.analyzer,
+            subjects=Subjects(persons=people, strength=values["person_strength"], photo=photo, fusion=opened.fusion),
+            words=_prompt(values),
+            settings=_settings(values),
+            schedule=_sampling(values),
         )
         inpaint.report.notes += opened.notes
         finished = inpaint.run_all(inputs.target_pictures(faces), choice, values["seed"], values["variants"], NoFace(values["no_face"]))
@@ -234,7 +234,8 @@ def _open(values: dict[str, Any], inputs: InpaintInputs, idle: bool) -> OpenedMo
     model = values.get("face_detection_model")
     if idle:
         return open_detector_only(values["detector"], model, inputs)
-    return open_models(values["detector"], model, inputs, values["include_neck"], values["fusion"], values["enhance"])
+    asked = {"neck": values["include_neck"], "fuse": values["fusion"], "enhance": values["enhance"]}
+    return open_models(values["detector"], model, inputs, **asked)
 
 
 def _settings(values: dict[str, Any]) -> Settings:

@@ -83,7 +83,7 @@ class LoRAMerge(FaceChainNode):
         entries += [entry for group in (more or {}).values() for entry in group]
         patched_model, patched_clip, report = merge.apply(model[0], clip[0], entries)
         if values["save_as"]:
-            lora_store.save_merged(model[0], clip[0], entries, values["save_as"], values["merged_rank"], report)
+            lora_store.save_merged(model[0], clip[0], entries, name=values["save_as"], rank=values["merged_rank"], report=report)
         return io.NodeOutput(patched_model, patched_clip, ui=report_ui(report))
 
 

@@ -1,4 +1,4 @@
-"""Text to speech, present only where the optional package edge-tts is installed."""
+"""Text to speech, listed only where the optional package edge-tts is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class TextToSpeech(FaceChainNode):
             node_id="FaceChain_TextToSpeech",
             display_name="Text To Speech (Online)",
             category="FaceChain/talking",
-            description="THE TEXT LEAVES THIS MACHINE: it is sent to an online service of Microsoft, which returns the speech.",
+            description="THE TEXT LEAVES THIS MACHINE: it is sent to an online service of Microsoft, which returns the speech. "
+            "Present only where the package edge-tts is installed.",
             inputs=[
                 io.String.Input("text", multiline=True, tooltip="The text to speak. It is sent to Microsoft."),
                 io.String.Input(
@@ -25,7 +26,7 @@ class TextToSpeech(FaceChainNode):
                 io.Int.Input("speed", default=0, min=-50, max=100, tooltip="Speaking rate, percent faster."),
                 io.Int.Input("pitch", default=0, min=-50, max=50, tooltip="Pitch shift in Hz."),
             ],
-            outputs=[io.Audio.Output(display_name="audio")],
+            outputs=[io.Audio.Output(display_name="audio", tooltip="The speech, one channel.")],
         )
 
     @classmethod

@@ -194,7 +194,7 @@ class MotionFromAudio(FaceChainNode):
             node_id=cls.uses.node_id,
             display_name=cls.uses.display_name,
             category="FaceChain/talking",
-            description="Plans the motion of a face that says a recording, without rendering it.",
+            description="Plans the motion of a face that speaks a recording, without rendering it.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture with a face."),
                 io.Audio.Input("audio", tooltip="The speech."),

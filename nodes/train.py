@@ -65,7 +65,7 @@ class TrainFaceLoRA(FaceChainNode):
                 io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA."),
                 io.LossMap.Output(display_name="loss", tooltip="The loss of every step."),
                 io.String.Output(display_name="file", tooltip="The LoRA's name in the LoRA lists of loader nodes."),
-                FaceChainPerson.Output(display_name="person", tooltip="The stored person: LoRA, trigger, template photo."),
+                FaceChainPerson.Output(display_name="person", tooltip="The stored person: LoRA, trigger, best photo."),
             ],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 
@@ -15,6 +16,7 @@ from facechain_impl.identity.lora import formats
 from facechain_impl.identity.training.state import StateStore
 from facechain_impl.talking.video import VideoWriter
 from facechain_impl.weights import convert
+from launcher.places import ROOT
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -30,6 +32,10 @@ def state(folder):
     store.save({"a": torch.ones(3)}, {})
 
 
+# Where something takes the place of a file or folder: the writer, the store of persons, which exchanges folders in a journal, and
+# the setup, which imports nothing of the pack.
+REPLACERS = {"facechain_impl/atomic.py", "facechain_impl/identity/persons.py", "launcher/hosts.py", "launcher/stamps.py"}
+MOVES = {"os.replace", "os.rename", "os.renames", "shutil.move"}
 WRITERS = {
     "text": lambda folder: atomic.write(folder / "card.json", "{}"),
     "LoRA": lambda folder: formats.write(folder / "a.safetensors", {"a": torch.ones(3)}, {}),
@@ -148,3 +154,22 @@ def apart(replace, source):
         replace(start, end)
 
     return replaced
+
+
+def test_nobody_else_puts_files_in_place():
+    sources = [path for part in ("facechain_impl", "nodes", "launcher") for path in (ROOT / part).rglob("*.py")]
+    found = {path.relative_to(ROOT).as_posix() for path in sources if moves(path.read_text(encoding="utf-8"))}
+    assert found == REPLACERS
+
+
+def moves(source: str) -> set[str]:
+    """What of `MOVES` a source uses, by its full name or imported from its module."""
+    tree = ast.parse(source)
+    named = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return MOVES & (named | {f"{node.module}.{word.name}" for node in imports for word in node.names})
+
+
+@pytest.mark.parametrize("source", ["import os\nos.replace(a, b)", "from shutil import move", "def f():\n    from os import rename as r"])
+def test_a_move_is_seen(source):
+    assert moves(source)

@@ -16,6 +16,7 @@ from facechain_impl import provenance
 from facechain_impl.provenance import Origin, Used
 from facechain_impl.talking.motion import MotionPlan
 from facechain_impl.types import (
+    WIRES,
     Face,
     Faces,
     LoraEntry,
@@ -85,25 +86,52 @@ def test_plain_values_are_dicts_lists_numbers_texts_and_tensors():
 
 @pytest.mark.parametrize("value", EVERY, ids=lambda value: type(value).__name__)
 def test_nothing_on_a_wire_can_be_written_to(value):
-    for part in fields(value):
-        with pytest.raises(FrozenInstanceError):
-            setattr(value, part.name, None)
-        held = getattr(value, part.name)
-        if isinstance(held, np.ndarray):
-            with pytest.raises(ValueError, match="read-only"):
-                held[:] = 0
-        elif hasattr(held, "keys"):
-            with pytest.raises(TypeError):
-                held["new"] = 1
-        else:
-            assert not isinstance(held, list)
+    assert_frozen(value)
 
 
-def test_an_array_that_is_changed_afterwards_changes_no_face():
+def assert_frozen(held) -> None:
+    """Down to the last table, array and value of another type. Tensors cannot be locked."""
+    if isinstance(held, np.ndarray):
+        with pytest.raises(ValueError, match="read-only"):
+            held[:] = 0
+    elif hasattr(held, "__dataclass_fields__"):
+        for part in fields(held):
+            with pytest.raises(FrozenInstanceError):
+                setattr(held, part.name, None)
+            assert_frozen(getattr(held, part.name))
+    elif hasattr(held, "keys"):
+        with pytest.raises(TypeError):
+            held["new"] = 1
+        for entry in held.values():
+            assert_frozen(entry)
+    elif isinstance(held, tuple):
+        for entry in held:
+            assert_frozen(entry)
+    else:
+        assert isinstance(held, (str, int, float, Path, torch.Tensor, type(None)))
+
+
+def test_every_wire_type_is_among_those_looked_at():
+    inside = {type(part) for part in (*EVERY[1].pictures, *EVERY[1].used)}
+    assert {type(value) for value in EVERY} | inside == set(WIRES.values())
+
+
+@pytest.mark.parametrize("as_given", [lambda box: box, lambda box: read_only(box.view()), lambda box: np.broadcast_to(box, (2, 4))[0]])
+def test_an_array_that_is_changed_afterwards_changes_no_face(as_given):
     box = np.zeros(4, np.float32)
-    made = Face(box, 1.0)
+    made = Face(as_given(box), 1.0)
     box[:] = 9
     assert not made.box.any()
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def test_a_part_of_a_frozen_array_is_shared():
+    part = face().points[:2]
+    assert Face(np.zeros(4, np.float32), 1.0, part).points is part
 
 
 def test_replacing_shares_what_stays_and_copies_nothing():

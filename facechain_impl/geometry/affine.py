@@ -121,10 +121,10 @@ def _sample(window: torch.Tensor, matrix: np.ndarray, size: tuple[int, int], bor
     columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
     places = transform_points(np.stack([columns, rows], -1).reshape(-1, 2), back)
     grid = torch.from_numpy(((2 * places + 1) / [width, height] - 1).astype(np.float32)).view(1, *size, 2)
-    mode, ground = ("border", 0.0) if border is None else ("zeros", border)
-    planes = (window.reshape(height, width, -1) - ground).permute(2, 0, 1)[None]
+    mode, background = ("border", 0.0) if border is None else ("zeros", border)
+    planes = (window.reshape(height, width, -1) - background).permute(2, 0, 1)[None]
     crop = F.grid_sample(planes, grid, padding_mode=mode, align_corners=False)
-    return (crop[0].permute(1, 2, 0) + ground).reshape(*size, *window.shape[2:]).contiguous()
+    return (crop[0].permute(1, 2, 0) + background).reshape(*size, *window.shape[2:]).contiguous()
 
 
 def _source_window(matrix: np.ndarray, size: tuple[int, int], margin: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

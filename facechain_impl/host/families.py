@@ -15,7 +15,7 @@ from .protocols import Model
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """sampling: of portraits. resolution: side of training pictures in pixels. learning_rate, rank: of a LoRA, as `source` recommends.
-    guidance: that the model is told while it is trained, None where it has no such input."""
+    guidance: value given to the model during training, None where it has no such input."""
 
     title: str
     sampling: Sampling

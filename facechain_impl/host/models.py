@@ -163,7 +163,7 @@ def _detached(value: Any) -> Any:
 
 
 def encode_text(clip: Clip, text: str) -> Conditioning:
-    """A caption, encoded as it is written: brackets and colons are no weights."""
+    """A caption, encoded as it is written: brackets and colons have no special meaning."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text, disable_weights=True), show_pbar=False)
 
 

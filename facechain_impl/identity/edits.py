@@ -42,7 +42,7 @@ def parsed(text: str) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None:
             raise BadInput(
-                f"edits, line {number}: {line.strip()!r} is no edited caption. Expected the key of a picture, a colon and its caption, "
+                f"edits, line {number}: {line.strip()!r} is not an edited caption. Expected the key of a picture, a colon and its caption, "
                 "such as '0123456789ab: <fcsks>, a person, smile'. Edit the captions on the node, or take the line out."
             )
         key, caption = match[1], match[2].strip()

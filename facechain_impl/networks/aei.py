@@ -36,7 +36,7 @@ ATTENTION_AFTER = 4
 
 
 class AEINet(Network):
-    """Template face [N, 3, 256, 256] in -1..1, identity [N, 512], jaw points of the target and of the wanted shape
+    """Target face [N, 3, 256, 256] in -1..1, identity [N, 512], jaw points of the target and of the wanted shape
     [N, 17, 2] in -1..1 -> face [N, 3, 256, 256] in -1..1.
 
     The published file stores spectrally normalised convolutions as `weight_bar`, `weight_u` and `weight_v`. Loading divides

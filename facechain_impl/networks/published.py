@@ -114,11 +114,6 @@ class Entry:
         return self.place.parent / f"{self.name}.safetensors"
 
     @property
-    def is_narrow(self) -> bool:
-        """Whether its stand-in has narrow sizes."""
-        return self.narrow is not None or any(part.narrow for part in self.parts)
-
-    @property
     def size_text(self) -> str:
         if self.bytes:
             return megabytes(self.bytes)

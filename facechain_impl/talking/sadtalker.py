@@ -70,12 +70,12 @@ class SadTalker(Driver[FaceState]):
         return FaceRenderer(self._managed(f"{self.bundle}.keypoints"), self._managed(f"{self.bundle}.generator"))
 
     def prepare(self, portrait: Portrait) -> Subject[FaceState]:
-        place = cut(portrait.landmarks, portrait.size, self.mode)
-        square = place.square(portrait.pixels, self.size)
-        coefficients = self.coefficients.read(square, place.to_square(portrait.landmarks, self.size).astype(np.float32))
+        crop = cut(portrait.landmarks, portrait.size, self.mode)
+        square = crop.square(portrait.pixels, self.size)
+        coefficients = self.coefficients.read(square, crop.to_square(portrait.landmarks, self.size).astype(np.float32))
         canonical = self.renderer.canonical(square)
         points = PointPlanner(self._managed(self.mapping_name)).source(coefficients, canonical)
-        return Subject(portrait, place, FaceState(coefficients, canonical, self.renderer.source(square, points)))
+        return Subject(portrait, crop, FaceState(coefficients, canonical, self.renderer.source(square, points)))
 
     def steps(self, speech: Speech) -> int:
         return motion.steps(speech.frames)
@@ -95,15 +95,15 @@ class SadTalker(Driver[FaceState]):
     def reference(self, source: VideoSource, finder: FaceFinder, count: int) -> torch.Tensor:
         """Coefficients [up to count, 70] of the first frames of another video, taken at 25 frames a second. The face is cut where
         it is in the first frame; a frame without a face repeats the previous one. Raises BadInput when the first frame has none."""
-        place: Cut | None = None
+        crop: Cut | None = None
         rows: list[torch.Tensor] = []
         for index, pixels in enumerate(frames_at(source)):
             if index == count:
                 break
             check_interrupt()
-            if place is None:
-                place = self._reference_place(pixels, finder)
-            square = cv2.resize(place.framed(pixels), (REFERENCE_SIDE, REFERENCE_SIDE))
+            if crop is None:
+                crop = self._reference_crop(pixels, finder)
+            square = cv2.resize(crop.framed(pixels), (REFERENCE_SIDE, REFERENCE_SIDE))
             portrait = finder.portrait(torch.from_numpy(square).float() / 255)
             if portrait or not rows:
                 rows.append(self.coefficients.read(square, portrait.landmarks if portrait else None)[:70])
@@ -111,7 +111,7 @@ class SadTalker(Driver[FaceState]):
                 rows.append(rows[-1])
         return torch.stack(rows)
 
-    def _reference_place(self, pixels: np.ndarray, finder: FaceFinder) -> Cut:
+    def _reference_crop(self, pixels: np.ndarray, finder: FaceFinder) -> Cut:
         portrait = finder.portrait(torch.from_numpy(pixels).float() / 255)
         if portrait is None:
             raise BadInput(

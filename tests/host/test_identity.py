@@ -207,7 +207,7 @@ def test_a_caption_edited_over_http_stays_with_its_photo(client: Client, folder)
     assert [(row["status"], row["reason"]) for row in table] == [("captioned", ""), ("edited", "edited by hand"), *[("captioned", "")] * 2]
     assert table[1]["values"]["caption"] == "<fcsks>, a pilot, in an orange suit"
     graph["2"]["inputs"]["edits"] = "2: in an orange suit"
-    with pytest.raises(PromptFailed, match="edits, line 1: '2: in an orange suit' is no edited caption"):
+    with pytest.raises(PromptFailed, match="edits, line 1: '2: in an orange suit' is not an edited caption"):
         client.run(graph)
 
 

@@ -34,7 +34,7 @@ def test_lines_of_text():
 
 @pytest.mark.parametrize("line", ["smile", "012: smile", "0123456789AB: smile", "anna.jpg: smile"])
 def test_a_line_without_a_key_is_refused(line):
-    with pytest.raises(BadInput, match=r"edits, line 2: .* is no edited caption\. Expected the key"):
+    with pytest.raises(BadInput, match=r"edits, line 2: .* is not an edited caption\. Expected the key"):
         edits.parsed(f"0123456789ab: hat\n{line}")
 
 

@@ -21,6 +21,7 @@ from launcher.testing import shared_folder
 
 from . import extract, harness, recipe, record
 from .harness import HERE, KNOWN, KNOWN_TALKING, TALKING, Book, Case, Ready, declared, photographs_of, recorded, rows_of
+from .test_flcm import landmarks
 
 ROOT = HERE.parent.parent
 MEGABYTES = 12.0
@@ -108,6 +109,24 @@ def test_unknown_files_and_untouched_arrays_are_problems(tmp_path):
     book.partial.add(module)
     case.compared.clear()
     assert len(book.problems()) == 2, "a run of some tests only is not asked for every array"
+
+
+def test_fewer_compared_arrays_than_before_are_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "floor", lambda: {"flcm": 2})
+    np.savez(tmp_path / "flcm.npz", cls=np.zeros(1), rp=np.zeros(1))
+    module = HERE / "test_flcm.py"
+    book = Book(tmp_path, tmp_path, committed=True, expected={module: 2}, finished={module: 2})
+    case = book.open("flcm")
+    case.compare("cls", np.zeros(1))
+    case.uses("rp")
+    assert book.problems() == ["flcm: 1 arrays compared, there were 2"]
+    case.compare("rp", np.zeros(1))
+    assert book.problems() == []
+
+
+def test_every_committed_file_has_a_floor():
+    names = {*extract.ARRAYS, *(name.removesuffix(".json") for name in extract.COPIED)}
+    assert harness.floor().keys() == names and min(harness.floor().values()) > 0
 
 
 def test_processes_of_a_parallel_run_are_counted_together(tmp_path):
@@ -266,12 +285,12 @@ def flcm_fixture(photos, seed):
     photos.mkdir()
     Image.fromarray(pixels).save(photos / "b.png")
     boxes = np.float32([[3, 4, 60, 80], [-5, 10, 33, 95]])
-    found = LandmarkConfidence(Ready(network)).judge([torch.from_numpy(pixels / np.float32(255))] * 2, boxes)
-    scores = np.array([one.score for one in found], np.float32)
+    picture = torch.from_numpy(pixels / np.float32(255))
+    scores = np.array(LandmarkConfidence(Ready(network)).score([picture] * 2, boxes), np.float32)
     return {
         "seed": seed, "x_shape": shape, "x_range": (0.0, 200.0),
         **dict(zip(("cls", "landmarks", "rp", "nose"), network(torch.from_numpy(recipe.array("flcm.x", shape, 0, 200, seed))))),
-        "photo_boxes": boxes, "photo_landmarks": np.stack([one.landmarks for one in found]), "photo_score": scores, "photo_cls": 1 - scores,
+        "photo_boxes": boxes, "photo_landmarks": landmarks(network, picture, boxes), "photo_score": scores, "photo_cls": 1 - scores,
         "photo_main_name": "b.png", "photo_main_shape": pixels.shape, "photo_main_crc32": zlib.crc32(pixels.tobytes()),
     }  # fmt: skip
 

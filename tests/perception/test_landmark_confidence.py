@@ -1,4 +1,4 @@
-"""Landmark confidence: the square crop, and where its points lie in the picture."""
+"""Landmark confidence: the square crop, and the score of each picture."""
 
 from __future__ import annotations
 
@@ -13,22 +13,15 @@ from facechain_impl.networks.flcm import Findings
 from facechain_impl.perception.landmark_confidence import BATCH, LandmarkConfidence, crop_face
 
 
-class Corners:
-    """Stands for the network: points at fixed places of the crop, and the crop's brightness as unreliability."""
+class Brightness:
+    """Stands for the network: the crop's brightness as unreliability."""
 
     def __call__(self, x):
-        x_then_y = torch.tensor([0.0, 1, 0.5, 0, 1, 0, 0, 0.5, 1, 1]).expand(len(x), -1)
-        return Findings(x.mean((1, 2, 3))[:, None] / 255, x_then_y, None, None)
+        return Findings(x.mean((1, 2, 3))[:, None] / 255, None, None, None)
 
 
 def confidence():
-    return LandmarkConfidence(SimpleNamespace(load=Corners, device="cpu"))
-
-
-def test_points_lie_in_the_picture():
-    (found,) = confidence().judge([torch.rand(200, 300, 3)], [np.array([100.7, 50.2, 140.9, 110.0])])
-    # 40x60 pixels from (100, 50), made square by ten columns on each side
-    assert found.landmarks == pytest.approx(np.array([[90, 50], [150, 50], [120, 80], [90, 110], [150, 110]]))
+    return LandmarkConfidence(SimpleNamespace(load=Brightness, device="cpu"))
 
 
 def test_score_is_one_minus_the_output():
@@ -47,9 +40,8 @@ def test_crop_is_bgr_with_black_beside_it():
     image = torch.zeros(100, 100, 3)
     image[..., 0] = 1
     crop = crop_face(image, np.array([-30.0, 10, 20, 50]))
-    assert crop.corner == (-10, 10) and crop.side == 40
-    assert crop.pixels.shape == (120, 120, 3) and crop.pixels[60, 60].tolist() == [0, 0, 255]
-    assert not crop.pixels[60, :25].any() and not crop.pixels[60, -25:].any()
+    assert crop.shape == (120, 120, 3) and crop[60, 60].tolist() == [0, 0, 255]
+    assert not crop[60, :25].any() and not crop[60, -25:].any()
 
 
 @pytest.mark.parametrize("box", [[110, 10, 140, 40], [10, 10, 10.5, 60], [-50, -50, -10, -10]])

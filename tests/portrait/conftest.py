@@ -97,7 +97,10 @@ class Studio:
         subjects = Subjects(persons=list(persons), strength=0.95, photo=photo, fusion=fusion)
         analyzer = FaceAnalyzer(CentreDetector(self), landmarker, parser)
         words = PromptText(scene="in a garden", negative="blurry", trigger="<fcsks>, a mature man")
-        return GroupInpaint(base, Nets(**{name: Net(name) for name in self.nets}), analyzer, subjects, words, settings, SamplingSettings())
+        nets = Nets(**{name: Net(name) for name in self.nets})
+        return GroupInpaint(
+            base=base, nets=nets, analyzer=analyzer, subjects=subjects, words=words, settings=settings, schedule=SamplingSettings()
+        )
 
     def run(self, target_picture, persons=(), choice=None, seed=5, variants=1, no_face=NoFace.STOP, **settings):
         inpaint = self.inpaint(persons, **settings)
@@ -170,7 +173,8 @@ def target_picture(faces, height=240, width=320, people=False, **extra) -> Targe
     """A picture of noise with `faces`, their masks given; `people` puts everything into the human mask."""
     image = torch.rand(height, width, 3, generator=torch.Generator().manual_seed(3))
     human = torch.full((height, width), float(people))
-    return TargetPicture("party.png", image, faces, GivenMasks(marked(faces, height, width), human, torch.zeros(height, width)), **extra)
+    given = GivenMasks(marked(faces, height, width), human, torch.zeros(height, width))
+    return TargetPicture(name="party.png", image=image, faces=faces, given=given, **extra)
 
 
 def person(name, embedding=None):

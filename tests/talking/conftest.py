@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from facechain_impl import provenance
+from facechain_impl.networks.published import Entry
 from facechain_impl.perception.landmarks import five_to_68
 from facechain_impl.provenance import Origin, Used
 from facechain_impl.talking.crop import Mode
@@ -29,9 +30,14 @@ class Held:
         return self.network
 
 
+def is_narrow(entry: Entry) -> bool:
+    """Whether its stand-in has narrow sizes."""
+    return entry.narrow is not None or any(part.narrow for part in entry.parts)
+
+
 def narrow_networks():
     """Opens the networks that the catalogue names, narrow and random, through their strict loaders."""
-    tensors = {entry.name: stand_ins.make(entry.narrow_layout(), 1) for entry in catalogue.TALKING if entry.is_narrow}
+    tensors = {entry.name: stand_ins.make(entry.narrow_layout(), 1) for entry in catalogue.TALKING if is_narrow(entry)}
 
     def open_network(name: str) -> Held:
         entry = catalogue.get(name)

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
-import types
 
-import av
-import numpy as np
 import pytest
 
 from facechain_impl.errors import BadInput, FaceChainError
 from facechain_impl.talking import speech_service
 
-
-def sound() -> bytes:
-    stored = io.BytesIO()
-    with av.open(stored, "w", format="mp3") as container:
-        stream = container.add_stream("mp3", rate=24000, layout="mono")
-        wave = (0.4 * np.sin(2 * np.pi * 300 * np.arange(24000) / 24000)).astype(np.float32)[None]
-        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-        frame.sample_rate = 24000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return stored.getvalue()
+from ..host.packages import edge_tts
 
 
 @pytest.fixture
 def service(monkeypatch):
-    """What was asked for, and what comes back or is raised."""
-    state = types.SimpleNamespace(asked=[], parts=[sound()], error=None)
-
-    class Communicate:
-        def __init__(self, text, voice, **options):
-            if voice == "nobody":
-                raise ValueError("Invalid voice 'nobody'.")
-            state.asked.append((text, voice, options))
-
-        async def stream(self):
-            if state.error:
-                raise state.error
-            for data in state.parts:
-                yield {"type": "audio", "data": data}
-                yield {"type": "SentenceBoundary"}
-
-    package = types.ModuleType("edge_tts")
-    package.Communicate, package.exceptions = (
-        Communicate,
-        types.SimpleNamespace(EdgeTTSException=type("EdgeTTSException", (Exception,), {})),
-    )
-    monkeypatch.setitem(sys.modules, "edge_tts", package)
-    state.package = package
-    return state
+    """What is asked for, and what comes back or is raised."""
+    monkeypatch.setitem(sys.modules, "edge_tts", edge_tts)
+    monkeypatch.setattr(edge_tts.Communicate, "asked", [])
+    monkeypatch.setattr(edge_tts.Communicate, "parts", None)
+    monkeypatch.setattr(edge_tts.Communicate, "error", None)
+    return edge_tts.Communicate
 
 
 def speak(*arguments) -> dict:
@@ -78,7 +46,7 @@ def test_an_unknown_voice_is_named(service):
 
 
 def test_a_service_that_refuses(service):
-    service.error = service.package.exceptions.EdgeTTSException("403")
+    service.error = edge_tts.EdgeTTSException("403")
     with pytest.raises(FaceChainError, match="403"):
         speak("Hello", "en-US-AriaNeural", 0, 0)
 

@@ -27,7 +27,7 @@ def entry(file: str | None, tensors: dict[str, torch.Tensor] | None, person: Per
     return LoraEntry(file, weight, weight, role, file=lora.path_of(file))
 
 
-def save_merged(model: Model, clip: Clip | None, entries: list[LoraEntry], name: str, rank: int, report: Report) -> None:
+def save_merged(model: Model, clip: Clip | None, entries: list[LoraEntry], *, name: str, rank: int, report: Report) -> None:
     """Write the weighted sum of all LoRAs as one file and report it.
 
     It is written to the folder of the person in it, so that deleting the person deletes it, else to the host's LoRA folder."""

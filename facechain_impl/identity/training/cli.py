@@ -1,4 +1,4 @@
-"""`python run.py trainings list | delete [RUN...] [--yes]`: what stopped trainings left to go on from."""
+"""`python run.py trainings list | delete [RUN...] [--yes]`: the saved states of stopped trainings."""
 
 from __future__ import annotations
 

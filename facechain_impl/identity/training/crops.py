@@ -57,8 +57,8 @@ def _variant(photo: torch.Tensor, augmentation: Augmentation, side: int, generat
 
 
 def bucket(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height of the training pictures of a photo of this size: multiples of 64 of an area of at most `side` x `side`, at most
-    twice as long as broad, nearest to the photo's own shape."""
+    """Width and height of the training pictures of a photo of this size: multiples of 64 of an area of at most `side` x `side` and an
+    aspect ratio of at most 2:1, nearest to the photo's own shape."""
     widths = range(_STEP, int(side * _WIDEST) + 1, _STEP)
     sizes = [(one, side * side // one // _STEP * _STEP) for one in widths]
     fitting = [(one, other) for one, other in sizes if other and max(one / other, other / one) <= _WIDEST]

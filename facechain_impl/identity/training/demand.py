@@ -55,7 +55,7 @@ class Way:
         return ", ".join([*told, *["gradient checkpointing"] * self.checkpointing, *["offload"] * self.offload])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Demand:
     """weights, adapters: bytes in all; adapters with gradients and moments. Of one sample: `kept` bytes wait for the backward pass,
     `recomputed` with gradient checkpointing, `passing` come and go, and a forward pass takes `seconds`. largest: bytes of a layer's weight
@@ -99,7 +99,17 @@ def measure(
     kept = sum(ledger.inside.values()) + ledger.outside
     recomputed = ledger.outside + ledger.inputs + max(ledger.inside.values(), default=0)
     largest, fetched = (numbers * dtype.itemsize for numbers in frozen.largest_weights(module))
-    return Demand(weights, adapters, kept, min(kept, recomputed), PASSING * ledger.largest, seconds, largest, fetched, habits)
+    return Demand(
+        weights=weights,
+        adapters=adapters,
+        kept=kept,
+        recomputed=min(kept, recomputed),
+        passing=PASSING * ledger.largest,
+        seconds=seconds,
+        largest=largest,
+        fetched=fetched,
+        habits=habits,
+    )
 
 
 def _never(note: None) -> torch.Tensor:

@@ -47,7 +47,7 @@ def optimiser(parameters: list, settings: TrainSettings) -> tuple[torch.optim.Op
     note = ""
     if settings.optimiser is Optimiser.ADAMW_8BIT:
         reason = "there is no CUDA device" if has_8bit() else "the package bitsandbytes is not installed"
-        note = f"8-bit AdamW was not used because {reason}: 32-bit AdamW needs more memory and is no less exact."
+        note = f"8-bit AdamW was not used because {reason}: 32-bit AdamW needs more memory and is at least as exact."
     return torch.optim.AdamW(parameters, **values), note
 
 

@@ -90,7 +90,7 @@ class _Base:
     identity: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
     their number of steps alone. trigger: of the person. scorer: of sample portraits."""
@@ -128,7 +128,9 @@ def ordered(request: TrainRequest) -> Order:
         facts["looks"] = policy.looks.count
     pictures = [*inputs.photos, *inputs.class_photos]
     run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
-    return Order(base, dtype, run, kind, StateStore(run), found, trigger, masks, scorer)
+    return Order(
+        base=base, dtype=dtype, run=run, kind=kind, store=StateStore(run), study=found, trigger=trigger, masks=masks, scorer=scorer
+    )
 
 
 def _without_length(settings: dict) -> dict:

@@ -26,7 +26,7 @@ from .state import unfinished
 from .trainer import Trainer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
     kept: weights of looks by step. sheet: [H, W, 3]. averaged: steps of which the weights are the mean."""
@@ -82,7 +82,7 @@ def _judgement(outcome: Outcome) -> list[str]:
     if not any(any(look.scores) for look in looks):
         return ["No face was found in any sample portrait, so the last step was used."]
     if len(looks) == 1:
-        said = "There was one look, after the last step: so short a training has no others."
+        said = "There was one look, after the last step: a training this short has only one."
     elif outcome.averaged:
         said = f"No earlier step was better by more than chance ({len(looks)} looks)."
     elif used is last:
@@ -123,7 +123,7 @@ def _remarks(request: TrainRequest, order: Order) -> list[str]:
         remarks.append("Likeness was not measured and the last step was used: this OpenCV cannot run the built-in face detector.")
     if others := [one for one in unfinished() if one.run != order.run]:
         told = "; ".join(one.text() for one in others)
-        remarks.append(f"Trainings that were stopped and not finished: {told}. `python run.py trainings delete` takes them away.")
+        remarks.append(f"Trainings that were stopped and not finished: {told}. `python run.py trainings delete` deletes them.")
     if inputs.model.patches:
         remarks.append("This MODEL carries other LoRAs: the new one was trained on top of them and looks right only together with them.")
     if len(inputs.photos) == 1:

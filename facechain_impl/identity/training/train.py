@@ -194,7 +194,7 @@ def _resume(trainer: Trainer, order: Order, request: TrainRequest, watch: Watch 
         return [*notes, f"Resumed after step {trainer.steps_done} of {request.settings.steps}."]
     if (found := earlier.shorter(request, order, trainer.adapters, names)) is not None:
         trainer.lengthen(found.steps, found.losses, found.weights, found.optimiser, found.average)
-        return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate rises anew from there."]
+        return [*notes, f"Lengthened {found.told}: goes on after step {found.steps}, and the learning rate warms up again from there."]
     return notes
 
 
@@ -233,10 +233,19 @@ def _end(trainer: Trainer) -> str | None:
 
 def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome:
     if watch is None:
-        return Outcome([group.layers() for group in trainer.adapters], notes, [])
+        return Outcome(weights=[group.layers() for group in trainer.adapters], notes=notes, looks=[])
     look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
     picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
-    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture, averaged)
+    return Outcome(
+        weights=weights,
+        notes=notes,
+        looks=watch.looks,
+        used=look,
+        likeness=watch.likeness(trainer.adapters, weights),
+        kept=watch.kept,
+        sheet=picture,
+        averaged=averaged,
+    )
 
 
 def _step(

@@ -85,7 +85,7 @@ class Trainer:
         return float(self._schedule.get_last_lr()[0]) * self._warmth() * train_optim.found_rate(self._optimiser)
 
     def _warmth(self) -> float:
-        """Share of the schedule's learning rate: after a lengthening it rises anew, over a part of the steps that are left then."""
+        """Share of the schedule's learning rate: after a lengthening it warms up again, over a part of the steps that are left then."""
         if self.lengthened_at is None:
             return 1.0
         rising = max(1, round(WARM_AGAIN * (self.settings.steps - self.lengthened_at)))

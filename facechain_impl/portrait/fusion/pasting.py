@@ -54,7 +54,7 @@ def read_alpha(path: Path) -> torch.Tensor:
             alpha = np.asarray(picture.convert("L"), np.float32) / 255
     except OSError as error:
         raise WeightsError(
-            f"{path} should be the blending mask, but is no readable picture ({error}). Delete it and get it again."
+            f"{path} should be the blending mask, but cannot be read as a picture ({error}). Delete it and get it again."
         ) from error
     return torch.from_numpy(cv2.resize(alpha, (ALPHA_SIZE, ALPHA_SIZE)))
 

@@ -100,7 +100,7 @@ def fuse_pictures(inputs: FusionInputs, settings: FusionSettings, report: Report
 
 
 def _checked_masks(inputs: FusionInputs) -> list[torch.Tensor]:
-    """Raises BadInput unless the numbers of users and masks and the size of the masks fit the pictures."""
+    """Raises BadInput unless the numbers of face images and masks and the size of the masks fit the pictures."""
     pixels.check_all(inputs.pictures, numbered("picture", inputs.pictures))
     pixels.check_all(inputs.sources, numbered("face image", inputs.sources))
     masks = [] if inputs.mask is None else list(inputs.mask.reshape(-1, *inputs.mask.shape[-2:]))

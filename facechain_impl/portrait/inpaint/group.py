@@ -46,7 +46,7 @@ class FaceAssignment:
         return self.which.strip().lower() == people.NO_FACES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetPicture:
     """One picture to put persons into. generated: the user's stage-1 pictures, one for all faces or one for each."""
 
@@ -76,6 +76,7 @@ class GroupInpaint:
 
     def __init__(
         self,
+        *,
         base: Diffusion,
         nets: Nets,
         analyzer: FaceAnalyzer,
@@ -126,7 +127,7 @@ class GroupInpaint:
                 if job.result is not None:
                     paste(canvases[job.variant], job.target, job.result)
             self._note_landmarks(jobs)
-        return self._told(picture.name, who, reasons, no_face, canvases, plain)
+        return self._report_faces(picture.name, who, reasons, no_face, canvases, plain)
 
     def _assign(self, faces: list[Face], choice: FaceAssignment) -> dict[int, int | None]:
         """Index of the face -> index of its person, None for the person in the model."""
@@ -196,7 +197,9 @@ class GroupInpaint:
         if note not in self.report.notes:
             self.report.notes.append(note)
 
-    def _told(self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list) -> list[torch.Tensor]:
+    def _report_faces(
+        self, name: str, who: dict, reasons: dict[int, str], no_face: NoFace, canvases: list, plain: list
+    ) -> list[torch.Tensor]:
         """Apply the policy to a picture with a face that could not be edited; else add every face to the report."""
         summary = "; ".join(f"face {number}: {reason}" for number, reason in sorted(reasons.items()))
         if reasons and no_face is not NoFace.PASS:

@@ -66,8 +66,14 @@ class InpaintInputs:
 
         given = GivenMasks(of(self.face_masks), of(self.human_masks), of(self.neck_masks))
         pose = Pose(of(self.poses), of(self.drawings))
-        generated = [image.to("cpu", torch.float32) for image in self.generated]
-        return TargetPicture(self.names[index], self.images[index].to("cpu", torch.float32), faces, given, pose, generated)
+        return TargetPicture(
+            name=self.names[index],
+            image=self.images[index].to("cpu", torch.float32),
+            faces=faces,
+            given=given,
+            pose=pose,
+            generated=[image.to("cpu", torch.float32) for image in self.generated],
+        )
 
     def all_masks(self, neck: bool) -> bool:
         """Whether every needed mask is connected, so that no parsing is needed."""
@@ -92,7 +98,7 @@ def open_detector_only(choice: str, face_model: FaceDetectionModel | None, input
 
 
 def open_models(
-    choice: str, face_model: FaceDetectionModel | None, inputs: InpaintInputs, neck: bool, fuse: bool, enhance: bool
+    choice: str, face_model: FaceDetectionModel | None, inputs: InpaintInputs, *, neck: bool, fuse: bool, enhance: bool
 ) -> OpenedModels:
     """Check the pictures and open the networks that analyse them. `face_model` is the host's FACE_DETECTION_MODEL or None.
 

@@ -49,7 +49,7 @@ class Pose:
     drawing: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """One face to edit. number: from the left, from 1. face is in pixels of the picture, all else in pixels of the crop.
 
@@ -139,7 +139,15 @@ def _place(image: torch.Tensor, faces: list[Face], index: int, size: int) -> Tar
     others = [other.box for other in faces if other is not face]
     points = None if face.points is None else affine.transform_points(face.points, square.to_crop(size))
     nothing = torch.zeros(0, 0)
-    return Target(index + 1, face, square, others, points, None, Regions(nothing, nothing, nothing))
+    return Target(
+        number=index + 1,
+        face=face,
+        square=square,
+        others=others,
+        points=points,
+        landmarks=None,
+        regions=Regions(nothing, nothing, nothing),
+    )
 
 
 def _moved(target: Target, size: int) -> Face:

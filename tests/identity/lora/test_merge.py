@@ -199,16 +199,16 @@ class TestStore:
         person = persons.save(Person("Ann", made(sd15.model), ""), {})
         parts = [LoraEntry("Ann", person=person), entry(made(sd15.model, seed=3), 0.25, role="style")]
         report = Report("merge")
-        lora_store.save_merged(sd15.model, sd15.clip, parts, "both", 0, report)
+        lora_store.save_merged(sd15.model, sd15.clip, parts, name="both", rank=0, report=report)
         assert (person.folder / "both.safetensors").is_file() and "exactly, at rank 8" in report.notes[0]
         persons.delete("Ann")
         assert not list((home / "models").rglob("*.safetensors"))
 
     def test_merged_file_without_a_person_lies_in_the_lora_folder(self, home, sd15):
-        lora_store.save_merged(sd15.model, sd15.clip, [entry(made(sd15.model))], "both", 2, Report("merge"))
+        lora_store.save_merged(sd15.model, sd15.clip, [entry(made(sd15.model))], name="both", rank=2, report=Report("merge"))
         assert (home / "models" / "loras" / "both.safetensors").is_file()
 
     @pytest.mark.parametrize("name", ["../x", "/x", "NUL"])
     def test_names(self, home, sd15, name):
         with pytest.raises(BadInput, match="cannot be the name"):
-            lora_store.save_merged(sd15.model, sd15.clip, [entry(made(sd15.model))], name, 0, Report("merge"))
+            lora_store.save_merged(sd15.model, sd15.clip, [entry(made(sd15.model))], name=name, rank=0, report=Report("merge"))

@@ -99,7 +99,7 @@ class TestMeasure:
 
     def test_measuring_changes_nothing(self, home, sd15, photos, monkeypatch):
         first = train.train_face_lora(order(sd15, photos, dropout=0.2))
-        monkeypatch.setattr(plan, "measure", lambda *_: Demand(0, 0, 0, 0, 0, 0.0))
+        monkeypatch.setattr(plan, "measure", lambda *_: Demand(weights=0, adapters=0, kept=0, recomputed=0, passing=0, seconds=0.0))
         assert same(weights(first), weights(train.train_face_lora(order(sd15, photos, name="Bea", dropout=0.2))))
 
 
@@ -148,7 +148,8 @@ def really_kept(module, trainer, checkpointing: bool) -> int:
     ],
 )
 def test_the_first_way_that_fits_is_chosen_and_told(home, sd15, photos, monkeypatch, free, expected, total):
-    monkeypatch.setattr(plan, "measure", lambda *_: Demand(50 * MB, 10 * MB, 45 * MB, 20 * MB, 10 * MB, 0.5))
+    demanded = Demand(weights=50 * MB, adapters=10 * MB, kept=45 * MB, recomputed=20 * MB, passing=10 * MB, seconds=0.5)
+    monkeypatch.setattr(plan, "measure", lambda *_: demanded)
     monkeypatch.setattr(memory, "free_bytes", lambda device: free * MB)
     taken = []
     monkeypatch.setattr(train.Trainer, "step", recording(train.Trainer.step, taken))

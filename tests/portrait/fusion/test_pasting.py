@@ -86,5 +86,5 @@ def test_the_alpha_picture_may_have_any_size(tmp_path):
 def test_an_alpha_that_is_no_picture_is_named(tmp_path):
     path = tmp_path / "alpha.jpg"
     path.write_bytes(b"\xff\xd8 nothing of a picture \xff\xd9")
-    with pytest.raises(WeightsError, match=r"alpha\.jpg should be the blending mask, but is no readable picture"):
+    with pytest.raises(WeightsError, match=r"alpha\.jpg should be the blending mask, but cannot be read as a picture"):
         pasting.read_alpha(path)

@@ -63,7 +63,7 @@ def test_what_does_not_belong_together_is_refused(given, message):
 
 
 def test_with_all_masks_nothing_is_parsed(nothing_there):
-    opened = open_models("Built-in", None, inputs(face_masks=[MASK], human_masks=[MASK]), False, False, False)
+    opened = open_models("Built-in", None, inputs(face_masks=[MASK], human_masks=[MASK]), neck=False, fuse=False, enhance=False)
     assert opened.analyzer.parser is None and opened.analyzer.landmarker is None and opened.fusion is None
     assert "shape of those in the picture" in opened.notes[0]
 
@@ -71,7 +71,7 @@ def test_with_all_masks_nothing_is_parsed(nothing_there):
 @pytest.mark.parametrize("given, neck", [({"face_masks": [MASK]}, False), ({"face_masks": [MASK], "human_masks": [MASK]}, True)])
 def test_a_mask_that_is_missing_needs_the_parser(nothing_there, given, neck):
     with pytest.raises(MissingWeights, match="m2fp"):
-        open_models("Built-in", None, inputs(**given), neck, False, False)
+        open_models("Built-in", None, inputs(**given), neck=neck, fuse=False, enhance=False)
 
 
 def test_fusion_without_its_files_is_an_error(monkeypatch):
@@ -80,23 +80,23 @@ def test_fusion_without_its_files_is_an_error(monkeypatch):
 
     monkeypatch.setattr(inpaint_inputs.fusion, "open_fusion", lambda enhance: missing("fusion_bfm"))
     with pytest.raises(MissingWeights, match="fusion_bfm"):
-        open_models("Built-in", object(), inputs(**ALL_MASKS), False, True, True)
+        open_models("Built-in", object(), inputs(**ALL_MASKS), neck=False, fuse=True, enhance=True)
 
 
 def test_the_hosts_landmarker_goes_before_the_98_points():
-    opened = open_models("MediaPipe", SimpleNamespace(), inputs(**ALL_MASKS), False, False, False)
+    opened = open_models("MediaPipe", SimpleNamespace(), inputs(**ALL_MASKS), neck=False, fuse=False, enhance=False)
     assert isinstance(opened.analyzer.landmarker, MediaPipe) and isinstance(opened.analyzer.detector, MeshDetector)
     assert opened.notes[0] == "Landmarks: MediaPipe."
 
 
 def test_mediapipe_without_its_model_is_an_error():
     with pytest.raises(BadInput, match="needs a FACE_DETECTION_MODEL"):
-        open_models("MediaPipe", None, inputs(**ALL_MASKS), False, False, False)
+        open_models("MediaPipe", None, inputs(**ALL_MASKS), neck=False, fuse=False, enhance=False)
 
 
 def test_the_98_points_are_used_when_they_are_there(monkeypatch):
     monkeypatch.setattr(models, "open_network", lambda name: SimpleNamespace(name=name, origin=None))
-    opened = open_models("Built-in", None, inputs(**ALL_MASKS), False, False, False)
+    opened = open_models("Built-in", None, inputs(**ALL_MASKS), neck=False, fuse=False, enhance=False)
     assert opened.analyzer.landmarker.name == "98-point network"
 
 
