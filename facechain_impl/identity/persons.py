@@ -24,6 +24,8 @@ from .lora import formats as lora_files
 from .names import check_name
 
 _CARD, _PHOTO, _STEPS = "person.json", "template.png", "steps"
+HEADER = "facechain"
+"""Key in the header of a trained LoRA for what its training reports, as JSON."""
 # What a folder beside the store was on the way to, before its own name.
 _REPLACED, _DELETED = "replaced ", "deleted "
 
@@ -121,8 +123,15 @@ def save(
 
 
 def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], used: list) -> None:
-    header = {lora_files.USED: json.dumps(used)} if used else {}
-    lora_files.write(folder / f"{name}.safetensors", person.lora, metadata | header)
+    lora_files.write(folder / f"{name}.safetensors", person.lora, metadata | _used_header(used))
+    _write_card(folder, name, person, used)
+
+
+def _used_header(used: list) -> dict[str, str]:
+    return {lora_files.USED: json.dumps(used)} if used else {}
+
+
+def _write_card(folder: Path, name: str, person: Person, used: list) -> None:
     if person.photo is not None:
         with atomic.replacing(folder / _PHOTO) as partial:
             Image.fromarray(to_bytes(person.photo)).save(partial, format="png")
@@ -130,6 +139,25 @@ def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], us
     report = thawed(person.report) | ({"used": used} if used else {})
     about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": report}
     atomic.write(folder / _CARD, json.dumps(about, indent=1))
+
+
+def describe(person: Person) -> Person:
+    """Put the trigger, photo, embedding and `used` of a stored person in the place of those on the card and in the headers of the LoRA
+    files, all or none; weights stay. Raises FaceChainError when the disk is full."""
+    name, target, used = person.name, folder_of(person.name), Record(person.used).plain()
+    work = _work_folder() / uuid.uuid4().hex
+    try:
+        with atomic.explained(target), provenance.recording():
+            shutil.copytree(target, work, copy_function=_linked)
+            for path in work.rglob("*.safetensors"):
+                file = lora_files.read(path)
+                about = json.loads(file.metadata.get(HEADER, "{}")) | {"trigger": person.trigger}
+                lora_files.write(path, file.tensors, file.metadata | {HEADER: json.dumps(about)} | _used_header(used))
+            _write_card(work, name, person, used)
+            _move_in(work, target)
+            return load(name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def use_step(name: str, step: int) -> Person:

@@ -160,7 +160,7 @@ def captions_hash(captions: list[str]) -> str:
 def file_metadata(about: dict, request: TrainRequest) -> dict[str, str]:
     """The header of the LoRA file: ours as one JSON value, and kohya's names for what other tools look up there."""
     return {
-        "facechain": json.dumps(about),
+        persons.HEADER: json.dumps(about),
         "ss_network_dim": str(request.settings.rank),
         "ss_network_alpha": str(request.settings.alpha),
         "ss_sd_model_name": about["base_model"],

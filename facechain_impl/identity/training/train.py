@@ -50,7 +50,7 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     order = ordered(request)
     if policy.if_state is IfState.START_OVER:
         order.store.discard()
-    elif made := earlier.finished(policy, order.run):
+    elif made := earlier.finished(request, order):
         return made
     persons.free_name(policy.name, policy.if_person)
     result = _train(request, order)
