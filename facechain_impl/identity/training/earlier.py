@@ -1,4 +1,4 @@
-"""What was trained before: the same training, finished, or a shorter one that this one lengthens."""
+"""What was trained before: the same training, finished, or one of fewer steps that this one lengthens."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _made_before(name: str) -> Iterator[tuple[str, dict]]:
 
 @dataclass(frozen=True)
 class Shorter:
-    """A training that differs in its number of steps alone and did fewer. weights: of each group of adapters. told: for the report."""
+    """A training that differs in its number of steps and its looks alone and did fewer. weights: of each group of adapters. told: for the report."""
 
     steps: int
     losses: list[float]
@@ -97,15 +97,22 @@ def shorter(request: TrainRequest, order: Order, adapters: list[Adapters], names
     made = [
         (report["used_step"], _of_person(stored, report, names, request.inputs.model))
         for stored, report in _made_before(request.policy.name)
-        if report.get("kind") == order.kind and report["used_step"] < steps
+        if report.get("kind") == order.kind and report["steps"] < steps
     ]
     stopped = [
         (one.steps_done, _of_state(one, adapters))
         for one in unfinished()
-        if one.kind == order.kind and one.run != order.run and one.steps_done < steps
+        if one.kind == order.kind and one.steps != steps and one.steps_done < steps
     ]
     found = max([*made, *stopped], key=lambda one: one[0], default=None)
     return found[1]() if found else None
+
+
+def discard_lengthened(order: Order, lengthened_at: int | None) -> None:
+    """Delete the state of the stopped training that this one, now stored, went on from."""
+    for one in unfinished():
+        if one.kind == order.kind and one.run != order.run and one.steps_done == lengthened_at:
+            StateStore(one.run).discard()
 
 
 def _of_person(stored: str, report: dict, names: list[dict[str, str]], model: Model) -> Callable[[], Shorter]:

@@ -93,7 +93,7 @@ class _Base:
 @dataclass(frozen=True)
 class Order:
     """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
-    their number of steps alone. trigger: of the person. scorer: of sample portraits."""
+    their number of steps and their looks alone. trigger: of the person. scorer: of sample portraits."""
 
     base: _Base
     dtype: torch.dtype
@@ -127,12 +127,14 @@ def ordered(request: TrainRequest) -> Order:
             raise BadInput(f"{Average.MEAN.value} needs looks, and looks is 0. Set looks to 3 or more, or average to {Average.LAST.value}.")
         facts["looks"] = policy.looks.count
     pictures = [*inputs.photos, *inputs.class_photos]
-    run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
+    run, kind = run_hash(pictures, facts), run_hash(pictures, _of_any_length(facts))
     return Order(base, dtype, run, kind, StateStore(run), found, trigger, masks, scorer)
 
 
-def _without_length(settings: dict) -> dict:
-    return {key: value for key, value in settings.items() if key != "steps"}
+def _of_any_length(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the number of steps, and without the looks: how many a training is worth depends on it, and they do not train."""
+    settings = {key: value for key, value in facts["settings"].items() if key != "steps"}
+    return {key: value for key, value in facts.items() if key != "looks"} | {"settings": settings, "judge": []}
 
 
 def _content(name: str) -> str:

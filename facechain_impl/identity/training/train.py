@@ -55,6 +55,7 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     persons.free_name(policy.name, policy.if_person)
     result = _train(request, order)
     order.store.discard()
+    earlier.discard_lengthened(order, result.person.report["lengthened_at"])
     return result
 
 

@@ -7,17 +7,19 @@ import json
 import numpy as np
 import pytest
 import safetensors
-import torch
 
 train = pytest.importorskip("facechain_impl.identity.training.train", reason="set COMFYUI_PATH")
 from facechain_impl import provenance  # noqa: E402
 from facechain_impl.geometry.pixels import to_bytes  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
+from facechain_impl.identity.training.looks import LookPlan  # noqa: E402
+from facechain_impl.identity.training.settings import Average  # noqa: E402
+from facechain_impl.identity.training.state import unfinished  # noqa: E402
 from facechain_impl.provenance import Used  # noqa: E402
 
-from .test_likeness import faces_of, kept  # noqa: E402
-from .test_train import changed, order, same, stop_at, weights  # noqa: E402
+from .test_likeness import faces_of, kept, looked  # noqa: E402
+from .test_train import changed, order, same, stop_at, stopped, weights  # noqa: E402
 
 
 def header(path) -> dict:
@@ -79,3 +81,48 @@ class TestFinished:
                 train.train_face_lora(changed(order(sd15, photos), trigger="<ann>"))
         one = persons.load("Ann")
         assert one.trigger == header(one.lora_file)["trigger"] == "<fcsks>, a woman"
+
+
+def more_steps(request, steps: int, **policy):
+    return changed(train.replace(request, settings=train.replace(request.settings, steps=steps)), **policy)
+
+
+class TestLonger:
+    """More steps are worth more looks, which must not make the training another one."""
+
+    def test_a_training_of_few_looks(self, home, sd15, photos, scripted):
+        scripted.values += [0.2, 0.5, 0.45] + [0.3, 0.5, 0.45]
+        short = train.train_face_lora(looked(sd15, photos, scripted, count=2))
+        longer = train.train_face_lora(more_steps(looked(sd15, photos, scripted), 12))
+        assert any(note.startswith("Lengthened the finished training of Ann: goes on after step 8") for note in longer.report.notes)
+        assert longer.losses[:8] == short.losses and len(longer.losses) == 12
+
+    def test_the_mean_of_few_looks(self, home, sd15, photos):
+        mean = order(sd15, photos, average=Average.MEAN)
+        train.train_face_lora(changed(mean, looks=LookPlan(2)))
+        longer = train.train_face_lora(more_steps(mean, 6, looks=LookPlan(3)))
+        assert any(note.startswith("Lengthened the finished training of Ann: goes on after step 4") for note in longer.report.notes)
+
+    def test_as_many_steps_are_no_longer_training(self, home, sd15, photos, scripted, monkeypatch):
+        """The step that other looks chose, or where they were stopped, is not gone on from."""
+        scripted.values += [0.2, 0.6, 0.3, 0.55]
+        first = train.train_face_lora(looked(sd15, photos, scripted))
+        assert first.person.report["used_step"] == 6
+        scripted.values += [0.3, 0.4, 0.4]
+        again = train.train_face_lora(looked(sd15, photos, scripted, count=2))
+        assert not any("Lengthened" in note for note in again.report.notes) and len(again.losses) == 8
+        persons.delete("Ann")
+        persons.delete("Ann-2")
+        scripted.values[:] = [0.2]
+        stopped(monkeypatch, looked(sd15, photos, scripted), 5)
+        scripted.values[:] = [0.3, 0.4, 0.4]
+        third = train.train_face_lora(looked(sd15, photos, scripted, count=2))
+        assert not any("Lengthened" in note for note in third.report.notes)
+
+    def test_the_state_that_was_lengthened_goes_with_the_longer_training(self, home, sd15, photos, monkeypatch):
+        stopped(monkeypatch, order(sd15, photos), 3)
+        stopped(monkeypatch, order(sd15, photos[:2], name="Bea"), 3)
+        stopped(monkeypatch, order(sd15, photos, steps=8), 5)
+        assert len(unfinished()) == 3, "nothing is deleted before the longer one is stored"
+        assert "Resumed after step 5 of 8." in train.train_face_lora(order(sd15, photos, steps=8)).report.notes
+        assert [one.name for one in unfinished()] == ["Bea"]
