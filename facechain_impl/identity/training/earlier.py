@@ -79,7 +79,8 @@ def _made_before(name: str) -> Iterator[tuple[str, dict]]:
 
 @dataclass(frozen=True)
 class Shorter:
-    """A training that differs in its number of steps and its looks alone and did fewer. weights: of each group of adapters. told: for the report."""
+    """A training that did fewer steps and differs in their number and its looks alone. weights: of each group of adapters. told: for the
+    report."""
 
     steps: int
     losses: list[float]

@@ -22,7 +22,7 @@ from .. import persons
 from . import earlier, losses, optimisers
 from . import sheet as contact_sheet
 from .adapters import Adapters, convolutions, target_modules
-from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
+from .dataset import Captioned, LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
 from .looks import AVERAGED, Sitting, Watch
 from .noise import TIMES
@@ -30,7 +30,7 @@ from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
 from .plan import Plan, load_first
 from .previews import Preview
 from .result import Outcome, store
-from .settings import Augmentation, Average, IfState, Start, Targets, TrainSettings
+from .settings import Average, IfState, Start, Targets, TrainSettings
 from .start import face_common
 from .state import StateStore, require_space
 from .trainer import Trainer
@@ -70,7 +70,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         _require_recipe(model.objective, settings)
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
-        data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
+        data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings, order)
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
@@ -97,18 +97,17 @@ def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet:
     latents, weights = _encoded(model, inputs, inputs.photos, settings, order.masks)
-    return TrainingSet(latents, _conditions(model, inputs.clip, inputs.captions, latents, settings), weights)
+    told = with_sizes(inputs.captions, latents, order.originals)
+    return TrainingSet(latents, _conditions(model, inputs.clip, told, settings), weights, originals=order.originals)
 
 
-def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
+def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet | None:
     """Pictures of other people with the caption of their class, so that the model does not forget how they look."""
     if not inputs.class_photos:
         return None
-    buckets = settings.augmentation is Augmentation.BUCKETS
-    settings = replace(settings, augmentation=Augmentation.BUCKETS if buckets else Augmentation.RANDOM, variants=1)
-    latents, _ = _encoded(model, inputs, inputs.class_photos, settings, None)
-    captions = [inputs.class_caption] * len(inputs.class_photos)
-    return TrainingSet(latents, _conditions(model, inputs.clip, captions, latents, settings), salt=100)
+    latents, _ = _encoded(model, inputs, inputs.class_photos, settings.of_class_photos(), None)
+    told = with_sizes([inputs.class_caption] * len(inputs.class_photos), latents, order.class_originals)
+    return TrainingSet(latents, _conditions(model, inputs.clip, told, settings), salt=100, originals=order.class_originals)
 
 
 def _encoded(
@@ -122,8 +121,7 @@ def _encoded(
         return encode_photos(model, inputs.vae, [photo.clone() for photo in photos], settings, masks)
 
 
-def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: list[torch.Tensor], settings: TrainSettings) -> Told:
-    told = with_sizes(captions, latents)
+def _conditions(model: models.TrainingModel, clip: Clip, told: list[Captioned], settings: TrainSettings) -> Told:
     if settings.train_text_encoder:
         return LiveCaptions(model, clip, told, settings.guidance)
     with torch.no_grad():

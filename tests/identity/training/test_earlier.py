@@ -12,10 +12,10 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 from facechain_impl import provenance  # noqa: E402
 from facechain_impl.geometry.pixels import to_bytes  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
-from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.identity.training.looks import LookPlan  # noqa: E402
 from facechain_impl.identity.training.settings import Average  # noqa: E402
 from facechain_impl.identity.training.state import unfinished  # noqa: E402
+from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.provenance import Used  # noqa: E402
 
 from .test_likeness import faces_of, kept, looked  # noqa: E402

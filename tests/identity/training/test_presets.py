@@ -61,7 +61,7 @@ def test_dora_and_offload_exclude_each_other():
 @pytest.mark.parametrize(("guidance", "told"), [(None, 3.5), (1.0, 1.0)])
 def test_guidance_reaches_the_model(flux, guidance, told):
     with models.training_model(flux.model, torch.float32) as opened:
-        (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8))], guidance)
+        (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8), None)], guidance)
     assert condition["guidance"].cond.item() == told
 
 
