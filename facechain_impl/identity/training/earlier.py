@@ -15,11 +15,13 @@ from ...host import lora
 from ...host.protocols import Model
 from ...perception.recognition import cosine_similarity
 from ...photos import study as photo_study
-from ...types import Report
+from ...types import Person, Report
 from .. import persons
 from ..lora import formats as lora_files
 from ..lora import parts
+from . import sheet
 from .adapters import Adapters, Weights
+from .judge import Look
 from .order import Order, TrainRequest, TrainResult
 from .result import listed
 from .settings import IfState
@@ -44,8 +46,16 @@ def finished(request: TrainRequest, order: Order) -> TrainResult | None:
                 notes.append(f"The LoRA is now that of step {policy.use_step}; before it was {before}.")
             person = persons.load(stored)
             provenance.inherit(*person.used)
-            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes))
+            return TrainResult(person, list(report["losses"]), Report(f"Training of {stored}", notes=notes), _sheet(person))
     return None
+
+
+def _sheet(person: Person) -> torch.Tensor | None:
+    """The contact sheet of a stored person's training, with what is used now marked."""
+    about = person.report
+    looks = [Look(one["step"], tuple(one["scores"]), one["validation_loss"]) for one in about.get("looks", ())]
+    used = next((look for look in looks if look.step == about["used_step"]), None)
+    return sheet.drawn(looks, sheet.apart(persons.looks(person.name), looks), used, about.get("averaged", ()))
 
 
 def _describe_anew(stored: str, photos: list[torch.Tensor], order: Order) -> list[str]:

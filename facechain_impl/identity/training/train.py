@@ -20,7 +20,6 @@ from ...photos.study import Study
 from ...picture_names import numbered
 from .. import persons
 from . import earlier, losses, optimisers
-from . import sheet as contact_sheet
 from .adapters import Adapters, convolutions, target_modules
 from .dataset import Captioned, LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
@@ -234,8 +233,7 @@ def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome
     if watch is None:
         return Outcome([group.layers() for group in trainer.adapters], notes, [])
     look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
-    picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
-    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, picture, averaged)
+    return Outcome(weights, notes, watch.looks, look, watch.likeness(trainer.adapters, weights), watch.kept, watch.portraits, averaged)
 
 
 def _step(

@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 import safetensors
+import torch
 
 train = pytest.importorskip("facechain_impl.identity.training.train", reason="set COMFYUI_PATH")
 from facechain_impl import provenance  # noqa: E402
 from facechain_impl.geometry.pixels import to_bytes  # noqa: E402
 from facechain_impl.identity import persons  # noqa: E402
+from facechain_impl.identity.training import looks, sheet  # noqa: E402
 from facechain_impl.identity.training.looks import LookPlan  # noqa: E402
 from facechain_impl.identity.training.settings import Average  # noqa: E402
 from facechain_impl.identity.training.state import unfinished  # noqa: E402
@@ -72,6 +74,28 @@ class TestFinished:
         again = train.train_face_lora(order(sd15, photos))
         assert np.array_equal(to_bytes(again.person.photo), to_bytes(photos[2]))
         assert any(note.startswith("Another photo stands for the person now") for note in again.report.notes)
+
+    @pytest.mark.parametrize("step", [8, 3])
+    def test_the_sheet_is_shown_again_with_the_used_step_marked(self, home, sd15, photos, scripted, monkeypatch, step):
+        drawn = [torch.full((32, 32, 3), 0.2 * number) for number in range(1, 5)]
+        monkeypatch.setattr(looks.Sitting, "portraits", lambda self, seeds: drawn)
+        scripted.values += [0.2, 0.5, 0.5, 0.45]
+        first = train.train_face_lora(kept(sd15, photos, scripted))
+        persons.rename("Ann", "Bea")
+        request = kept(sd15, photos, scripted, name="Bea", use_step=step)
+        again = train.train_face_lora(request)
+        assert again.sheet.shape == first.sheet.shape and torch.equal(again.sheet, first.sheet) is (step == 8)
+        tile = sheet.SIDE + sheet.GAP
+        portraits = (slice(sheet.GAP, sheet.GAP + sheet.SIDE), slice(sheet.LABEL_WIDTH, sheet.LABEL_WIDTH + 4 * tile - sheet.GAP))
+        assert torch.equal(again.sheet[portraits], first.sheet[portraits]) and first.sheet[portraits].std() > 0.1
+        marked = [row for row in range(3) if tuple((again.sheet[sheet.GAP + row * tile + 9, 1] * 255).round().int().tolist()) == sheet.MARK]
+        assert marked == [2 if step == 8 else 0]
+
+    def test_without_portraits_there_are_curves(self, home, sd15, photos):
+        request = changed(order(sd15, photos), looks=LookPlan(2))
+        first, again = (train.train_face_lora(request) for _ in range(2))
+        assert torch.equal(first.sheet, again.sheet) and len(again.losses) == 4
+        assert train.train_face_lora(order(sd15, photos, name="Bea", seed=1)).sheet is None
 
     def test_a_full_disk_leaves_the_description_as_it_was(self, home, sd15, photos, monkeypatch):
         train.train_face_lora(order(sd15, photos))
