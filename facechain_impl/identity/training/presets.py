@@ -1,7 +1,7 @@
 """Presets: the published recipes, and Fast, Balanced and Best for each family of models.
 
-Except for FaceChain's, no number was measured here on published models: the machines that this pack is made on have neither these models
-nor a GPU. Each is chosen as the family's source and the level's reason say."""
+FaceChain's are upstream's. Of the others none was measured here, since no published model was at hand: on a GPU only steps were timed,
+with random weights. Each is chosen as the family's source and the level's reason say."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Level:
             optimiser=Optimiser.ADAMW, augmentation=Augmentation.FACE_CROP, targets=self.targets, average=self.average,
         )  # fmt: skip
         numbers = f"learning rate {settings.learning_rate:g} and rank {rank} ({family.source})"
-        return Preset(self.steps_per_photo, settings, limits=self.limits, remark=f"{name} for {family.title}: {numbers}; {self.reason}.")
+        remark = f"{name} for {family.title}: {numbers}; {self.reason}. Not measured here."
+        return Preset(self.steps_per_photo, settings, limits=self.limits, remark=remark)
 
 
 PRESETS = {

@@ -39,6 +39,7 @@ def test_every_number_of_a_level_has_a_reason_and_a_source():
     for level, family in product(presets.LEVELS, EVERY):
         said = presets.of(level, family).remark
         assert family.source in said and presets.LEVELS[level].reason in said
+        assert said.endswith(". Not measured here.") and said.count("measured") == 1, "a guide is no measurement"
         assert f"rank {presets.from_preset(level, 5, {}, family=family).rank} " in said
 
 
