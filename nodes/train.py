@@ -87,7 +87,8 @@ class TrainFaceLoRA(FaceChainNode):
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
-        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, photos, settings))
+        scales = training_crops.scales(photos, optional(faces))
+        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, photos, scales, settings))
         result = train.train_face_lora(order.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = persons.lora_name(result.person.name)
@@ -97,9 +98,11 @@ class TrainFaceLoRA(FaceChainNode):
         return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
-def _remarks(model: Model, values: dict, photos: Sequence[torch.Tensor], settings: train_settings.TrainSettings) -> tuple[str, ...]:
+def _remarks(
+    model: Model, values: dict, photos: Sequence[torch.Tensor], scales: Sequence[float], settings: train_settings.TrainSettings
+) -> tuple[str, ...]:
     preset = presets.of(values["preset"], families.of(model))
-    said = [preset.remark, training_crops.remark(photos, settings.augmentation, settings.resolution)]
+    said = [preset.remark, training_crops.remark(photos, settings.augmentation, settings.resolution, scales)]
     if Start(values["start"]) is Start.PRESET:
         said.append(start.remark(model, settings, preset, chosen_steps=bool(values["steps"])))
     return tuple(filter(None, said))
@@ -262,7 +265,7 @@ def _technical_widgets() -> list[io.Input]:
             "precision",
             options=[choice.value for choice in Precision],
             advanced=True,
-            tooltip="Auto: bf16 if the GPU supports it, else fp32.",
+            tooltip="Auto: fp32 for the preset FaceChain on SD1.5, as upstream; otherwise bf16 if the GPU supports it, else fp32.",
         ),
         io.Boolean.Input(
             "gradient_checkpointing",

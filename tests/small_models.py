@@ -109,13 +109,51 @@ def z_image_model(seed: int = 8):
     return patcher(model)
 
 
-class FixedClip:
-    """Stands in for text encoders that are large: a caption decides a random text of `width` channels, and a pooled one."""
+def ernie_image_model(seed: int = 9):
+    """A MODEL of Ernie-Image's structure: one stream of two blocks, latents of 128 channels at a sixteenth of the size."""
+    base, supported = comfy("model_base"), comfy("supported_models")
+    unet = {
+        "image_model": "ernie", "hidden_size": 64, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 128, "in_channels": 128,
+        "out_channels": 128, "text_in_dim": 48, "rope_axes_dim": (8, 12, 12), "dtype": torch.float32,
+    }  # fmt: skip
+    model = base.ErnieImage(supported.ErnieImage(unet), device=torch.device("cpu"))
+    randomise(model.diffusion_model, seed)
+    return patcher(model)
 
-    def __init__(self, width: int = 64, pooled: int | None = 48):
+
+def cosmos_predict2_model(seed: int = 10):
+    """A MODEL of Cosmos Predict2's structure: two blocks of width 64, latents of 16 channels with a time axis."""
+    base, supported = comfy("model_base"), comfy("supported_models")
+    unet = {
+        "image_model": "cosmos_predict2", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16,
+        "patch_spatial": 2, "patch_temporal": 1, "model_channels": 64, "num_blocks": 2, "num_heads": 2, "crossattn_emb_channels": 64,
+        "pos_emb_cls": "rope3d", "use_adaln_lora": True, "adaln_lora_dim": 16, "dtype": torch.float32,
+    }  # fmt: skip
+    model = base.CosmosPredict2(supported.CosmosT2IPredict2(unet), device=torch.device("cpu"))
+    randomise(model.diffusion_model, seed)
+    return patcher(model)
+
+
+def ltxv_model(seed: int = 11):
+    """A MODEL of LTX-Video's structure: two blocks of width 64, latents of 128 channels at a thirty-second of the size with a time axis."""
+    base, supported = comfy("model_base"), comfy("supported_models")
+    unet = {
+        "image_model": "ltxv", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32, "num_attention_heads": 2,
+        "caption_channels": 64, "num_layers": 2, "dtype": torch.float32,
+    }  # fmt: skip
+    model = base.LTXV(supported.LTXV(unet), device=torch.device("cpu"))
+    randomise(model.diffusion_model, seed)
+    return patcher(model)
+
+
+class FixedClip:
+    """Stands in for text encoders that are large: a caption decides a random text of `width` channels, and a pooled one. mask: it also
+    says which places hold text."""
+
+    def __init__(self, width: int = 64, pooled: int | None = 48, mask: bool = False):
         self.patcher = patcher(torch.nn.Linear(1, 1))
         self.cond_stage_model = self.patcher.model
-        self._width, self._pooled = width, pooled
+        self._width, self._pooled, self._mask = width, pooled, mask
 
     def tokenize(self, text: str, disable_weights: bool = False) -> str:
         return text
@@ -124,7 +162,8 @@ class FixedClip:
         generator = torch.Generator().manual_seed(sum(tokens.encode()))
         text = torch.randn(1, 12, self._width, generator=generator)
         pooled = {"pooled_output": torch.randn(1, self._pooled, generator=generator)} if self._pooled else {}
-        return [[text, {**pooled, **(add_dict or {})}]]
+        mask = {"attention_mask": torch.ones(1, 12, dtype=torch.long)} if self._mask else {}
+        return [[text, {**pooled, **mask, **(add_dict or {})}]]
 
 
 class SmallClip:
@@ -188,3 +227,9 @@ FAMILIES: dict[str, Callable[[], Small]] = {
     "Qwen-Image": lambda: Small(qwen_image_model(), FixedClip(pooled=None), SmallVae(16, frames=True)),
     "Z-Image": lambda: Small(z_image_model(), FixedClip(pooled=None), SmallVae(16)),
 }
+UNTRIED: dict[str, Callable[[], Small]] = {
+    "ErnieImage": lambda: Small(ernie_image_model(), FixedClip(48, pooled=None), SmallVae(128, 16)),
+    "CosmosPredict2": lambda: Small(cosmos_predict2_model(), FixedClip(pooled=None), SmallVae(16, frames=True)),
+    "LTXV": lambda: Small(ltxv_model(), FixedClip(pooled=None, mask=True), SmallVae(128, 32, frames=True)),
+}
+"""Of families that nothing more is tried with than whether they are trained or refused in plain words, by the host's class."""

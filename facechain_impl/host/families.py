@@ -23,7 +23,7 @@ class Family:
     learning_rate: float = 1e-4
     rank: int = 16
     guidance: float | None = None
-    source: str = "not measured; as for other flow models"
+    source: str = "no guide; as for other flow models"
 
 
 # By the host's class, a derived one before its base. Sampling: the host's blueprints "Text to Image", and for SD 3, AuraFlow, Chroma,

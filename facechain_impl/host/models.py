@@ -100,13 +100,18 @@ class TrainingModel:
             encoded = vae.encode(pixels[..., :3])
             return self.patcher.model.process_latent_in(encoded).float().cpu()
 
-    def conditions(self, encoded: Conditioning, latents: torch.Tensor, guidance: float | None = None) -> Conditions:
-        """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]. guidance: None for the host's own."""
+    def conditions(
+        self, encoded: Conditioning, latents: torch.Tensor, guidance: float | None = None, original: tuple[int, int] | None = None
+    ) -> Conditions:
+        """One encoded text (see `encode_text`) as arguments of the model for latents [1, C, h, w]. guidance: None for the host's own.
+        original: for SDXL, width and height of the picture before it was enlarged; None where it was not."""
         if guidance is not None:
             encoded = node_helpers.conditioning_set_values(encoded, {"guidance": guidance})
         cross_attention, extra = encoded[0]
         height, width = (side * self.patcher.model.latent_format.spacial_downscale_ratio for side in latents.shape[-2:])
         wanted = {"device": self.device, "noise": latents, "width": width, "height": height, "prompt_type": "positive"}
+        if original is not None:
+            wanted |= {"width": original[0], "height": original[1], "target_width": width, "target_height": height}
         conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
         return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
 

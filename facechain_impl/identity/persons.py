@@ -23,7 +23,9 @@ from ..types import Person, thawed
 from .lora import formats as lora_files
 from .names import check_name
 
-_CARD, _PHOTO, _STEPS = "person.json", "template.png", "steps"
+_CARD, _PHOTO, _STEPS, _LOOKS = "person.json", "template.png", "steps", "looks.png"
+HEADER = "facechain"
+"""Key in the header of a trained LoRA for what its training reports, as JSON."""
 # What a folder beside the store was on the way to, before its own name.
 _REPLACED, _DELETED = "replaced ", "deleted "
 
@@ -88,6 +90,16 @@ def _read_picture(path: Path) -> torch.Tensor | None:
         return torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32) / 255)
 
 
+def _write_picture(path: Path, picture: torch.Tensor) -> None:
+    with atomic.replacing(path) as partial:
+        Image.fromarray(to_bytes(picture)).save(partial, format="png")
+
+
+def looks(name: str) -> torch.Tensor | None:
+    """What was drawn during a person's training, [H, W, 3] in 0..1, if anything was."""
+    return _read_picture(folder_of(name) / _LOOKS)
+
+
 def step_file(name: str, step: int) -> Path:
     """Where the LoRA of an intermediate step of a person's training is, if it was kept."""
     return folder_of(name) / _STEPS / f"step {step}.safetensors"
@@ -98,9 +110,10 @@ def save(
     metadata: dict[str, str],
     if_exists: IfExists = IfExists.KEEP_BOTH,
     steps: Mapping[int, Mapping[str, torch.Tensor]] | None = None,
+    looks: torch.Tensor | None = None,
 ) -> Person:
     """Store a person completely or not at all: the returned person has the final name, folder and file. steps: LoRAs of intermediate
-    steps, stored beside the person's.
+    steps, stored beside the person's. looks: what was drawn during the training, [H, W, 3] in 0..1.
 
     The card and the header of the LoRA file record what the person was made with. Raises BadInput for a name that cannot be used,
     FaceChainError when the disk is full."""
@@ -111,6 +124,8 @@ def save(
     try:
         with atomic.explained(target):
             _write(work, name, person, metadata, used)
+            if looks is not None:
+                _write_picture(work / _LOOKS, looks)
             for step, tensors in (steps or {}).items():
                 lora_files.write(work / _STEPS / step_file(name, step).name, tensors, metadata | {"facechain_step": str(step)})
             _move_in(work, target)
@@ -121,15 +136,40 @@ def save(
 
 
 def _write(folder: Path, name: str, person: Person, metadata: dict[str, str], used: list) -> None:
-    header = {lora_files.USED: json.dumps(used)} if used else {}
-    lora_files.write(folder / f"{name}.safetensors", person.lora, metadata | header)
+    lora_files.write(folder / f"{name}.safetensors", person.lora, metadata | _used_header(used))
+    _write_card(folder, name, person, used)
+
+
+def _used_header(used: list) -> dict[str, str]:
+    return {lora_files.USED: json.dumps(used)} if used else {}
+
+
+def _write_card(folder: Path, name: str, person: Person, used: list) -> None:
     if person.photo is not None:
-        with atomic.replacing(folder / _PHOTO) as partial:
-            Image.fromarray(to_bytes(person.photo)).save(partial, format="png")
+        _write_picture(folder / _PHOTO, person.photo)
     embedding = None if person.embedding is None else [float(value) for value in person.embedding]
     report = thawed(person.report) | ({"used": used} if used else {})
     about = {"name": name, "trigger": person.trigger, "embedding": embedding, "report": report}
     atomic.write(folder / _CARD, json.dumps(about, indent=1))
+
+
+def describe(person: Person) -> Person:
+    """Put the trigger, photo, embedding and `used` of a stored person in the place of those on the card and in the headers of the LoRA
+    files, all or none; weights stay. Raises FaceChainError when the disk is full."""
+    name, target, used = person.name, folder_of(person.name), Record(person.used).plain()
+    work = _work_folder() / uuid.uuid4().hex
+    try:
+        with atomic.explained(target), provenance.recording():
+            shutil.copytree(target, work, copy_function=_linked)
+            for path in work.rglob("*.safetensors"):
+                file = lora_files.read(path)
+                about = json.loads(file.metadata.get(HEADER, "{}")) | {"trigger": person.trigger}
+                lora_files.write(path, file.tensors, file.metadata | {HEADER: json.dumps(about)} | _used_header(used))
+            _write_card(work, name, person, used)
+            _move_in(work, target)
+            return load(name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def use_step(name: str, step: int) -> Person:

@@ -80,6 +80,7 @@ def nobody(client: Client):
 def test_one_run_for_three_crops_and_the_file_in_the_lora_list(client, server, checkpoint):
     outputs = client.run(graph(client, checkpoint, name="Ann"))["outputs"]
     (report,) = outputs["train"]["report"]
+    assert len(outputs["train"]["images"]) == 1, "the contact sheet of the look after the last step"
     assert [row["status"] for row in report["rows"]][0] == "trained" and report["rows"][0]["values"]["steps"] == 3
     listed = client.object_info("LoraLoader")["LoraLoader"]["input"]["required"]["lora_name"]
     assert "Ann/Ann.safetensors" in str(listed)
@@ -129,8 +130,8 @@ def test_a_portrait_with_the_result_does_not_change_what_is_trained(client, serv
     written = person_file(server, "Ann").stat().st_mtime_ns
     for state_every in (2, 3):  # outside the run's identity, so that the host asks the node again
         prompt["train"]["inputs"]["state_every"] = state_every
-        (report,) = client.run(prompt)["outputs"]["train"]["report"]
-        assert any("already finished" in note for note in report["notes"])
+        shown = client.run(prompt)["outputs"]["train"]
+        assert any("already finished" in note for note in shown["report"][0]["notes"]) and len(shown["images"]) == 1
     assert person_file(server, "Ann").stat().st_mtime_ns == written
     assert [one["name"] for one in client.get("/facechain/persons")["persons"]] == ["Ann"]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ...errors import BadInput
+from ...picture_names import numbered
+from ...types import Faces
 from .settings import Augmentation
 
 # Ranges of FaceChain's FaceCrop for a square crop whose face takes 0.35 / 1.15 of the side.
@@ -31,21 +34,50 @@ def variants(
     return torch.stack(pictures)
 
 
-def enlargement(photos: Sequence[torch.Tensor], augmentation: Augmentation, side: int) -> float:
-    """Pixels of the training pictures of `side` for each pixel of the photos [H, W, 3] that they are cut from, where that is most."""
-    smallest = min(min(photo.shape[:2]) for photo in photos)
+def scales(photos: Sequence[torch.Tensor], faces: Faces | None) -> list[float]:
+    """How many times each photo [H, W, 3] was enlarged when it was cut out of another; 1 where it was not, or where that is not known.
+
+    Raises BadInput when the faces belong to other pictures."""
+    if faces is None:
+        return [1.0] * len(photos)
+    cuts = {picture.digest: face.crop_transform for picture in faces.pictures for face in picture.faces if face.crop_transform is not None}
+    found = [faces.of(photo) for photo in photos]
+    matrices = [cuts.get(picture.source) if picture is not None else None for picture in found]
+    return [1.0 if matrix is None else max(1.0, float(abs(np.linalg.det(matrix[:2, :2])) ** 0.5)) for matrix in matrices]
+
+
+def enlargement(photo: torch.Tensor, augmentation: Augmentation, side: int, scale: float = 1.0) -> float:
+    """Pixels of the training pictures of `side` for each pixel of the picture that they show a part of, where that is most. scale: how
+    many times the photo [H, W, 3] was enlarged before."""
+    smallest = min(photo.shape[:2])
     window = face_window(smallest, _FACE_RATIO[1], _FACE_CENTRE[0])[2] if augmentation is Augmentation.FACE_CROP else smallest
-    return side / max(window, 1)
+    return side * scale / max(window, 1)
 
 
-def remark(photos: Sequence[torch.Tensor], augmentation: Augmentation, side: int) -> str:
-    """What to say about training pictures that would be blurred. Empty for others."""
-    if not photos or (ratio := enlargement(photos, augmentation, side)) <= _BLURRED:
+def remark(photos: Sequence[torch.Tensor], augmentation: Augmentation, side: int, scales: Sequence[float]) -> str:
+    """What to say about training pictures that would be blurred. Empty for others. scales: as in `enlargement`."""
+    ratios = [enlargement(photo, augmentation, side, scale) for photo, scale in zip(photos, scales, strict=True)]
+    blurred = [name for name, ratio in zip(numbered("photo", photos), ratios) if ratio > _BLURRED]
+    if not blurred:
         return ""
+    which = "" if len(blurred) == len(photos) else f" ({', '.join(blurred)})"
     return (
-        f"The training pictures of {side} pixels are enlarged up to {ratio:.1f} times, so the LoRA learns blur. Set size of Face Align to "
-        "0, use photos that show the face larger, or a lower resolution."
+        f"The training pictures of {side} pixels are enlarged up to {max(ratios):.1f} times{which}, so the LoRA learns blur. Set size of "
+        "Face Align to 0, use photos that show the face larger, or a lower resolution."
     )
+
+
+def original_size(photo: torch.Tensor, augmentation: Augmentation, side: int, scale: float) -> tuple[int, int] | None:
+    """Width and height in pixels of what a training picture shows, before any enlargement; None where there is none. Of face crops, whose
+    windows differ, that of a middle one. photo: [H, W, 3], enlarged `scale` times before."""
+    height, width = photo.shape[:2]
+    size = bucket(width, height, side) if augmentation is Augmentation.BUCKETS else (side, side)
+    if augmentation is Augmentation.FACE_CROP:
+        window = face_window(height, sum(_FACE_RATIO) / 2, sum(_FACE_CENTRE) / 2)[2]
+    else:
+        window = _largest(width, height, size)[0]
+    share = window / (scale * size[0])
+    return None if share >= 1 else (max(1, round(share * size[0])), max(1, round(share * size[1])))
 
 
 def _variant(photo: torch.Tensor, augmentation: Augmentation, side: int, generator: torch.Generator, flipped: bool) -> torch.Tensor:

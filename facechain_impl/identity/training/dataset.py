@@ -45,6 +45,12 @@ Drawn = tuple[int, int, torch.Tensor, torch.Tensor, bool]
 """Photo, variant, noise [1, C, ...], noise level [1] and whether the caption is dropped."""
 
 
+Original = tuple[int, int] | None
+"""Width and height of a training picture before it was enlarged, for models that are told; None where it was not."""
+Captioned = tuple[str, torch.Tensor, Original]
+"""A caption, latents [1, C, ...] of the size of its pictures, and the original size."""
+
+
 class Told(Protocol):
     """The conditions of photo `index`; the last are of the empty caption: -1 for pictures of the first size, -2 of the second."""
 
@@ -56,14 +62,25 @@ def sizes(latents: OfPhotos) -> list[torch.Size]:
     return list(dict.fromkeys(one.shape[1:] for one in latents))
 
 
+def _told_sizes(latents: OfPhotos, originals: Sequence[Original]) -> list[tuple[torch.Size, Original]]:
+    """Of each photo: the shape [C, ...] of its latents and its original size."""
+    return [(one.shape[1:], original) for one, original in zip(latents, originals or [None] * len(latents), strict=True)]
+
+
 class TrainingSet:
     """Latents of each photo [variant, C, ...] in the model's scale and its conditioning: one entry for each photo, and last ones for the
-    empty caption. weights: of each photo [variant, 1, ...] or None. salt: gives two sets of one training different random numbers."""
+    empty caption. weights: of each photo [variant, 1, ...] or None. salt: gives two sets of one training different random numbers.
+    originals: what `with_sizes` was given."""
 
-    def __init__(self, latents: OfPhotos, conditions: Told, weights: OfPhotos | None = None, salt: int = 0):
+    def __init__(
+        self, latents: OfPhotos, conditions: Told, weights: OfPhotos | None = None, salt: int = 0, originals: Sequence[Original] = ()
+    ):
         self.latents, self.weights = latents, weights
         self._conditions = conditions
         self._sizes = sizes(latents)
+        told = _told_sizes(latents, originals)
+        kinds = list(dict.fromkeys(told))
+        self._empty = [-1 - kinds.index(one) for one in told]
         self._salt = salt
 
     def __len__(self) -> int:
@@ -110,8 +127,7 @@ class TrainingSet:
 
     def conditioning_for(self, batch: Batch) -> list[Conditions]:
         """Conditioning of each sample of a batch."""
-        empty = -1 - self._sizes.index(batch.latents.shape[1:])
-        return [self._conditions[empty if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
+        return [self._conditions[self._empty[photo] if drop else photo] for photo, drop in zip(batch.photos, batch.dropped, strict=True)]
 
 
 def encode_photos(
@@ -138,35 +154,35 @@ def _weights(masks: torch.Tensor, shape: torch.Size, strength: float) -> torch.T
     return (1 - strength + strength * small).reshape(shape[0], 1, *[1] * (len(shape) - 4), *shape[-2:])
 
 
-def with_sizes(captions: list[str], latents: OfPhotos) -> list[tuple[str, torch.Tensor]]:
-    """What is encoded: each caption with latents [1, C, ...] of its photo's size, then the empty one with those of every size, the first
-    size last."""
+def with_sizes(captions: list[str], latents: OfPhotos, originals: Sequence[Original] = ()) -> list[Captioned]:
+    """What is encoded: each caption with latents of its photo's size, then the empty one with those of every size, the first size last.
+    originals: of each photo, where any was enlarged and the model is told."""
     of_each_size = {one.shape[1:]: one[:1] for one in reversed(list(latents))}
-    empty = [("", of_each_size[size]) for size in reversed(sizes(latents))]
-    return [*((caption, of_each_size[one.shape[1:]]) for caption, one in zip(captions, latents, strict=True)), *empty]
+    told = [(of_each_size[size], original) for size, original in _told_sizes(latents, originals)]
+    empty = [("", of_each_size[size], original) for size, original in reversed(dict.fromkeys(_told_sizes(latents, originals)))]
+    return [*((caption, *size) for caption, size in zip(captions, told, strict=True)), *empty]
 
 
-def encode_captions(
-    model: TrainingModel, clip: Clip, captions: list[tuple[str, torch.Tensor]], guidance: float | None = None
-) -> list[Conditions]:
+def encode_captions(model: TrainingModel, clip: Clip, captions: list[Captioned], guidance: float | None = None) -> list[Conditions]:
     """The conditioning of every caption of `with_sizes`, each distinct one encoded once. guidance: as in TrainSettings."""
-    known: dict[tuple[str, torch.Size], Conditions] = {}
-    for caption, latents in captions:
+    known: dict[tuple[str, torch.Size, Original], Conditions] = {}
+    for caption, latents, original in captions:
         check_interrupt()
-        if (caption, latents.shape) not in known:
-            known[caption, latents.shape] = stored(model.conditions(encode_text(clip, caption), latents, guidance))
-    return [known[caption, latents.shape] for caption, latents in captions]
+        if (caption, latents.shape, original) not in known:
+            told = model.conditions(encode_text(clip, caption), latents, guidance, original)
+            known[caption, latents.shape, original] = stored(told)
+    return [known[caption, latents.shape, original] for caption, latents, original in captions]
 
 
 class LiveCaptions:
     """Conditioning of the captions of `with_sizes`, recomputed at every use, for a text encoder that is being trained."""
 
-    def __init__(self, model: TrainingModel, clip: Clip, captions: list[tuple[str, torch.Tensor]], guidance: float | None = None):
+    def __init__(self, model: TrainingModel, clip: Clip, captions: list[Captioned], guidance: float | None = None):
         self._model, self._clip, self._captions, self._guidance = model, clip, captions, guidance
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def __getitem__(self, index: int) -> Conditions:
-        caption, latents = self._captions[index]
-        return self._model.conditions(encode_text(self._clip, caption), latents, self._guidance)
+        caption, latents, original = self._captions[index]
+        return self._model.conditions(encode_text(self._clip, caption), latents, self._guidance, original)

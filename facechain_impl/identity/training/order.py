@@ -22,6 +22,8 @@ from ...weights import load as weights
 from ..captions import common_trigger
 from ..names import check_name
 from ..persons import IfExists
+from . import crops
+from .dataset import Original
 from .likeness import RtsScorer, Scorer, references
 from .looks import LookPlan
 from .previews import Preview
@@ -93,7 +95,8 @@ class _Base:
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
-    their number of steps alone. trigger: of the person. scorer: of sample portraits."""
+    their number of steps and their looks alone. trigger: of the person. scorer: of sample portraits. originals, class_originals: of the
+    photos and the class photos, empty where none was enlarged or the model is not told."""
 
     base: _Base
     dtype: torch.dtype
@@ -104,6 +107,8 @@ class Order:
     trigger: str
     masks: list[torch.Tensor] | None
     scorer: Scorer | None
+    originals: list[Original]
+    class_originals: list[Original]
 
 
 def ordered(request: TrainRequest) -> Order:
@@ -126,15 +131,46 @@ def ordered(request: TrainRequest) -> Order:
         if not policy.looks.count:
             raise BadInput(f"{Average.MEAN.value} needs looks, and looks is 0. Set looks to 3 or more, or average to {Average.LAST.value}.")
         facts["looks"] = policy.looks.count
+    originals, of_class = _originals(inputs, settings)
+    if originals or of_class:
+        facts["original sizes"] = [originals, of_class]
     pictures = [*inputs.photos, *inputs.class_photos]
-    run, kind = run_hash(pictures, facts), run_hash(pictures, facts | {"settings": _without_length(facts["settings"])})
+    run, kind = run_hash(pictures, facts), run_hash(pictures, _of_any_length(facts))
     return Order(
-        base=base, dtype=dtype, run=run, kind=kind, store=StateStore(run), study=found, trigger=trigger, masks=masks, scorer=scorer
+        base=base,
+        dtype=dtype,
+        run=run,
+        kind=kind,
+        store=StateStore(run),
+        study=found,
+        trigger=trigger,
+        masks=masks,
+        scorer=scorer,
+        originals=originals,
+        class_originals=of_class,
     )
 
 
-def _without_length(settings: dict) -> dict:
-    return {key: value for key, value in settings.items() if key != "steps"}
+def _originals(inputs: TrainInputs, settings: TrainSettings) -> tuple[list[Original], list[Original]]:
+    """Sizes before enlargement of the training pictures of all photos and of all class photos. Each empty where there is nothing to say."""
+    if models.family(inputs.model) != "sdxl":
+        return [], []
+    of_class = settings.of_class_photos()
+    found = [
+        [crops.original_size(photo, one.augmentation, one.resolution, scale) for photo, scale in zip(photos, scales, strict=True)]
+        for photos, one, scales in (
+            (inputs.photos, settings, crops.scales(inputs.photos, inputs.faces)),
+            (inputs.class_photos, of_class, [1.0] * len(inputs.class_photos)),
+        )
+    ]
+    photos, class_photos = (sizes if any(sizes) else [] for sizes in found)
+    return photos, class_photos
+
+
+def _of_any_length(facts: dict[str, Any]) -> dict[str, Any]:
+    """Without the number of steps, and without the looks: how many a training is worth depends on it, and they do not train."""
+    settings = {key: value for key, value in facts["settings"].items() if key != "steps"}
+    return {key: value for key, value in facts.items() if key != "looks"} | {"settings": settings, "judge": []}
 
 
 def _content(name: str) -> str:

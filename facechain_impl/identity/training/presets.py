@@ -1,7 +1,7 @@
 """Presets: the published recipes, and Fast, Balanced and Best for each family of models.
 
-Except for FaceChain's, no number was measured here on published models: the machines that this pack is made on have neither these models
-nor a GPU. Each is chosen as the family's source and the level's reason say."""
+FaceChain's are upstream's. Of the others none was measured here, since no published model was at hand: on a GPU only steps were timed,
+with random weights. Each is chosen as the family's source and the level's reason say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import BadInput
 from ...host.families import BY_CLASS, Family
-from .settings import COMMON_RANK, Augmentation, Average, Offload, Optimiser, Start, Targets, TrainSettings, Weighting
+from .settings import COMMON_RANK, Augmentation, Average, Offload, Optimiser, Precision, Start, Targets, TrainSettings, Weighting
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,17 @@ class Level:
             optimiser=Optimiser.ADAMW, augmentation=Augmentation.FACE_CROP, targets=self.targets, average=self.average,
         )  # fmt: skip
         numbers = f"learning rate {settings.learning_rate:g} and rank {rank} ({family.source})"
-        return Preset(self.steps_per_photo, settings, limits=self.limits, remark=f"{name} for {family.title}: {numbers}; {self.reason}.")
+        remark = f"{name} for {family.title}: {numbers}; {self.reason}. Not measured here."
+        return Preset(self.steps_per_photo, settings, limits=self.limits, remark=remark)
 
 
 PRESETS = {
-    # spec of FaceChain v2/v3: 200 epochs at batch 1, rank 4, scale 1 because its alpha is ignored
+    # spec of FaceChain v2/v3: 200 epochs at batch 1, rank 4, scale 1 because its alpha is ignored, no mixed precision
     "FaceChain": Preset(
         200,
         TrainSettings(
             steps=0, learning_rate=1.5e-4, rank=4, alpha=4.0, schedule="cosine", optimiser=Optimiser.ADAMW,
-            augmentation=Augmentation.FACE_CROP, start=Start.FACE_COMMON,
+            augmentation=Augmentation.FACE_CROP, start=Start.FACE_COMMON, precision=Precision.FP32,
         ),
         # not upstream's, which always has the start; chosen, not measured
         steps_without_start=300,
@@ -85,16 +86,26 @@ SD15 = BY_CLASS["BaseModel"]
 
 def of(name: str, family: Family) -> Preset:
     """The preset of this name for models of a family."""
-    return LEVELS[name].preset(name, family) if name in LEVELS else PRESETS[name]
+    if name in LEVELS:
+        return LEVELS[name].preset(name, family)
+    preset = PRESETS[name]
+    if preset.settings.precision is Precision.AUTO or family is SD15:
+        return preset
+    told = (
+        f"{name} for {family.title}: upstream trains SD 1.5 alone, in {preset.settings.precision.value}. Other models are larger: with "
+        "precision Auto they compute in bf16 where the GPU is good at it, which takes half the memory."
+    )
+    return replace(preset, settings=replace(preset.settings, precision=Precision.AUTO), remark=told)
 
 
 def from_preset(name: str, photos: int, changes: dict, has_common_start: bool = False, family: Family = SD15) -> TrainSettings:
-    """The settings of a preset for a number of photos and a family of models, with `changes` where a value is not None.
+    """The settings of a preset for a number of photos and a family of models, with `changes` where a value is not None. Precision Auto is
+    the preset's.
 
     has_common_start: whether the file of the common face is here and fits the model; a preset that begins with it trains longer without."""
     preset = of(name, family)
     base = replace(preset.settings, resolution=family.resolution, guidance=family.guidance)
-    changes = {key: value for key, value in changes.items() if value is not None}
+    changes = {key: value for key, value in changes.items() if value is not None and value is not Precision.AUTO}
     wants_start = preset.settings.start is Start.FACE_COMMON and changes.get("start", Start.PRESET) is Start.PRESET
     asked = replace(base, **{key: changes[key] for key in ("rank", "targets") if key in changes})
     fits = has_common_start and asked.rank == COMMON_RANK and asked.targets is Targets.ATTENTION

@@ -17,6 +17,7 @@ from ...picture_names import numbered
 from ...types import Person, Report, Status
 from .. import persons
 from ..lora import parts
+from . import sheet
 from .adapters import Weights, tensors_for_file
 from .crops import bucket
 from .judge import Look, noise
@@ -29,7 +30,7 @@ from .trainer import Trainer
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """weights: those to store, of the look `used` where there were looks. likeness: measured on portraits that no step was chosen by.
-    kept: weights of looks by step. sheet: [H, W, 3]. averaged: steps of which the weights are the mean."""
+    kept: weights of looks by step. portraits: of looks, small, by step. averaged: steps of which the weights are the mean."""
 
     weights: Weights
     notes: list[str]
@@ -37,7 +38,7 @@ class Outcome:
     used: Look | None = None
     likeness: float | None = None
     kept: Mapping[int, Weights] = field(default_factory=dict)
-    sheet: torch.Tensor | None = None
+    portraits: Mapping[int, torch.Tensor] = field(default_factory=dict)
     averaged: tuple[int, ...] = ()
 
 
@@ -56,7 +57,8 @@ def store(request: TrainRequest, order: Order, trainer: Trainer, names: dict[str
     photo, tensors = inputs.photos[photo_study.best(inputs.photos, order.study)].clone(), lora_tensors(request, outcome.weights, names)
     steps = {step: lora_tensors(request, kept, names) for step, kept in outcome.kept.items()}
     person = Person(policy.name, tensors, order.trigger, photo, order.study.embedding, about | {"losses": trainer.losses})
-    person = persons.save(person, file_metadata(about | {"trigger": order.trigger}, request), policy.if_person, steps)
+    header = file_metadata(about | {"trigger": order.trigger}, request)
+    person = persons.save(person, header, policy.if_person, steps, sheet.joined(outcome.portraits))
     notes = [
         f"The LoRA is {persons.lora_name(person.name)}.",
         *_remarks(request, order),
@@ -70,7 +72,8 @@ def store(request: TrainRequest, order: Order, trainer: Trainer, names: dict[str
     for look in outcome.looks:
         status = Status.TRAINED if look is outcome.used or look.step in outcome.averaged else Status.LEFT_OUT
         report.add(f"after step {look.step}", status, likeness=look.score, validation_loss=look.loss)
-    return TrainResult(person, trainer.losses, report, outcome.sheet)
+    drawn = sheet.drawn(outcome.looks, outcome.portraits, outcome.used, outcome.averaged)
+    return TrainResult(person, trainer.losses, report, drawn)
 
 
 def _judgement(outcome: Outcome) -> list[str]:
@@ -160,7 +163,7 @@ def captions_hash(captions: list[str]) -> str:
 def file_metadata(about: dict, request: TrainRequest) -> dict[str, str]:
     """The header of the LoRA file: ours as one JSON value, and kohya's names for what other tools look up there."""
     return {
-        "facechain": json.dumps(about),
+        persons.HEADER: json.dumps(about),
         "ss_network_dim": str(request.settings.rank),
         "ss_network_alpha": str(request.settings.alpha),
         "ss_sd_model_name": about["base_model"],

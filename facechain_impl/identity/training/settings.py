@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 
@@ -155,6 +155,11 @@ class TrainSettings:
     ema_decay: float = 0.99
     dora: bool = False
     guidance: float | None = None
+
+    def of_class_photos(self) -> TrainSettings:
+        """How class pictures are prepared: each once, and without a face that would have to be at its place."""
+        buckets = self.augmentation is Augmentation.BUCKETS
+        return replace(self, augmentation=Augmentation.BUCKETS if buckets else Augmentation.RANDOM, variants=1)
 
     def without_effect(self) -> list[str]:
         """What is set and changes nothing, as sentences for the user."""

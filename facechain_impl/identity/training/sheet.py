@@ -25,6 +25,21 @@ def thumbnails(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.from_numpy(np.stack([to_bytes(one.movedim(0, -1).clamp(0, 1)) for one in small]))
 
 
+def joined(portraits: Mapping[int, torch.Tensor]) -> torch.Tensor | None:
+    """`thumbnails` by step as one picture [H, W, 3] in 0..1, to keep: a row for each step. None where there are none."""
+    rows = [torch.cat(list(portraits[step]), 1) for step in sorted(portraits)]
+    return torch.cat(rows).float() / 255 if rows else None
+
+
+def apart(picture: torch.Tensor | None, looks: Sequence[Look]) -> dict[int, torch.Tensor]:
+    """The reverse of `joined`; empty where the picture is not of these looks."""
+    steps = [look.step for look in looks if look.scores]
+    if picture is None or picture.shape[0] != len(steps) * SIDE:
+        return {}
+    tiles = torch.from_numpy(to_bytes(picture)).unflatten(0, (len(steps), SIDE)).unflatten(2, (-1, SIDE))
+    return dict(zip(steps, tiles.transpose(1, 2)))
+
+
 def drawn(
     looks: Sequence[Look], portraits: Mapping[int, torch.Tensor], used: Look | None, averaged: Collection[int] = ()
 ) -> torch.Tensor | None:

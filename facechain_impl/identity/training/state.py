@@ -73,7 +73,7 @@ class StateStore:
 @dataclass(frozen=True)
 class Unfinished:
     """A training that was stopped. run: its identity, the name of its folder. name: of the person. kind: what trainings that differ in
-    their number of steps alone share. steps_done of steps. saved: seconds since 1970."""
+    their number of steps and their looks alone share. steps_done of steps. saved: seconds since 1970."""
 
     run: str
     name: str = "unknown"

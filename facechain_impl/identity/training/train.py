@@ -20,9 +20,8 @@ from ...photos.study import Study
 from ...picture_names import numbered
 from .. import persons
 from . import earlier, losses, optimisers
-from . import sheet as contact_sheet
 from .adapters import Adapters, convolutions, target_modules
-from .dataset import LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
+from .dataset import Captioned, LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
 from .looks import AVERAGED, Sitting, Watch
 from .noise import TIMES
@@ -30,7 +29,7 @@ from .order import Order, TrainInputs, TrainRequest, TrainResult, check, ordered
 from .plan import Plan, load_first
 from .previews import Preview
 from .result import Outcome, store
-from .settings import Augmentation, Average, IfState, Start, Targets, TrainSettings
+from .settings import Average, IfState, Start, Targets, TrainSettings
 from .start import face_common
 from .state import StateStore, require_space
 from .trainer import Trainer
@@ -50,11 +49,12 @@ def train_face_lora(request: TrainRequest) -> TrainResult:
     order = ordered(request)
     if policy.if_state is IfState.START_OVER:
         order.store.discard()
-    elif made := earlier.finished(policy, order.run):
+    elif made := earlier.finished(request, order):
         return made
     persons.free_name(policy.name, policy.if_person)
     result = _train(request, order)
     order.store.discard()
+    earlier.discard_lengthened(order, result.person.report["lengthened_at"])
     return result
 
 
@@ -69,7 +69,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         _require_recipe(model.objective, settings)
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
-        data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings)
+        data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings, order)
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
@@ -96,18 +96,17 @@ def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
 
 def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet:
     latents, weights = _encoded(model, inputs, inputs.photos, settings, order.masks)
-    return TrainingSet(latents, _conditions(model, inputs.clip, inputs.captions, latents, settings), weights)
+    told = with_sizes(inputs.captions, latents, order.originals)
+    return TrainingSet(latents, _conditions(model, inputs.clip, told, settings), weights, originals=order.originals)
 
 
-def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings) -> TrainingSet | None:
+def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet | None:
     """Pictures of other people with the caption of their class, so that the model does not forget how they look."""
     if not inputs.class_photos:
         return None
-    buckets = settings.augmentation is Augmentation.BUCKETS
-    settings = replace(settings, augmentation=Augmentation.BUCKETS if buckets else Augmentation.RANDOM, variants=1)
-    latents, _ = _encoded(model, inputs, inputs.class_photos, settings, None)
-    captions = [inputs.class_caption] * len(inputs.class_photos)
-    return TrainingSet(latents, _conditions(model, inputs.clip, captions, latents, settings), salt=100)
+    latents, _ = _encoded(model, inputs, inputs.class_photos, settings.of_class_photos(), None)
+    told = with_sizes([inputs.class_caption] * len(inputs.class_photos), latents, order.class_originals)
+    return TrainingSet(latents, _conditions(model, inputs.clip, told, settings), salt=100, originals=order.class_originals)
 
 
 def _encoded(
@@ -121,8 +120,7 @@ def _encoded(
         return encode_photos(model, inputs.vae, [photo.clone() for photo in photos], settings, masks)
 
 
-def _conditions(model: models.TrainingModel, clip: Clip, captions: list[str], latents: list[torch.Tensor], settings: TrainSettings) -> Told:
-    told = with_sizes(captions, latents)
+def _conditions(model: models.TrainingModel, clip: Clip, told: list[Captioned], settings: TrainSettings) -> Told:
     if settings.train_text_encoder:
         return LiveCaptions(model, clip, told, settings.guidance)
     with torch.no_grad():
@@ -235,7 +233,6 @@ def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome
     if watch is None:
         return Outcome(weights=[group.layers() for group in trainer.adapters], notes=notes, looks=[])
     look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
-    picture = contact_sheet.drawn(watch.looks, watch.portraits, look, averaged)
     return Outcome(
         weights=weights,
         notes=notes,
@@ -243,7 +240,7 @@ def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome
         used=look,
         likeness=watch.likeness(trainer.adapters, weights),
         kept=watch.kept,
-        sheet=picture,
+        portraits=watch.portraits,
         averaged=averaged,
     )
 

@@ -12,8 +12,9 @@ train = pytest.importorskip("facechain_impl.identity.training.train", reason="se
 from facechain_impl.host import models  # noqa: E402
 from facechain_impl.identity.training import crops, dataset, presets  # noqa: E402
 from facechain_impl.identity.training.dataset import TrainingSet  # noqa: E402
-from facechain_impl.identity.training.settings import Augmentation, TrainSettings  # noqa: E402
+from facechain_impl.identity.training.settings import Augmentation, IfState, TrainSettings  # noqa: E402
 
+from .test_crops import cut  # noqa: E402
 from .test_likeness import faces_of  # noqa: E402
 from .test_train import apart, changed, order, same, stopped, weights, whole_norm  # noqa: E402
 
@@ -112,16 +113,48 @@ def test_head_masks_follow(mixed):
     assert [tuple(one.shape[-2:]) for one in latents] == [(32, 16), (24, 24), (16, 32), (32, 16)]
 
 
-def test_sdxl_is_told_the_real_sizes(sdxl, mixed):
+@pytest.mark.parametrize("encode", [dataset.encode_captions, dataset.LiveCaptions])
+def test_sdxl_is_told_the_real_sizes(sdxl, mixed, encode):
+    """As they were before an enlargement, and as they are, with the empty caption as with the photo's own."""
     settings = settings_of(variants=1)
+    originals = [None, (160, 160), (210, 105), (64, 128)]
     with models.training_model(sdxl.model, torch.float32) as opened, torch.no_grad():
         latents, _ = dataset.encode_photos(opened, sdxl.vae, mixed, settings)
-        told = dataset.encode_captions(opened, sdxl.clip, dataset.with_sizes(["a"] * 4, latents))
-        assert len(told) == 4 + 3
-        embedder = opened.patcher.model.embedder
-        for conditions, (width, height) in zip(told, [(128, 256), (192, 192), (256, 128), (128, 256), (256, 128), (192, 192), (128, 256)]):
-            sizes = torch.cat([embedder(torch.tensor([float(one)])) for one in (height, width, 0, 0, height, width)]).flatten()
-            torch.testing.assert_close(conditions["y"].cond[0, -6 * 256 :], sizes)
+        told = encode(opened, sdxl.clip, dataset.with_sizes(["a"] * 4, latents, originals))
+        data = TrainingSet(latents, told, originals=originals)
+        embedder, now = opened.patcher.model.embedder, [(128, 256), (192, 192), (256, 128), (128, 256)]
+        for dropped in (False, True):
+            for photo, ((width, height), original) in enumerate(zip(now, originals)):
+                first_width, first_height = original or (width, height)
+                sizes = (first_height, first_width, 0, 0, height, width)
+                expected = torch.cat([embedder(torch.tensor([float(one)])) for one in sizes]).flatten()
+                (conditions,) = data.conditioning_for(SimpleNamespace(latents=latents[photo], photos=[photo], dropped=[dropped]))
+                torch.testing.assert_close(conditions["y"].cond[0, -6 * 256 :], expected)
+
+
+def test_the_original_sizes_are_those_of_the_photos_that_were_cut(home, sdxl, sd15, photos):
+    """They are part of what an SDXL training is recognised by, and only where there are any."""
+
+    def ordered(objects, scale, **changes):
+        request = order(objects, photos, **changes)
+        return train.ordered(changed(request, faces=cut(photos, [scale] * 3)))
+
+    assert ordered(sdxl, 3.0).originals == [(16, 16)] * 3 and ordered(sdxl, 1.0).originals == [(48, 48)] * 3
+    small, same_size = ordered(sdxl, 3.0, resolution=32), [ordered(sdxl, scale, resolution=32) for scale in (1.0, 0.5)]
+    assert small.run != same_size[0].run == same_size[1].run and same_size[0].originals == []
+    class_photos = train.ordered(changed(order(sdxl, photos, resolution=128), class_photos=photos[:1]))
+    assert class_photos.class_originals == [(64, 64)] and small.class_originals == []
+    assert ordered(sd15, 3.0).run == ordered(sd15, 1.0).run and ordered(sd15, 3.0).originals == []
+
+
+def test_enlarged_photos_train_another_lora(home, sdxl, sd15, photos):
+    """Where the model is told."""
+    for objects, told in ((sdxl, True), (sd15, False)):
+        request = order(objects, photos, name="SDXL" if told else "SD", steps=1)
+        first, second = (
+            train.train_face_lora(changed(request, faces=cut(photos, [scale] * 3), if_state=IfState.START_OVER)) for scale in (1.0, 3.0)
+        )
+        assert same(weights(first), weights(second)) is not told
 
 
 class TestTraining:

@@ -16,9 +16,11 @@ from comfy.samplers import KSampler  # noqa: E402
 from facechain_impl.errors import BadInput, FaceChainError  # noqa: E402
 from facechain_impl.host import families  # noqa: E402
 from facechain_impl.host.objective import Objective  # noqa: E402
+from facechain_impl.identity import persons  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
 
+from ...small_models import UNTRIED  # noqa: E402
 from .test_train import order, stop_at, weights  # noqa: E402
 
 
@@ -142,6 +144,23 @@ def test_a_network_without_gradients_is_named(home, sd15, photos, monkeypatch, m
     monkeypatch.setattr(train.Trainer, "loss", broken)
     with pytest.raises(FaceChainError, match="UNetModel cannot be trained with this ComfyUI.*Switch gradient_checkpointing on"):
         train.train_face_lora(order(sd15, photos))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", UNTRIED)
+def test_an_untried_family_is_trained_or_refused_by_its_name(home, photos, family, checkpointing):
+    """Which of both follows from the operations of the host's version; LTX-Video, which adds in place, needs checkpointing."""
+    objects = UNTRIED[family]()
+    name = type(objects.model.model.diffusion_model).__name__
+    try:
+        result = train.train_face_lora(order(objects, photos, steps=2, gradient_checkpointing=checkpointing))
+    except FaceChainError as error:
+        assert str(error).startswith(f"{name} cannot be trained with this ComfyUI: ") and (family, checkpointing) != ("LTXV", True)
+        assert persons.names() == [] and not list((home / "user").rglob("state.pt"))
+    else:
+        ups = [value for key, value in weights(result).items() if "lora_up" in key or "lora_B" in key]
+        assert ups and all(value.abs().max() > 0 for value in ups)
+    assert not any("lora" in key for key in objects.model.model.state_dict()), "the model is as before"
 
 
 def test_other_errors_of_pytorch_stay_what_they_are(home, sd15, photos, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,18 @@ def curves(random: np.random.Generator, at: np.ndarray) -> dict[str, np.ndarray]
     }  # fmt: skip
 
 
-def test_regret_and_collapses_over_simulated_trainings():
+def table(regrets: dict[str, dict[str, list[float]]], caught: list[bool]) -> str:
+    """The mean regrets of each rule, over all kinds of curves and of each kind, as docs/testing.md has them."""
+    rules, kinds = list(regrets), list(next(iter(regrets.values())))
+    rows = [("mean regret", *rules), *[("---",) * (1 + len(rules))]]
+    rows += [("all", *(f"{np.mean(list(regrets[rule].values())):.3f}" for rule in rules))]
+    rows += [(kind, *(f"{np.mean(regrets[rule][kind]):.3f}" for rule in rules)) for kind in kinds]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{lines}\n\nCollapses caught: {np.mean(caught):.1%}."
+
+
+def test_regret_and_collapses_over_simulated_trainings(capsys):
+    """The numbers are shown, and stand in docs/testing.md."""
     random = np.random.default_rng(0)
     steps = steps_of_looks(1000, LOOKS)
     regrets: dict[str, dict[str, list[float]]] = {}
@@ -48,12 +60,12 @@ def test_regret_and_collapses_over_simulated_trainings():
             if kind == "late collapse":
                 caught.append(chosen["judge"] != len(seen) - 1)
     means = {rule: float(np.mean([value for values in found.values() for value in values])) for rule, found in regrets.items()}
-    for rule, found in regrets.items():
-        each = ", ".join(f"{kind} {np.mean(values):.4f}" for kind, values in found.items())
-        sys.stdout.write(f"{rule}: mean regret {means[rule]:.4f} ({each})\n")
-    sys.stdout.write(f"collapses caught: {np.mean(caught):.1%}\n")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{table(regrets, caught)}\n")
     assert means["judge"] < means["maximum"] < means["always last"]
     assert np.mean(caught) >= 0.95
+    page = Path(__file__).parents[3] / "docs/testing.md"
+    assert table(regrets, caught) in page.read_text("utf-8"), f"{page} has other numbers than those shown"
 
 
 def test_most_looks_are_where_the_learning_rate_has_fallen():

@@ -12,7 +12,7 @@ from facechain_impl.errors import BadInput  # noqa: E402
 from facechain_impl.host import families, models  # noqa: E402
 from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.dataset import encode_captions  # noqa: E402
-from facechain_impl.identity.training.settings import Average, Offload, Targets  # noqa: E402
+from facechain_impl.identity.training.settings import Average, Offload, Precision, Targets  # noqa: E402
 
 from .test_train import changed, order, weights  # noqa: E402
 
@@ -39,6 +39,7 @@ def test_every_number_of_a_level_has_a_reason_and_a_source():
     for level, family in product(presets.LEVELS, EVERY):
         said = presets.of(level, family).remark
         assert family.source in said and presets.LEVELS[level].reason in said
+        assert said.endswith(". Not measured here.") and said.count("measured") == 1, "a guide is no measurement"
         assert f"rank {presets.from_preset(level, 5, {}, family=family).rank} " in said
 
 
@@ -46,6 +47,16 @@ def test_face_chains_numbers_are_the_same_for_every_family():
     flux = presets.from_preset("FaceChain", 5, {}, family=families.BY_CLASS["Flux"])
     assert (flux.rank, flux.learning_rate, flux.schedule) == (4, 1.5e-4, "cosine")
     assert (flux.resolution, flux.guidance) == (1024, 1.0)
+
+
+def test_only_the_family_that_upstream_trains_computes_in_fp32_for_it():
+    """Larger models would not fit; the report says so."""
+    large = presets.from_preset("FaceChain", 5, {}, family=families.BY_CLASS["SDXL"])
+    assert large.precision is Precision.AUTO
+    assert presets.of("FaceChain", families.BY_CLASS["SDXL"]).remark.startswith("FaceChain for SDXL: upstream trains SD 1.5 alone, in fp32")
+    assert presets.of("FaceChain", presets.SD15).remark == ""
+    assert {presets.from_preset(name, 5, {}).precision for name in presets.NAMES if name != "FaceChain"} == {Precision.AUTO}
+    assert presets.from_preset("FaceChain", 5, {"precision": Precision.BF16}).precision is Precision.BF16
 
 
 def test_a_chosen_number_wins():
@@ -61,7 +72,7 @@ def test_dora_and_offload_exclude_each_other():
 @pytest.mark.parametrize(("guidance", "told"), [(None, 3.5), (1.0, 1.0)])
 def test_guidance_reaches_the_model(flux, guidance, told):
     with models.training_model(flux.model, torch.float32) as opened:
-        (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8))], guidance)
+        (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8), None)], guidance)
     assert condition["guidance"].cond.item() == told
 
 

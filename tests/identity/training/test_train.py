@@ -364,6 +364,8 @@ class TestRecipe:
         assert one.alpha == one.rank, "upstream ignores its alpha, so that the scale is 1"
         assert (one.resolution, one.batch_size, one.gradient_accumulation, one.seed, one.max_grad_norm) == (512, 1, 1, 42, 1.0)
         assert (one.optimiser, one.weight_decay, one.dropout) == (Optimiser.ADAMW, 0.01, 0.0)
+        assert one.precision is Precision.FP32, "also where the GPU is good at bf16: upstream's mixed precision is off"
+        assert presets.from_preset("FaceChain", 4, {"precision": Precision.AUTO}).precision is Precision.FP32, "the widget's default"
         assert (one.augmentation, one.mirror, one.start) == (Augmentation.FACE_CROP, True, Start.FACE_COMMON)
         assert (one.caption_dropout, one.min_snr_gamma, one.masked_loss, one.train_text_encoder) == (0.0, 0.0, 0.0, False)
 
