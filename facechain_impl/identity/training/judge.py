@@ -41,11 +41,12 @@ def affordable(count: int, steps: int) -> int:
 
 
 def noise(looks: Sequence[Look]) -> float:
-    """Standard error of the difference between the mean scores of two looks, from how scores vary within all looks."""
-    counts = [len(look.scores) for look in looks]
+    """Standard error of the difference between the mean scores of two looks, from how scores vary within all looks that have some."""
+    scored = [look.scores for look in looks if look.scores]
+    counts = [len(scores) for scores in scored]
     if min(counts, default=0) < 2:
         return math.inf
-    variance = float(np.mean([np.var(look.scores, ddof=1) for look in looks]))
+    variance = float(np.mean([np.var(scores, ddof=1) for scores in scored]))
     return math.sqrt(2 * variance / min(counts))
 
 
@@ -56,4 +57,4 @@ def choose(looks: Sequence[Look]) -> Look:
     if last.score is None or not scored:
         return last
     score, _, best = max(scored, key=lambda one: one[:2])
-    return best if score - last.score > noise([*(look for *_, look in scored), last]) else last
+    return best if score - last.score > noise(looks) else last

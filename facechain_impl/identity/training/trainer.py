@@ -170,14 +170,20 @@ class Trainer:
     def validation_loss(self) -> float:
         """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Nothing changes by it."""
         pairs = replace(self.settings, batch_size=1, caption_dropout=0.0, seed=self.settings.seed + 1)
+        batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
+        with torch.no_grad(), self._without_dropout():
+            losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
+        return sum(losses) / len(losses)
+
+    @contextlib.contextmanager
+    def _without_dropout(self) -> Iterator[None]:
         for group in self.adapters:
             group.train(False)
-        with torch.no_grad():
-            batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
-            losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
-        for group in self.adapters:
-            group.train(True)
-        return sum(losses) / len(losses)
+        try:
+            yield
+        finally:
+            for group in self.adapters:
+                group.train(True)
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:

@@ -97,6 +97,12 @@ def test_one_picture_says_nothing_about_chance():
     assert choose([Look(1, (0.9,), 0.0), Look(2, (0.1,), 0.0)]).step == 2
 
 
+def test_a_look_that_could_not_be_drawn_does_not_hide_a_better_one():
+    unseen = Look(2, (), 0.1)
+    first, _, last = looks((0.5, 0.52), (), (0.1, 0.12))
+    assert choose([first, unseen, last]).step == 1 and judge.noise([first, unseen, last]) == judge.noise([first, last])
+
+
 def test_the_noise_of_a_difference_by_hand():
     """Variances 0.02 and 0.08, two pictures each: sqrt(2 * 0.05 / 2)."""
     assert judge.noise(looks((0.1, 0.3), (0.2, 0.6))) == pytest.approx(math.sqrt(0.05))
