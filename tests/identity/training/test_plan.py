@@ -18,12 +18,12 @@ from facechain_impl.identity.training.checkpointing import blocks, checkpointed 
 from facechain_impl.identity.training.demand import Demand, Way  # noqa: E402
 from facechain_impl.identity.training.looks import Sitting  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
-from facechain_impl.identity.training.settings import Offload, TrainSettings  # noqa: E402
+from facechain_impl.identity.training.settings import Offload, Precision, TrainSettings  # noqa: E402
 from facechain_impl.identity.training.state import unfinished  # noqa: E402
 
 from .conftest import Scripted  # noqa: E402
 from .test_likeness import looked  # noqa: E402
-from .test_train import SMALL, changed, order, same, stop_at, weights, whole_norm  # noqa: E402
+from .test_train import SMALL, apart, changed, order, same, stop_at, weights, whole_norm  # noqa: E402
 
 MB = 2**20
 
@@ -189,6 +189,39 @@ def out_of_memory(monkeypatch, at: dict[int, int]) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(train.Trainer, "_learn", learn)
     return attempts
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_out_of_memory_before_the_update_is_as_harmless(home, sd15, photos, monkeypatch, precision):
+    """Gradients were clipped by then, and unscaled where they are fp16's."""
+    request = order(sd15, photos, batch_size=2, precision=precision, max_grad_norm=1e-3)
+    plain = train.train_face_lora(request)
+    real, asked = train.Trainer._reserve, []
+
+    def reserve(self):
+        asked.append(self.steps_done)
+        if asked == [0, 1, 2]:
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        real(self)
+
+    monkeypatch.setattr(train.Trainer, "_reserve", reserve)
+    again = train.train_face_lora(replace(request, policy=replace(request.policy, name="Bea")))
+    assert asked == [0, 1, 2, 2, 3] and apart(whole_norm(plain), whole_norm(again)) < 1e-5
+    assert "Memory ran out at step 3: from there on 1 picture at a time." in again.report.notes
+
+
+def test_the_device_sets_aside_what_the_first_update_takes(home, monkeypatch):
+    parameters = [torch.nn.Parameter(torch.zeros(size, device=device)) for size, device in [(3, "meta"), (5, "meta"), (7, "cpu")]]
+    trainer = object.__new__(train.Trainer)
+    trainer._parameters, trainer._optimiser = parameters, torch.optim.AdamW(parameters)
+    made, real = [], torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda value: made.append(value.numel()) or real(value))
+    trainer._reserve()
+    assert sorted(made) == [3] * 3 + [5] * 3, "two moments, and what comes and goes"
+    made.clear()
+    trainer._optimiser.state[parameters[0]] = {"step": 1}
+    trainer._reserve()
+    assert made == [3, 5]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
