@@ -36,12 +36,24 @@ def ways(settings: TrainSettings, has_device: bool) -> list[Way]:
 
 
 def load_first(model: TrainingModel, settings: TrainSettings) -> None:
-    """Load the model for the first time. What is larger than the device stays in RAM as far as it has to."""
-    device = model.device
-    if device.type != "cpu":
-        too_large = model.size() > USABLE * memory.total_bytes(device)
-        if settings.offload is Offload.ON or (settings.offload is Offload.AUTO and too_large):
-            model.room = borrowed.ALL_OF_IT
+    """Load the model for the first time. What is larger than what is free on the device stays in RAM as far as it has to."""
+    if model.device.type == "cpu":
+        model.load()
+        return
+    memory.unload_models(model.device)
+    too_large = model.size() > USABLE * memory.free_bytes(model.device)
+    may = settings.offload is Offload.AUTO and not settings.dora
+    if settings.offload is Offload.ON or (may and too_large):
+        model.room = borrowed.ALL_OF_IT
+    try:
+        model.load()
+        return
+    except Exception as error:
+        if not memory.is_out_of_memory(error) or not may or model.room is not None:
+            raise
+    model.give_back()
+    memory.release()
+    model.room = borrowed.ALL_OF_IT
     model.load()
 
 

@@ -47,6 +47,53 @@ class TestWays:
         assert plan.ways(settings(batch_size=4, dropout=0.1, offload=Offload.ON), False) == [Way(4, False, False), Way(4, True, False)]
 
 
+class Device:
+    """Stands for a model and the GPU that it is loaded to, which has `free` bytes once other models have left it. fails: so often memory
+    runs out over loading everything."""
+
+    def __init__(self, monkeypatch, size: int, free: int, fails: int = 0):
+        self.device, self.room, self.done = torch.device("cuda"), None, []
+        self.size = lambda: size
+        self._free, self._fails = free, fails
+        monkeypatch.setattr(memory, "unload_models", lambda device: self.done.append("others left"))
+        monkeypatch.setattr(memory, "free_bytes", lambda device: self._free if self.done == ["others left"] else 0)
+        monkeypatch.setattr(memory, "release", lambda: self.done.append("released"))
+
+    def load(self) -> None:
+        self.done.append("loaded" if self.room is None else "loaded with room")
+        if self.room is None and self._fails:
+            raise torch.OutOfMemoryError("too large")
+
+    def give_back(self) -> None:
+        self.done.append("given back")
+
+
+class TestFirstLoad:
+    @pytest.mark.parametrize(
+        ("free", "offload", "expected"),
+        [(100, Offload.AUTO, "loaded"), (50, Offload.AUTO, "loaded with room"), (50, Offload.OFF, "loaded"),
+         (100, Offload.ON, "loaded with room")],
+    )  # fmt: skip
+    def test_what_is_free_decides_once_other_models_have_left(self, monkeypatch, free, offload, expected):
+        """Other programs use the GPU too, so that it may be large enough and yet have no room."""
+        device = Device(monkeypatch, 60, free)
+        plan.load_first(device, settings(offload=offload))
+        assert device.done == ["others left", expected]
+
+    def test_where_memory_runs_out_all_the_same_the_weights_stay_in_ram(self, monkeypatch):
+        device = Device(monkeypatch, 60, 100, fails=1)
+        plan.load_first(device, settings())
+        assert device.done == ["others left", "loaded", "given back", "released", "loaded with room"]
+
+    @pytest.mark.parametrize("changes", [{"offload": Offload.OFF}, {"dora": True}])
+    def test_not_where_they_may_not(self, monkeypatch, changes):
+        """A DoRA computes with the norms of weights on the device."""
+        device = Device(monkeypatch, 60, 100, fails=1)
+        with pytest.raises(torch.OutOfMemoryError):
+            plan.load_first(device, settings(**changes))
+        assert device.room is None
+
+
 class Counted(torch.nn.Module):
     """Two blocks of known sizes: each keeps its input, a product of it and the result of an exponential."""
 
