@@ -41,13 +41,20 @@ def affordable(count: int, steps: int) -> int:
 
 
 def noise(looks: Sequence[Look]) -> float:
-    """Standard error of the difference between the mean scores of two looks, from how scores vary within all looks that have some."""
+    """Standard error of the difference between the mean scores of two looks, from all looks that have scores.
+
+    Prompts and seeds are the same in every look. What a prompt adds to all of them is no chance: it is left out, and what remains of the
+    variance is that of a two-way analysis without repetition (of one look alone, that within it)."""
     scored = [look.scores for look in looks if look.scores]
-    counts = [len(scores) for scores in scored]
+    counts = {len(scores) for scores in scored}
     if min(counts, default=0) < 2:
         return math.inf
-    variance = float(np.mean([np.var(scores, ddof=1) for scores in scored]))
-    return math.sqrt(2 * variance / min(counts))
+    if len(scored) == 1 or len(counts) > 1:
+        return math.sqrt(2 * float(np.mean([np.var(scores, ddof=1) for scores in scored])) / min(counts))
+    table = np.array(scored)
+    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
+    return math.sqrt(2 * float((rest**2).sum()) / freedom / table.shape[1])
 
 
 def choose(looks: Sequence[Look]) -> Look:
