@@ -353,6 +353,13 @@ class TestDrawing:
         )
         assert again.person.report["used_step"] == 6 and not any("ran out" in note for note in again.report.notes)
 
+    def test_dropout_is_on_again_after_a_validation_that_was_cut_short(self, home, sd15, monkeypatch):
+        with opened(sd15) as (_, trainer):
+            runs_out(monkeypatch, train.Trainer, "loss", 1, 2)
+            with pytest.raises(torch.OutOfMemoryError):
+                trainer.validation_loss()
+            assert all(layer.lora_dropout.training for layer in trainer.adapters[0]._layers.values())
+
     def test_a_look_whose_portraits_do_not_fit_goes_without(self, home, sd15, photos, scripted, monkeypatch):
         plain = train.train_face_lora(order(sd15, photos, name="Plain", steps=8, dropout=0.3))
         runs_out(monkeypatch, Sitting, "portraits", 2, 2)
