@@ -40,6 +40,8 @@ ON_CPU = {
     "plain": Case("sd15", 256),
     "gradient checkpointing": Case("sd15", 256, checkpointing=True),
     "two pictures": Case("sd15", 256, batch=2),
+    "SDXL": Case("sdxl", 256),
+    "Flux": Case("flux", 256),
 }
 ON_GPU = {
     "SD1.5": Case("sd15-full", 512),

@@ -12,6 +12,7 @@ from comfy_execution.utils import get_executing_context
 
 from ..types import Origin
 
+_ALL = 1e30  # as the host's own unload_all_models has it
 Opened = TypeVar("Opened")
 Net = TypeVar("Net", bound=torch.nn.Module)
 
@@ -74,9 +75,9 @@ def free_bytes(device: torch.device) -> int:
     return int(comfy.model_management.get_free_memory(device))
 
 
-def total_bytes(device: torch.device) -> int:
-    """Bytes of memory that `device` has."""
-    return int(comfy.model_management.get_total_memory(device))
+def unload_models(device: torch.device) -> None:
+    """Take every model of the host off `device`."""
+    comfy.model_management.free_memory(_ALL, device)
 
 
 def release() -> None:

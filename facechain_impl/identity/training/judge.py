@@ -41,12 +41,20 @@ def affordable(count: int, steps: int) -> int:
 
 
 def noise(looks: Sequence[Look]) -> float:
-    """Standard error of the difference between the mean scores of two looks, from how scores vary within all looks."""
-    counts = [len(look.scores) for look in looks]
+    """Standard error of the difference between the mean scores of two looks, from all looks that have scores.
+
+    Prompts and seeds are the same in every look. What a prompt adds to all of them is no chance: it is left out, and what remains of the
+    variance is that of a two-way analysis without repetition (of one look alone, that within it)."""
+    scored = [look.scores for look in looks if look.scores]
+    counts = {len(scores) for scores in scored}
     if min(counts, default=0) < 2:
         return math.inf
-    variance = float(np.mean([np.var(look.scores, ddof=1) for look in looks]))
-    return math.sqrt(2 * variance / min(counts))
+    if len(scored) == 1 or len(counts) > 1:
+        return math.sqrt(2 * float(np.mean([np.var(scores, ddof=1) for scores in scored])) / min(counts))
+    table = np.array(scored)
+    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    freedom = (table.shape[0] - 1) * (table.shape[1] - 1)
+    return math.sqrt(2 * float((rest**2).sum()) / freedom / table.shape[1])
 
 
 def choose(looks: Sequence[Look]) -> Look:
@@ -56,4 +64,4 @@ def choose(looks: Sequence[Look]) -> Look:
     if last.score is None or not scored:
         return last
     score, _, best = max(scored, key=lambda one: one[:2])
-    return best if score - last.score > noise([*(look for *_, look in scored), last]) else last
+    return best if score - last.score > noise(looks) else last

@@ -76,21 +76,21 @@ class Watch:
     average: bool = False
     recent: dict[int, Weights] = field(default_factory=dict)
 
-    def at(self, step: int, adapters: list[Adapters]) -> bool:
-        """Look where a look is due after `step` and did not happen yet, also when it was cut short. Whether it did."""
-        if step not in self.due or any(look.step == step for look in self.looks):
-            return False
-        self.look(step, adapters)
-        return True
+    def wants(self, step: int, at_end: bool) -> bool:
+        """Whether a look is due after `step`, where the training may end, and did not happen yet, also when it was cut short."""
+        return (at_end or step in self.due) and all(look.step != step for look in self.looks)
 
-    def look(self, step: int, adapters: list[Adapters]) -> None:
+    def look(self, step: int, adapters: list[Adapters], drawn: bool = True) -> None:
+        """Look at these weights; what is cut short leaves nothing behind. drawn: whether at portraits too, where something scores them."""
+        portraits: list[torch.Tensor] = []
         scores: tuple[float, ...] = ()
-        if self.scorer is not None:
+        if drawn and self.scorer is not None:
             portraits = self.sitting.portraits(SEEDS)
             scores = tuple(value or 0.0 for value in self.scorer(portraits))
-            self.portraits[step] = sheet.thumbnails(portraits)
             self.sitting.model.load()
         new, before = Look(step, scores, self.validation()), [look.score for look in self.looks if look.score is not None]
+        if portraits:
+            self.portraits[step] = sheet.thumbnails(portraits)
         if new.score is not None and new.score >= max(before, default=-1.0):
             self.best = [group.layers() for group in adapters]
         if self.keep:
@@ -100,11 +100,9 @@ class Watch:
             self.recent = dict(latest[-AVERAGED:])
         self.looks.append(new)
 
-    def chosen(self, step: int, adapters: list[Adapters]) -> tuple[Look, Weights, tuple[int, ...]]:
-        """The step to use, its weights, and the steps of which they are the mean (none where they are no mean), after a last look at
-        `step`, where the training ends."""
-        if not self.looks or self.looks[-1].step != step:
-            self.look(step, adapters)
+    def chosen(self, adapters: list[Adapters]) -> tuple[Look, Weights, tuple[int, ...]]:
+        """The step to use, its weights, and the steps of which they are the mean (none where they are no mean), after the look at the
+        step where the training ends."""
         look = judge.choose(self.looks)
         if look is not self.looks[-1] and self.best:
             return look, self.best, ()

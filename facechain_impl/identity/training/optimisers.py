@@ -67,6 +67,13 @@ def _prodigy(parameters: list, settings: TrainSettings) -> tuple[torch.optim.Opt
     return made, note
 
 
+def made_by_a_step(chosen: torch.optim.Optimizer) -> int:
+    """Tensors of the size of every parameter that the next step makes, at the most: what it remembers from the first one on, and one
+    that comes and goes."""
+    remembered = 4 if "d" in chosen.param_groups[0] else 2  # Prodigy's estimate of its rate takes two more
+    return 1 if chosen.state else 1 + remembered
+
+
 def found_rate(chosen: torch.optim.Optimizer) -> float:
     """What an optimiser that finds its learning rate multiplies the schedule's by; 1 for others."""
     return float(chosen.param_groups[0].get("d", 1.0))

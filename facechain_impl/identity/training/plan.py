@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from ...host import borrowed, memory
 from ...host.models import TrainingModel
@@ -12,6 +14,8 @@ from .checkpointing import checkpointed
 from .demand import Demand, Way, measure
 from .settings import Offload, TrainSettings
 from .trainer import Trainer
+
+Drawn = TypeVar("Drawn")
 
 USABLE = 0.9
 """Of the free memory: what a network takes between the tensors that are counted is not known exactly."""
@@ -32,12 +36,24 @@ def ways(settings: TrainSettings, has_device: bool) -> list[Way]:
 
 
 def load_first(model: TrainingModel, settings: TrainSettings) -> None:
-    """Load the model for the first time. What is larger than the device stays in RAM as far as it has to."""
-    device = model.device
-    if device.type != "cpu":
-        too_large = model.size() > USABLE * memory.total_bytes(device)
-        if settings.offload is Offload.ON or (settings.offload is Offload.AUTO and too_large):
-            model.room = borrowed.ALL_OF_IT
+    """Load the model for the first time. What is larger than what is free on the device stays in RAM as far as it has to."""
+    if model.device.type == "cpu":
+        model.load()
+        return
+    memory.unload_models(model.device)
+    too_large = model.size() > USABLE * memory.free_bytes(model.device)
+    may = settings.offload is Offload.AUTO and not settings.dora
+    if settings.offload is Offload.ON or (may and too_large):
+        model.room = borrowed.ALL_OF_IT
+    try:
+        model.load()
+        return
+    except Exception as error:
+        if not memory.is_out_of_memory(error) or not may or model.room is not None:
+            raise
+    model.give_back()
+    memory.release()
+    model.room = borrowed.ALL_OF_IT
     model.load()
 
 
@@ -85,12 +101,42 @@ class Plan:
                 if not memory.is_out_of_memory(error) or not self._trainer.consistent or len(self._ways) == 1:
                     raise
             # outside of the handler, whose traceback holds on to the tensors of the failed pass
-            self._step_down()
+            self._step_down(self._ways[1:], f"at step {self._trainer.steps_done + 1}")
 
-    def _step_down(self) -> None:
+    def draw(self, what: str, action: Callable[[], Drawn], otherwise: Callable[[], Drawn], price: str) -> Drawn:
+        """What `action` returns, which may draw and leaves the training as it is. Where memory runs out it is done again: without other
+        models on the device, then with offload where that is allowed. In the end `otherwise` takes its place, and a note names `what`
+        it was and the `price`. Drawing keeps nothing for a backward pass, so that no other way takes less."""
+        attempts = [self._clear, self._alone]
+        if self._ways[-1].offload and not self.way.offload:
+            offloaded = list(dict.fromkeys(replace(way, offload=True) for way in self._ways))
+            attempts.append(lambda: self._step_down(offloaded, f"over {what}"))
+        for make_room in attempts:
+            make_room()
+            try:
+                return action()
+            except Exception as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+        self._alone()
+        if (note := f"Memory ran out over {what}: {price}.") not in self.notes:
+            self.notes.append(note)
+        return otherwise()
+
+    def _clear(self) -> None:
+        """Free what the device does not need between two steps."""
         self._trainer.forget_gradients()
-        self._take(self._ways[1:])
-        self.notes.append(f"Memory ran out at step {self._trainer.steps_done + 1}: from there on {self.way.text()}.")
+        memory.release()
+
+    def _alone(self) -> None:
+        """The same, and no other model is left on the device."""
+        self._clear()
+        self._model.load()
+
+    def _step_down(self, ways: list[Way], where: str) -> None:
+        self._trainer.forget_gradients()
+        self._take(ways)
+        self.notes.append(f"Memory ran out {where}: from there on {self.way.text()}.")
 
     def _measured(self) -> Demand | None:
         """None where memory runs out already over a single sample."""

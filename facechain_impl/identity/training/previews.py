@@ -21,11 +21,8 @@ class Preview:
     size: int
     sampling: Sampling | None = None
 
-    def at(self, step: int, model: models.TrainingModel, clip: Clip, vae: Vae) -> torch.Tensor | None:
-        """A portrait [H, W, 3] when one is due after `step`, else None."""
-        if step % self.every:
-            return None
-        return self.portrait(model, clip, vae)
+    def is_due(self, step: int) -> bool:
+        return step % self.every == 0
 
     def portrait(self, model: models.TrainingModel, clip: Clip, vae: Vae) -> torch.Tensor:
         """One portrait [H, W, 3] with the adapters as they are now."""

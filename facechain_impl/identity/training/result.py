@@ -79,8 +79,10 @@ def store(request: TrainRequest, order: Order, trainer: Trainer, names: dict[str
 def _judgement(outcome: Outcome) -> list[str]:
     """Which step was used, and how alike its portraits are."""
     used, looks = outcome.used, outcome.looks
-    if used is None or used.score is None:
+    if used is None or not any(look.scores for look in looks):
         return []
+    if used.score is None:
+        return ["The last step was used: there are no portraits of it to be compared with those of earlier steps."]
     last = looks[-1]
     if not any(any(look.scores) for look in looks):
         return ["No face was found in any sample portrait, so the last step was used."]
@@ -96,7 +98,7 @@ def _judgement(outcome: Outcome) -> list[str]:
             f"{last.score or 0:.3f}, and chance explains {noise(looks):.3f}."
         )
     where = "" if len(looks) == 1 else ", measured on other portraits than those that the step was chosen by"
-    return [said, f"Likeness {outcome.likeness:.3f}{where}."]
+    return [said] if outcome.likeness is None else [said, f"Likeness {outcome.likeness:.3f}{where}."]
 
 
 def _averaging(settings: TrainSettings, outcome: Outcome) -> list[str]:

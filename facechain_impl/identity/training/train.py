@@ -206,15 +206,14 @@ def _run(trainer: Trainer, order: Order, request: TrainRequest, model: models.Tr
     try:
         with live.finishable():
             while reason is None:
-                if watch is not None:
-                    with trainer.averaged():
-                        watch.at(trainer.steps_done, trainer.adapters)
+                _look(trainer, watch, plan)
                 _step(trainer, order, request, model, watch, progress, clock, plan)
                 reason = _end(trainer)
         if reason:
             notes.append(f"Finished early, after step {trainer.steps_done} of {request.settings.steps}: {reason}.")
+        _look(trainer, watch, plan, at_end=True)
         with trainer.averaged():
-            outcome = _outcome(trainer, watch, notes)
+            outcome = _outcome(trainer, watch, plan)
         done = True
     finally:
         if not done and trainer.consistent and trainer.steps_done:
@@ -229,16 +228,32 @@ def _end(trainer: Trainer) -> str | None:
     return "on request" if live.finish_requested() else None
 
 
-def _outcome(trainer: Trainer, watch: Watch | None, notes: list[str]) -> Outcome:
+def _look(trainer: Trainer, watch: Watch | None, plan: Plan, at_end: bool = False) -> None:
+    """A look where one is due; not at portraits where they do not fit into memory."""
+    step = trainer.steps_done
+    if watch is None or not watch.wants(step, at_end):
+        return
+
+    def look(drawn: bool) -> None:
+        with trainer.averaged():
+            watch.look(step, trainer.adapters, drawn)
+
+    plan.draw(f"the look after step {step}", lambda: look(True), lambda: look(False), "it has no portraits and no likeness")
+
+
+def _outcome(trainer: Trainer, watch: Watch | None, plan: Plan) -> Outcome:
     if watch is None:
-        return Outcome(weights=[group.layers() for group in trainer.adapters], notes=notes, looks=[])
-    look, weights, averaged = watch.chosen(trainer.steps_done, trainer.adapters)
+        return Outcome(weights=[group.layers() for group in trainer.adapters], notes=plan.notes, looks=[])
+    look, weights, averaged = watch.chosen(trainer.adapters)
+    likeness = plan.draw(
+        "the portraits of the result", lambda: watch.likeness(trainer.adapters, weights), lambda: None, "its likeness is not known"
+    )
     return Outcome(
         weights=weights,
-        notes=notes,
+        notes=plan.notes,
         looks=watch.looks,
         used=look,
-        likeness=watch.likeness(trainer.adapters, weights),
+        likeness=likeness,
         kept=watch.kept,
         portraits=watch.portraits,
         averaged=averaged,
@@ -257,13 +272,24 @@ def _step(
 ) -> None:
     check_interrupt()
     loss = plan.step()
-    clip, vae, preview = request.inputs.clip, request.inputs.vae, request.policy.preview
-    with trainer.averaged() if preview else contextlib.nullcontext():
-        picture = preview.at(trainer.steps_done, model, clip, vae) if preview else None
+    picture = _preview(trainer, request, model, plan)
     if trainer.steps_done % request.settings.state_every == 0:
         _save_state(trainer, watch, order, request, plan.notes)
     live.say(clock.line(trainer, loss, watch))
     progress.step(preview=picture)
+
+
+def _preview(trainer: Trainer, request: TrainRequest, model: models.TrainingModel, plan: Plan) -> torch.Tensor | None:
+    """A portrait where one is due and fits into memory."""
+    inputs, preview = request.inputs, request.policy.preview
+    if preview is None or not preview.is_due(trainer.steps_done):
+        return None
+
+    def portrait() -> torch.Tensor:
+        with trainer.averaged():
+            return preview.portrait(model, inputs.clip, inputs.vae)
+
+    return plan.draw("a preview", portrait, lambda: None, "those that do not fit are left out")
 
 
 def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: TrainRequest, notes: list[str]) -> None:

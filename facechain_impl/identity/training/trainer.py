@@ -50,7 +50,7 @@ class Trainer:
         self._sigmas = functools.partial(model.objective.sample_sigmas, times=TIMES[settings.timesteps])
         self._optimiser, self.note = train_optim.optimiser(self._groups(), settings)
         self._schedule = train_optim.schedule(self._optimiser, settings)
-        self._scaler = torch.amp.GradScaler(model.device.type, enabled=dtype is torch.float16)
+        self._scaler = self._new_scaler()
         self._average = MovingAverage(adapters, settings.ema_decay) if settings.average is Average.EMA else None
         self.steps_done = 0
         self.losses: list[float] = []
@@ -78,6 +78,12 @@ class Trainer:
     def forget_gradients(self) -> None:
         """Those of a step that was not finished."""
         self._optimiser.zero_grad(set_to_none=True)
+        state = self._scaler.state_dict()
+        self._scaler = self._new_scaler()  # which knows of no gradients that were unscaled already
+        self._scaler.load_state_dict(state)
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self._model.device.type, enabled=self.dtype is torch.float16)
 
     @property
     def learning_rate(self) -> float:
@@ -170,14 +176,20 @@ class Trainer:
     def validation_loss(self) -> float:
         """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Nothing changes by it."""
         pairs = replace(self.settings, batch_size=1, caption_dropout=0.0, seed=self.settings.seed + 1)
+        batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
+        with torch.no_grad(), self._without_dropout():
+            losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
+        return sum(losses) / len(losses)
+
+    @contextlib.contextmanager
+    def _without_dropout(self) -> Iterator[None]:
         for group in self.adapters:
             group.train(False)
-        with torch.no_grad():
-            batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
-            losses = [self.loss(batch, self._data.conditioning_for(batch)).item() for batch in batches]
-        for group in self.adapters:
-            group.train(True)
-        return sum(losses) / len(losses)
+        try:
+            yield
+        finally:
+            for group in self.adapters:
+                group.train(True)
 
     @contextlib.contextmanager
     def _own_randomness(self) -> Iterator[None]:
@@ -195,19 +207,27 @@ class Trainer:
             )
 
     def _update(self) -> None:
-        self.consistent = False
+        """Learn from the gradients. Until the optimiser begins they alone have changed, and the step can be done again."""
         self._scaler.unscale_(self._optimiser)
         if self.settings.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.max_grad_norm)
         if self.lengthened_at is not None:
             for group, rate in zip(self._optimiser.param_groups, self._schedule.get_last_lr(), strict=True):
                 group["lr"] = float(rate) * self._warmth()
+        self._reserve()
+        self.consistent = False
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._schedule.step()
         if self._average is not None:
             self._average.update()
         self.consistent = True
+
+    def _reserve(self) -> None:
+        """Have the device set aside what the update takes, so that memory runs out here if it does."""
+        count = train_optim.made_by_a_step(self._optimiser)
+        reserved = [torch.empty_like(parameter) for parameter in self._parameters if not parameter.is_cpu for _ in range(count)]
+        del reserved
 
     def state(self) -> dict:
         """Everything that the remaining steps depend on. The noise of a step follows from the seed and the step's number."""

@@ -139,18 +139,16 @@ def small_device(monkeypatch):
 @pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("family", ["sd15", "flux"])
 def test_weights_that_stay_in_ram_change_nothing(home, photos, sd15, monkeypatch, small_device, family, share):
-    """Bit for bit on Flux. On the UNet every loss of a first step is the same and the gradients of one block differ in the seventh digit,
-    not by the copies; why is not known."""
+    """Bit for bit, against a training with the checkpointing that a model without room gets beside offload: checkpointing adds up the
+    gradients of a skip connection in another order."""
     gradients = recorded_gradients(monkeypatch)
     given = sd15 if family == "sd15" else SimpleNamespace(model=flux_model(), clip=FixedClip(), vae=SmallVae(16))
-    plain = train.train_face_lora(order(given, photos))
+    plain = train.train_face_lora(order(given, photos, gradient_checkpointing=True))
     fetched = small_device(given.model, share)
     monkeypatch.setattr(models.TrainingModel, "__init__", with_room(models.TrainingModel.__init__))
-    other = train.train_face_lora(order(given, photos, name="Bea"))
-    if family == "flux":
-        assert same(weights(plain), weights(other)) and plain.losses == other.losses
-    assert plain.losses[0] == other.losses[0]
-    assert max(apart(one, two) for one, two in zip(gradients[0], gradients[len(gradients) // 2])) < 1e-5
+    other = train.train_face_lora(order(given, photos, name="Bea", gradient_checkpointing=True))
+    assert same(weights(plain), weights(other)) and plain.losses == other.losses
+    assert all(torch.equal(one, two) for one, two in zip(gradients[0], gradients[len(gradients) // 2]))
     all_layers = [layer for layer in given.model.model.modules() if isinstance(layer, torch.nn.Linear)]
     count = sum(layer in fetched for layer in all_layers)
     assert count == len(all_layers) if share == 0 else 0 < count < len(all_layers)

@@ -113,10 +113,10 @@ def test_an_earlier_step_is_used_where_it_is_better(home, sd15, photos, scripted
     assert rows["after step 6"].status.value == "trained" and rows["after step 8"].status.value == "left out"
     kept, real = {}, Watch.look
 
-    def look(self, step, adapters):
+    def look(self, step, adapters, drawn):
         if step == 6:
             kept.update(adapters[0].layers())
-        real(self, step, adapters)
+        real(self, step, adapters, drawn)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Watch, "look", look)

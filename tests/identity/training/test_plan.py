@@ -16,10 +16,14 @@ from facechain_impl.identity.training import demand, plan, presets, train  # noq
 from facechain_impl.identity.training.adapters import Adapters, target_modules  # noqa: E402
 from facechain_impl.identity.training.checkpointing import blocks, checkpointed  # noqa: E402
 from facechain_impl.identity.training.demand import Demand, Way  # noqa: E402
-from facechain_impl.identity.training.settings import Offload, TrainSettings  # noqa: E402
+from facechain_impl.identity.training.looks import Sitting  # noqa: E402
+from facechain_impl.identity.training.previews import Preview  # noqa: E402
+from facechain_impl.identity.training.settings import Offload, Precision, TrainSettings  # noqa: E402
 from facechain_impl.identity.training.state import unfinished  # noqa: E402
 
-from .test_train import SMALL, order, same, stop_at, weights, whole_norm  # noqa: E402
+from .conftest import Scripted  # noqa: E402
+from .test_likeness import looked  # noqa: E402
+from .test_train import SMALL, apart, changed, order, same, stop_at, weights, whole_norm  # noqa: E402
 
 MB = 2**20
 
@@ -41,6 +45,53 @@ class TestWays:
 
     def test_a_cpu_has_nowhere_to_offload_to_and_dropout_is_not_split(self):
         assert plan.ways(settings(batch_size=4, dropout=0.1, offload=Offload.ON), False) == [Way(4, False, False), Way(4, True, False)]
+
+
+class Device:
+    """Stands for a model and the GPU that it is loaded to, which has `free` bytes once other models have left it. fails: so often memory
+    runs out over loading everything."""
+
+    def __init__(self, monkeypatch, size: int, free: int, fails: int = 0):
+        self.device, self.room, self.done = torch.device("cuda"), None, []
+        self.size = lambda: size
+        self._free, self._fails = free, fails
+        monkeypatch.setattr(memory, "unload_models", lambda device: self.done.append("others left"))
+        monkeypatch.setattr(memory, "free_bytes", lambda device: self._free if self.done == ["others left"] else 0)
+        monkeypatch.setattr(memory, "release", lambda: self.done.append("released"))
+
+    def load(self) -> None:
+        self.done.append("loaded" if self.room is None else "loaded with room")
+        if self.room is None and self._fails:
+            raise torch.OutOfMemoryError("too large")
+
+    def give_back(self) -> None:
+        self.done.append("given back")
+
+
+class TestFirstLoad:
+    @pytest.mark.parametrize(
+        ("free", "offload", "expected"),
+        [(100, Offload.AUTO, "loaded"), (50, Offload.AUTO, "loaded with room"), (50, Offload.OFF, "loaded"),
+         (100, Offload.ON, "loaded with room")],
+    )  # fmt: skip
+    def test_what_is_free_decides_once_other_models_have_left(self, monkeypatch, free, offload, expected):
+        """Other programs use the GPU too, so that it may be large enough and yet have no room."""
+        device = Device(monkeypatch, 60, free)
+        plan.load_first(device, settings(offload=offload))
+        assert device.done == ["others left", expected]
+
+    def test_where_memory_runs_out_all_the_same_the_weights_stay_in_ram(self, monkeypatch):
+        device = Device(monkeypatch, 60, 100, fails=1)
+        plan.load_first(device, settings())
+        assert device.done == ["others left", "loaded", "given back", "released", "loaded with room"]
+
+    @pytest.mark.parametrize("changes", [{"offload": Offload.OFF}, {"dora": True}])
+    def test_not_where_they_may_not(self, monkeypatch, changes):
+        """A DoRA computes with the norms of weights on the device."""
+        device = Device(monkeypatch, 60, 100, fails=1)
+        with pytest.raises(torch.OutOfMemoryError):
+            plan.load_first(device, settings(**changes))
+        assert device.room is None
 
 
 class Counted(torch.nn.Module):
@@ -188,6 +239,39 @@ def out_of_memory(monkeypatch, at: dict[int, int]) -> list[tuple[int, int]]:
     return attempts
 
 
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_out_of_memory_before_the_update_is_as_harmless(home, sd15, photos, monkeypatch, precision):
+    """Gradients were clipped by then, and unscaled where they are fp16's."""
+    request = order(sd15, photos, batch_size=2, precision=precision, max_grad_norm=1e-3)
+    plain = train.train_face_lora(request)
+    real, asked = train.Trainer._reserve, []
+
+    def reserve(self):
+        asked.append(self.steps_done)
+        if asked == [0, 1, 2]:
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        real(self)
+
+    monkeypatch.setattr(train.Trainer, "_reserve", reserve)
+    again = train.train_face_lora(replace(request, policy=replace(request.policy, name="Bea")))
+    assert asked == [0, 1, 2, 2, 3] and apart(whole_norm(plain), whole_norm(again)) < 1e-5
+    assert "Memory ran out at step 3: from there on 1 picture at a time." in again.report.notes
+
+
+def test_the_device_sets_aside_what_the_first_update_takes(home, monkeypatch):
+    parameters = [torch.nn.Parameter(torch.zeros(size, device=device)) for size, device in [(3, "meta"), (5, "meta"), (7, "cpu")]]
+    trainer = object.__new__(train.Trainer)
+    trainer._parameters, trainer._optimiser = parameters, torch.optim.AdamW(parameters)
+    made, real = [], torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda value: made.append(value.numel()) or real(value))
+    trainer._reserve()
+    assert sorted(made) == [3] * 3 + [5] * 3, "two moments, and what comes and goes"
+    made.clear()
+    trainer._optimiser.state[parameters[0]] = {"step": 1}
+    trainer._reserve()
+    assert made == [3, 5]
+
+
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_out_of_memory_ends_with_the_weights_of_an_undisturbed_training(home, sd15, photos, monkeypatch, times):
     request = order(sd15, photos, batch_size=4, steps=4)
@@ -218,6 +302,108 @@ def test_out_of_memory_while_it_is_measured(home, sd15, photos, monkeypatch):
     result = train.train_face_lora(order(sd15, photos, batch_size=2))
     assert set(taken) == {(1, 2, True)}
     assert any("it goes on with 1 picture at a time, gradient checkpointing" in note for note in result.report.notes)
+
+
+def runs_out(monkeypatch, owner: type, name: str, times: int, calls: int = 0) -> None:
+    """Memory runs out in this method, after so many `calls`, so many times."""
+    real, asked = getattr(owner, name), []
+
+    def method(self, *given):
+        asked.append(given)
+        if calls < len(asked) <= calls + times:
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        return real(self, *given)
+
+    monkeypatch.setattr(owner, name, method)
+
+
+class TestDrawing:
+    """Looks and previews leave the training as it is, so that they can be repeated and are not worth a training."""
+
+    def seen(self, objects, photos, scripted, name: str, values=(0.2, 0.6, 0.3, 0.4)):
+        scripted.values[:] = values
+        return train.train_face_lora(looked(objects, photos, scripted, name=name, dropout=0.3))
+
+    @pytest.mark.parametrize(
+        ("owner", "name", "calls"),
+        [(Sitting, "portraits", 1), (Sitting, "portraits", 3), (Scripted, "__call__", 2)],
+        ids=["portraits", "portraits of the result", "scorer"],
+    )
+    def test_once_too_little_memory_for_a_look_is_no_matter(self, home, sd15, photos, scripted, monkeypatch, owner, name, calls):
+        plain = self.seen(sd15, photos, scripted, "Ann")
+        runs_out(monkeypatch, owner, name, 1, calls)
+        self.compare(plain, self.seen(sd15, photos, scripted, "Bea"), scripted)
+
+    def test_nor_in_the_middle_of_its_validation_while_dropout_is_off(self, home, sd15, photos, scripted, monkeypatch):
+        plain = self.seen(sd15, photos, scripted, "Ann")
+        validation, left = train.Trainer.validation_loss, [1]
+
+        def validate(self):
+            with monkeypatch.context() as patch:
+                runs_out(patch, train.Trainer, "loss", left.pop() if left else 0, 3)
+                return validation(self)
+
+        monkeypatch.setattr(train.Trainer, "validation_loss", validate)
+        self.compare(plain, self.seen(sd15, photos, scripted, "Bea", (0.2, 0.2, 0.6, 0.3, 0.4)), scripted)
+
+    def compare(self, plain, again, scripted):
+        assert same(weights(plain), weights(again)) and again.losses == plain.losses and not scripted.values
+        assert (
+            again.person.report["looks"] == plain.person.report["looks"]
+            and again.person.report["likeness"] == plain.person.report["likeness"]
+        )
+        assert again.person.report["used_step"] == 6 and not any("ran out" in note for note in again.report.notes)
+
+    def test_dropout_is_on_again_after_a_validation_that_was_cut_short(self, home, sd15, monkeypatch):
+        with opened(sd15) as (_, trainer):
+            runs_out(monkeypatch, train.Trainer, "loss", 1, 2)
+            with pytest.raises(torch.OutOfMemoryError):
+                trainer.validation_loss()
+            assert all(layer.lora_dropout.training for layer in trainer.adapters[0]._layers.values())
+
+    def test_a_look_whose_portraits_do_not_fit_goes_without(self, home, sd15, photos, scripted, monkeypatch):
+        plain = train.train_face_lora(order(sd15, photos, name="Plain", steps=8, dropout=0.3))
+        runs_out(monkeypatch, Sitting, "portraits", 2, 2)
+        scripted.values[:] = [0.6, 0.3, 0.4]
+        result = train.train_face_lora(looked(sd15, photos, scripted, dropout=0.3))
+        assert [len(look["scores"]) for look in result.person.report["looks"]] == [4, 4, 0] and result.losses == plain.losses
+        assert "Memory ran out over the look after step 8: it has no portraits and no likeness." in result.report.notes
+        assert "The last step was used: there are no portraits of it to be compared with those of earlier steps." in result.report.notes
+        assert same(weights(plain), weights(result))
+
+    def test_portraits_of_the_result_that_do_not_fit(self, home, sd15, photos, scripted, monkeypatch):
+        runs_out(monkeypatch, Sitting, "portraits", 2, 3)
+        result = self.seen(sd15, photos, scripted, "Ann")
+        assert result.person.report["likeness"] is None and result.person.report["used_step"] == 6
+        assert "Memory ran out over the portraits of the result: its likeness is not known." in result.report.notes
+
+    def test_previews_that_do_not_fit_are_left_out_and_said_once(self, home, sd15, photos, monkeypatch):
+        plain = train.train_face_lora(order(sd15, photos))
+        runs_out(monkeypatch, Preview, "portrait", 99)
+        previewed = changed(order(sd15, photos, name="Bea"), preview=Preview(2, "a face", 1, 64))
+        result = train.train_face_lora(previewed)
+        assert same(weights(plain), weights(result))
+        assert [note for note in result.report.notes if "ran out" in note] == [
+            "Memory ran out over a preview: those that do not fit are left out."
+        ]
+
+    def test_offload_is_tried_where_it_is_allowed_and_nothing_else_changes(self, home, sd15):
+        with opened(sd15) as (model, trainer), contextlib.ExitStack() as stack:
+            planned = plan.Plan(trainer, model, stack)
+            planned._ways = [Way(2, False, False), Way(1, False, False), Way(1, True, False), Way(1, True, True)]
+            rooms = []
+
+            def draw() -> str:
+                rooms.append(model.room)
+                if model.room is None:
+                    raise torch.OutOfMemoryError("too much")
+                return "portrait"
+
+            assert planned.draw("a look", draw, lambda: "nothing", "a pity") == "portrait"
+            assert rooms == [None, None, planned.demand.beside_weights(Way(2, False, True))]
+            assert planned._ways == [Way(2, False, True), Way(1, False, True), Way(1, True, True)]
+            assert planned.notes == ["Memory ran out over a look: from there on 2 pictures at a time, offload."]
+            assert planned.draw("a look", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError()), lambda: "nothing", "a pity") == "nothing"
 
 
 def test_offload_on_a_cpu_says_that_it_does_nothing(home, sd15, photos):
