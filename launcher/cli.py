@@ -56,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     test = commands.add_parser("test", help="lint, type check and the usual test suite; arguments after -- go to pytest")
     test.add_argument("--all", action="store_true", help="matrices and soak tests as well, as the continuous integration does")
-    test.set_defaults(run=lambda options: testing.run(options.rest, install=options.install, everything=options.all))
+    test.add_argument("--coverage", action="store_true", help="which lines of the code were run, which takes a fifth longer")
+    test.set_defaults(
+        run=lambda options: testing.run(options.rest, install=options.install, everything=options.all, coverage=options.coverage)
+    )
     bench = commands.add_parser("bench", help="side-by-side measurements")
     bench.add_argument("name", nargs="?", help="which one; without it they are listed. Further arguments go to it")
     bench.set_defaults(run=_bench)

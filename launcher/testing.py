@@ -1,4 +1,4 @@
-"""`run.py test`: set up, lint, check the types, then the whole suite with coverage."""
+"""`run.py test`: set up, lint, check the types, then the suite."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ COVERAGE = [*COVERED, "--cov-report=term:skip-covered"]
 PARALLEL = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
-def run(pytest_arguments: list[str], *, install: bool, everything: bool = False) -> int:
-    """Returns 0 only when lint and types are clean and every test passed. `everything`: matrices and soak tests as well, and which
+def run(pytest_arguments: list[str], *, install: bool, everything: bool = False, coverage: bool = False) -> int:
+    """Returns 0 only when lint and types are clean and every test passed. everything: matrices and soak tests as well. coverage: which
     lines were run, which costs a fifth of the time."""
     host = environment.ready(for_tests=True, install=install)
     env = environment.task_env(host, **THREADS, **_browser(), **_clients(install or not host.is_users))
     python = str(host.python)
     lint = [_call([python, "-m", "ruff", *words], env) for words in (["check", "."], ["format", "--check", "."])]
     lint.append(_call(type_check.command(host.python), env))
-    chosen = [*COVERAGE, "--all"] if everything else []
+    chosen = ["--all"] * everything + COVERAGE * coverage
     status = _call([python, "-m", "pytest", *PARALLEL, *chosen, *pytest_arguments], env)
     if any(lint):
         say("ruff or mypy reported problems: see above the tests.")

@@ -11,8 +11,6 @@ import pytest
 from launcher import browser, cli, demo, environment, testing
 from launcher.console import Failure
 
-ALL = [*testing.COVERAGE, "--all"]
-
 
 def test_help_names_every_command(run_py):
     done = run_py("--help")
@@ -96,8 +94,10 @@ def test_lint_and_tests_both_count(monkeypatch, lint, tests, status):
     assert ran[3][-2:] == ["-k", "x"]
 
 
-@pytest.mark.parametrize(("words", "chosen"), [([], []), (["--all"], ALL), (["--all", "--", "-k", "x"], [*ALL, "-k", "x"])])
-def test_all_adds_matrices_soak_tests_and_coverage(monkeypatch, words, chosen):
+@pytest.mark.parametrize(
+    ("words", "chosen"), [([], []), (["--all"], ["--all"]), (["--coverage", "--", "-k", "x"], [*testing.COVERAGE, "-k", "x"])]
+)
+def test_what_is_asked_for_reaches_pytest(monkeypatch, words, chosen):
     ran = []
     monkeypatch.setattr(testing.environment, "ready", lambda **_: testing.environment.Host(testing.places.ROOT, sys.executable, True))
     monkeypatch.setattr(testing, "_browser", lambda: {})
