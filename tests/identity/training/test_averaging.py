@@ -77,9 +77,11 @@ class TestMovingAverage:
 
     def test_looks_and_previews_show_it(self, home, sd15, photos, scripted, monkeypatch):
         shown, real = [], Watch.look
-        monkeypatch.setattr(Watch, "look", lambda self, step, adapters: shown.append(adapters[0].layers()) or real(self, step, adapters))
+        monkeypatch.setattr(
+            Watch, "look", lambda self, step, adapters, *rest: shown.append(adapters[0].layers()) or real(self, step, adapters)
+        )
         pictured = []
-        monkeypatch.setattr(Preview, "at", lambda self, step, *rest: pictured.append(trainers[-1].adapters[0].layers()) and None)
+        monkeypatch.setattr(Preview, "portrait", lambda self, *rest: pictured.append(trainers[-1].adapters[0].layers()))
         trainers, made = [], train.Trainer.__init__
         monkeypatch.setattr(train.Trainer, "__init__", lambda self, *given: trainers.append(self) or made(self, *given))
         scripted.values += [0.1, 0.2, 0.3, 0.3]
