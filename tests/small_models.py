@@ -38,112 +38,93 @@ def patcher(model):
     return comfy("model_patcher").ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
 
 
-def sd15_model(seed: int = 1, model_type: str = "EPS"):
-    """A MODEL of SD1.5's structure: two levels, width 32, text of width 64."""
-    base, supported = comfy("model_base"), comfy("supported_models")
-    config = supported.SD15({**UNET, "context_dim": 64, "num_heads": 8, "use_linear_in_transformer": False, "adm_in_channels": None})
-    model = base.BaseModel(config, model_type=base.ModelType[model_type], device=torch.device("cpu"))
+def random_model(kind: str, config: str, unet: dict[str, Any], seed: int, **given: Any):
+    """A MODEL of the host's class `kind` on the CPU, with the host's configuration `config` of this network."""
+    supported = getattr(comfy("supported_models"), config)(unet)
+    model = getattr(comfy("model_base"), kind)(supported, device=torch.device("cpu"), **given)
     randomise(model.diffusion_model, seed)
     return patcher(model)
+
+
+def sd15_model(seed: int = 1, model_type: str = "EPS"):
+    """A MODEL of SD1.5's structure: two levels, width 32, text of width 64."""
+    unet = {**UNET, "context_dim": 64, "num_heads": 8, "use_linear_in_transformer": False, "adm_in_channels": None}
+    return random_model("BaseModel", "SD15", unet, seed, model_type=comfy("model_base").ModelType[model_type])
 
 
 def sdxl_model(seed: int = 2):
     """A MODEL of SDXL's structure: linear projections, heads of 64 channels, pooled text of 48 and six sizes."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {**UNET, "model_channels": 64, "context_dim": 112, "use_linear_in_transformer": True, "adm_in_channels": 48 + 6 * 256}
-    model = base.SDXL(supported.SDXL({**unet, "num_classes": "sequential"}), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("SDXL", "SDXL", {**unet, "num_classes": "sequential"}, seed)
 
 
 def flux_model(seed: int = 5, **changes: Any):
     """A MODEL of Flux's structure: one double and two single blocks of width 64, latents of 16 channels, rectified flow."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 48, "context_in_dim": 64, "hidden_size": 64,
         "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2,
         "qkv_bias": True, "guidance_embed": True, "txt_ids_dims": [], "dtype": torch.float32, **changes,
     }  # fmt: skip
-    model = base.Flux(supported.Flux(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("Flux", "Flux", unet, seed)
 
 
 def flux2_model(seed: int = 6):
     """A MODEL of Flux.2's structure: shared modulation, gated feed-forward, latents of 128 channels at a sixteenth of the size."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "flux2", "in_channels": 128, "out_channels": 128, "vec_in_dim": None, "context_in_dim": 64, "hidden_size": 64,
         "mlp_ratio": 3.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "axes_dim": [8, 8, 8, 8], "theta": 2000, "patch_size": 1,
         "qkv_bias": False, "guidance_embed": True, "txt_ids_dims": [3], "global_modulation": True, "mlp_silu_act": True, "ops_bias": False,
         "default_ref_method": "index", "ref_index_scale": 10.0, "dtype": torch.float32,
     }  # fmt: skip
-    model = base.Flux2(supported.Flux2(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("Flux2", "Flux2", unet, seed)
 
 
 def qwen_image_model(seed: int = 7):
     """A MODEL of Qwen-Image's structure: two blocks with streams for text and picture, latents of 16 channels with a time axis."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 2, "attention_head_dim": 32,
         "num_attention_heads": 2, "joint_attention_dim": 64, "axes_dims_rope": (8, 12, 12), "dtype": torch.float32,
     }  # fmt: skip
-    model = base.QwenImage(supported.QwenImage(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("QwenImage", "QwenImage", unet, seed)
 
 
 def z_image_model(seed: int = 8):
     """A MODEL of Z-Image's structure: one stream, refiners before it, text padded to multiples of 32."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "cap_feat_dim": 64, "n_layers": 2, "n_refiner_layers": 1,
         "qk_norm": True, "n_heads": 8, "n_kv_heads": 8, "axes_dims": [8, 12, 12], "axes_lens": [1536, 512, 512], "rope_theta": 256.0,
         "ffn_dim_multiplier": 8.0 / 3.0, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
         "dtype": torch.float32,
     }  # fmt: skip
-    model = base.Lumina2(supported.ZImage(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("Lumina2", "ZImage", unet, seed)
 
 
 def ernie_image_model(seed: int = 9):
     """A MODEL of Ernie-Image's structure: one stream of two blocks, latents of 128 channels at a sixteenth of the size."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "ernie", "hidden_size": 64, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 128, "in_channels": 128,
         "out_channels": 128, "text_in_dim": 48, "rope_axes_dim": (8, 12, 12), "dtype": torch.float32,
     }  # fmt: skip
-    model = base.ErnieImage(supported.ErnieImage(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("ErnieImage", "ErnieImage", unet, seed)
 
 
 def cosmos_predict2_model(seed: int = 10):
     """A MODEL of Cosmos Predict2's structure: two blocks of width 64, latents of 16 channels with a time axis."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "cosmos_predict2", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16,
         "patch_spatial": 2, "patch_temporal": 1, "model_channels": 64, "num_blocks": 2, "num_heads": 2, "crossattn_emb_channels": 64,
         "pos_emb_cls": "rope3d", "use_adaln_lora": True, "adaln_lora_dim": 16, "dtype": torch.float32,
     }  # fmt: skip
-    model = base.CosmosPredict2(supported.CosmosT2IPredict2(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("CosmosPredict2", "CosmosT2IPredict2", unet, seed)
 
 
 def ltxv_model(seed: int = 11):
     """A MODEL of LTX-Video's structure: two blocks of width 64, latents of 128 channels at a thirty-second of the size with a time axis."""
-    base, supported = comfy("model_base"), comfy("supported_models")
     unet = {
         "image_model": "ltxv", "in_channels": 128, "cross_attention_dim": 64, "attention_head_dim": 32, "num_attention_heads": 2,
         "caption_channels": 64, "num_layers": 2, "dtype": torch.float32,
     }  # fmt: skip
-    model = base.LTXV(supported.LTXV(unet), device=torch.device("cpu"))
-    randomise(model.diffusion_model, seed)
-    return patcher(model)
+    return random_model("LTXV", "LTXV", unet, seed)
 
 
 class FixedClip:
