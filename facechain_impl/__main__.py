@@ -1,4 +1,4 @@
-"""The pack's own command line: `python -m facechain_impl BASE models|persons|trainings|stand-ins ...`, with the host on PYTHONPATH.
+"""The pack's own command line: `python -m facechain_impl BASE models|persons|trainings|stand-ins|pocket ...`, with the host on PYTHONPATH.
 
 BASE is the host's base directory. `run.py` starts this in the host's environment; only here are the pack and the host imported."""
 
@@ -18,9 +18,10 @@ def main(argv: list[str]) -> int:
     from .identity import cli as persons
     from .identity.training import cli as trainings
     from .weights import cli as models
+    from .weights import pocket
     from .weights.stand_ins import cli as stand_ins
 
-    mains = {"models": models.main, "persons": persons.main, "trainings": trainings.main, "stand-ins": stand_ins.main}
+    mains = {"models": models.main, "persons": persons.main, "trainings": trainings.main, "stand-ins": stand_ins.main, "pocket": pocket.main}
     return mains[command](arguments)
 
 

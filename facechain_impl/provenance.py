@@ -14,10 +14,11 @@ from enum import Enum
 
 
 class Origin(str, Enum):
-    """Where weights came from. Only files that match the catalogue count as published."""
+    """Where weights came from. Only files that match the catalogue count as published; POCKET is the toy base model made by this project."""
 
     PUBLISHED = "published"
     STAND_IN = "stand-in"
+    POCKET = "pocket model"
     UNKNOWN = "unknown"
 
 
@@ -85,6 +86,11 @@ class Record:
     def stand_ins(self) -> tuple[str, ...]:
         """Names of files with random numbers instead of published weights."""
         return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.STAND_IN))
+
+    @property
+    def pocket_models(self) -> tuple[str, ...]:
+        """Names of toy base models."""
+        return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.POCKET))
 
     def plain(self) -> list[dict[str, str]]:
         """As JSON."""

@@ -30,6 +30,7 @@ from .provenance import Origin, Used
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 STAND_IN_NOTE = "random numbers in the published format. The results mean nothing."
+POCKET_NOTE = "a toy for demonstrations, trained by this project on old paintings and drawn faces. A real base model shows far more."
 T = TypeVar("T")
 
 
@@ -369,13 +370,15 @@ class Report:
             "rows": [row.json() for row in self.rows],
             "notes": self.all_notes(),
             "stand_ins": list(self.record.stand_ins),
+            "pocket_models": list(self.record.pocket_models),
             "used": [one.plain() | {"opened": self.record.is_opened(one)} for one in self.record],
         }
 
     def all_notes(self) -> list[str]:
-        if not self.record.stand_ins:
-            return list(self.notes)
-        return [f"STAND-IN WEIGHTS ({', '.join(self.record.stand_ins)}): {STAND_IN_NOTE}", *self.notes]
+        stand_ins, pocket = ", ".join(self.record.stand_ins), ", ".join(self.record.pocket_models)
+        said = [f"STAND-IN WEIGHTS ({stand_ins}): {STAND_IN_NOTE}"] if stand_ins else []
+        said += [f"POCKET MODEL ({pocket}): {POCKET_NOTE}"] if pocket else []
+        return [*said, *self.notes]
 
     def text(self) -> str:
         lines = [self.title, *self.all_notes()]

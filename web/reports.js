@@ -66,7 +66,7 @@ function madeWith(used) {
 function fill(box, report, past) {
   box.replaceChildren(element("h4", past ? `${report.title} (earlier run)` : report.title));
   for (const note of report.notes) {
-    box.append(element("p", note, note.startsWith("STAND-IN") ? "stand-in" : ""));
+    box.append(element("p", note, /^(STAND-IN|POCKET)/.test(note) ? "stand-in" : ""));
   }
   if (report.rows.length) box.append(tableOf(report.rows));
   if (report.used?.length) box.append(madeWith(report.used));

@@ -20,6 +20,7 @@ RECORD = "facechain.json"
 MARK = "facechain"
 CONVERTED = "converted"
 STAND_IN = "stand-in"
+POCKET = "pocket model"
 SAFETENSORS = ".safetensors"
 WHOLE_FOLDERS = "diffusers"
 

@@ -18,6 +18,8 @@ from . import catalogue, files, headers
 UNKNOWN = "unknown"
 DIGEST = "digest"
 """Key in a stand-in's header for its weights' digest, since the host forgets which file a CONTROL_NET came from."""
+MARKED = {files.STAND_IN: Origin.STAND_IN, files.POCKET: Origin.POCKET}
+"""What the header of a file that this project made says of it."""
 _REMEMBERED = 64
 _loras: dict[str, tuple[Used, ...]] = {}
 
@@ -78,7 +80,7 @@ def _origin(path: Path) -> Origin:
     for entry in catalogue.ENTRIES:
         if not entry.is_ours and entry.file_name == path.name and path in {source for source, _ in files.places(entry)}:
             return files.origin(entry, path)
-    return Origin.STAND_IN if _metadata(path).get(files.MARK) == files.STAND_IN else Origin.UNKNOWN
+    return MARKED.get(_metadata(path).get(files.MARK, ""), Origin.UNKNOWN)
 
 
 def _hash(path: Path) -> str:
