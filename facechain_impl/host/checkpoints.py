@@ -28,7 +28,7 @@ def sd15_layout(multipliers: Sequence[int] = (1, 2, 4, 4), blocks: int = 2, tran
 
     The defaults are the published sizes. The host recognises SD 1.5 by the 320 channels and by the text width, which stay."""
     with torch.device("meta"):
-        parts = {"unet": _unet(multipliers, blocks, transformers), "vae": AutoencoderKL(embed_dim=4, ddconfig=VAE), "clip": _clip()}
+        parts = {"unet": sd15_unet(multipliers, blocks, transformers), "vae": AutoencoderKL(embed_dim=4, ddconfig=VAE), "clip": _clip()}
     return {
         PREFIXES[part] + name: (tuple(tensor.shape), torch.float16)
         for part, network in parts.items()
@@ -37,7 +37,8 @@ def sd15_layout(multipliers: Sequence[int] = (1, 2, 4, 4), blocks: int = 2, tran
     }
 
 
-def _unet(multipliers: Sequence[int], blocks: int, transformers: Sequence[int]) -> UNetModel:
+def sd15_unet(multipliers: Sequence[int], blocks: int, transformers: Sequence[int]) -> UNetModel:
+    """The UNet of that layout, as the host builds it, its weights unset."""
     return UNetModel(
         **UNET,
         num_res_blocks=[blocks] * len(multipliers),
