@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from . import build, console, demo, environment, lifetime, places, server, testing
 from .console import Failure, say
 
+POCKET_MODEL = places.ROOT / "pocket-model.safetensors"
 DELEGATED = {
     "models": "the published weights: list, check, get NAME, get --for WORKFLOW, verify",
     "persons": "the people stored here: list, rename, delete",
@@ -68,9 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_arguments(make)
     make.set_defaults(run=build.run)
+    pocket = commands.add_parser("pocket", help="make the demo's toy base model again, from the paintings that pocket/pictures.tsv lists")
+    pocket.add_argument("pictures", type=Path, help="the folder with the paintings")
+    pocket.add_argument("--out", type=Path, default=POCKET_MODEL, metavar="FILE", help="what to write (default: %(default)s)")
+    pocket.set_defaults(run=_pocket)
     for name, text in DELEGATED.items():
         commands.add_parser(name, help=text, add_help=False).set_defaults(run=_delegate, command=name)
-    for command in (show, serve, test, make):
+    for command in (show, serve, test, make, pocket):
         command.add_argument("--install", action="store_true", help="install missing packages into the ComfyUI at COMFYUI_PATH")
     return parser
 
@@ -84,6 +90,14 @@ def _delegate(options: argparse.Namespace) -> int:
     host = environment.ready()
     command = environment.pack_command(host, host.store(), options.command, *options.rest)
     return console.follow(command, environment.pack_env(host))
+
+
+def _pocket(options: argparse.Namespace) -> int:
+    """It can be stopped at any time and goes on later."""
+    host, folder = environment.ready(install=options.install), places.home() / "pocket"
+    folder.mkdir(exist_ok=True)
+    words = ["-m", "pocket", folder, options.pictures.resolve(), "--out", options.out.resolve()]
+    return console.follow([str(host.python), *map(str, words)], environment.pack_env(host))
 
 
 def _bench(options: argparse.Namespace) -> int:

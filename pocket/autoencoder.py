@@ -76,7 +76,6 @@ def encode(model: TAESD, pictures: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def decibels(model: TAESD, pictures: torch.Tensor) -> float:
     """Peak signal-to-noise ratio of pictures that went through it."""
-    errors = [(model.decode(model.encode(part.float() / 127.5 - 1)) - (part.float() / 127.5 - 1)).div(2).pow(2).mean() for part in pictures.split(64)]
-    return float(-10 * torch.log10(torch.stack(errors).mean()))
-
-
+    parts = [part.float() / 127.5 - 1 for part in pictures.split(64)]
+    errors = torch.stack([((model.decode(model.encode(part)) - part) / 2).pow(2).mean() for part in parts])
+    return float(-10 * torch.log10(errors.mean()))

@@ -17,9 +17,13 @@ POINTS = 220
 FINE = 2
 """Pixels are drawn this many times finer in each direction, then averaged."""
 SKINS = np.array([[244, 214, 190], [230, 188, 156], [206, 158, 122], [172, 122, 88], [124, 84, 60], [92, 60, 44]]) / 255
-HAIRS = {"black": (28, 24, 24), "brown": (82, 54, 36), "red": (140, 66, 32), "blond": (206, 170, 104), "grey": (160, 158, 156), "white": (228, 226, 222)}
+HAIRS = {
+    "black": (28, 24, 24), "brown": (82, 54, 36), "red": (140, 66, 32), "blond": (206, 170, 104), "grey": (160, 158, 156),
+    "white": (228, 226, 222),
+}  # fmt: skip
 CLOTHES = {
-    "dark": (44, 42, 48), "red": (148, 40, 38), "blue": (50, 72, 128), "green": (56, 96, 62), "yellow": (206, 166, 64), "white": (226, 222, 212),
+    "dark": (44, 42, 48), "red": (148, 40, 38), "blue": (50, 72, 128), "green": (56, 96, 62), "yellow": (206, 166, 64),
+    "white": (226, 222, 212),
 }  # fmt: skip
 BACKGROUNDS = {"dark": (40, 36, 34), "grey": (128, 126, 124), "blue": (104, 128, 158), "green": (86, 104, 80), "light": (214, 208, 196)}
 IRISES = np.array([[70, 44, 28], [96, 70, 40], [76, 100, 82], [84, 116, 150], [60, 66, 72]]) / 255
@@ -55,12 +59,12 @@ class DrawnPerson:
     hair_volume: float
     parting: float
     beard: float
-    hat: float
+    hat: bool
 
     @property
     def words(self) -> Words:
         extras = [f"{self.hair} hair"] if self.hair_volume else ["bald"]
-        extras += ["beard"] * (self.beard > 0) + ["hat"] * (self.hat > 0) + [f"{self.clothes} clothes"]
+        extras += ["beard"] * (self.beard > 0) + ["hat"] * self.hat + [f"{self.clothes} clothes"]
         return Words("drawing", self.sex, tuple(extras))
 
 
@@ -87,12 +91,14 @@ def person(rng: np.random.Generator) -> DrawnPerson:
     place = rng.uniform(0, len(SKINS) - 1)
     skin = SKINS[int(place)] + (SKINS[int(place) + 1] - SKINS[int(place)]) * (place % 1)
     return DrawnPerson(
-        sex=sex, hair=str(rng.choice(list(HAIRS))), clothes=str(rng.choice(list(CLOTHES))), skin=skin, iris=IRISES[rng.integers(len(IRISES))],
-        width=u(0.66, 0.84), jaw=u(0.1, 0.3) - 0.08 * man, eye_distance=u(0.26, 0.36), eye_height=u(0.06, 0.16), eye_size=u(0.095, 0.135),
+        sex=sex, hair=str(rng.choice(list(HAIRS))), clothes=str(rng.choice(list(CLOTHES))), skin=skin,
+        iris=IRISES[rng.integers(len(IRISES))], width=u(0.66, 0.84), jaw=u(0.1, 0.3) - 0.08 * man,
+        eye_distance=u(0.26, 0.36), eye_height=u(0.06, 0.16), eye_size=u(0.095, 0.135),
         brow=u(0.025, 0.05) + 0.015 * man, brow_height=u(0.13, 0.19), nose_length=u(0.32, 0.46), nose_width=u(0.09, 0.15) + 0.02 * man,
         mouth_width=u(0.2, 0.32), mouth_height=u(-0.56, -0.46), lips=u(0.05, 0.08) + 0.025 * (not man), cheeks=u(0, 0.5), age=u(0, 1) ** 2,
         hairline=u(0.42, 0.62), hair_length=u(-1.3, -0.5) if not man or u() < 0.25 else u(0.0, 0.3),
-        hair_volume=0.0 if man and u() < 0.15 else u(0.06, 0.2), parting=u(-0.25, 0.25), beard=u(0.4, 1) if man and u() < 0.4 else 0.0, hat=1.0 if u() < 0.12 else 0.0,
+        hair_volume=0.0 if man and u() < 0.15 else u(0.06, 0.2), parting=u(-0.25, 0.25), beard=u(0.4, 1) if man and u() < 0.4 else 0.0,
+        hat=u() < 0.12,
     )  # fmt: skip
 
 
@@ -363,7 +369,7 @@ HELD_OUT_VIEW = View(yaw=3, pitch=1, light=(0.2, 0.5, 0.9), background="light", 
 
 def sample_person() -> DrawnPerson:
     """The drawn person of the demo, whom the pocket model never sees."""
-    return replace(person(np.random.default_rng(SAMPLE_SEED)), hair="brown", hat=0.0)
+    return replace(person(np.random.default_rng(SAMPLE_SEED)), hair="brown", hat=False)
 
 
 def sample_pictures(side: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -65,7 +65,9 @@ def check(folder: Path, listed: list[Painting]) -> None:
     changed = [one.file for one in listed if one.file not in missing and _sha256(folder / one.file) != one.sha256]
     said = [f"{len(names)} {what}, such as {names[0]}" for what, names in (("missing", missing), ("other than listed", changed)) if names]
     if said:
-        raise WrongPictures(f"{folder} does not hold the {len(listed)} pictures of {LIST.name}: {'; '.join(said)}. Get them from the sources named there.")
+        raise WrongPictures(
+            f"{folder} does not hold the {len(listed)} pictures of {LIST.name}: {'; '.join(said)}. Get them from the sources named there."
+        )
 
 
 def _sha256(path: Path) -> str:

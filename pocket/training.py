@@ -19,22 +19,28 @@ AVERAGE = 0.999
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast. batch: pictures a step. rate: the highest learning rate; it rises over 2 % of the steps, then falls as a cosine."""
+    """How long and how fast. batch: pictures a step. rate: the highest learning rate: it rises over 2 % of the steps, stays until a share
+    `level` of them is done, then falls as a cosine. average: whether a moving average of the weights is the result."""
 
     steps: int
     batch: int
     rate: float
     seed: int
     average: bool = False
+    level: float = 0.0
 
     def rate_at(self, step: int) -> float:
         warm = max(1, self.steps // 50)
         if step < warm:
             return self.rate * (step + 1) / warm
-        return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm))))
+        begin = max(warm, int(self.level * self.steps))
+        fallen = max(0.0, (step - begin) / max(1, self.steps - begin))
+        return self.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fallen)))
 
 
-def train(model: torch.nn.Module, loss: Callable[[torch.Generator, int], torch.Tensor], plan: Plan, state: Path, title: str) -> torch.nn.Module:
+def train(
+    model: torch.nn.Module, loss: Callable[[torch.Generator, int], torch.Tensor], plan: Plan, state: Path, title: str
+) -> torch.nn.Module:
     """Train `model` in place. loss: of one step, from its generator and batch size. state: a file that keeps the way so far.
 
     Returns the model, or the moving average of its weights where the plan asks for it."""
