@@ -20,7 +20,7 @@ POCKET = ASSETS / "pocket-model.safetensors"
 POCKET_FILE = "facechain-pocket-model.safetensors"
 PAINTINGS, DRAWN = ASSETS / "paintings", ASSETS / "drawn"
 LADY = PAINTINGS / "lady_with_an_ermine.jpg"
-MASKS = {"face_mask": PAINTINGS / "lady_with_an_ermine_face.png", "human_mask": PAINTINGS / "lady_with_an_ermine_people.png"}
+LADY_FACE = PAINTINGS / "lady_with_an_ermine_face.png"
 LADY_TITLE = "Lady with an Ermine, Leonardo da Vinci, about 1490"
 STAND_IN_SOURCES = ("weights/stand_ins/*.py", "networks/rts.py")
 POCKET_SOURCES = ("weights/pocket.py", "host/checkpoints.py")
@@ -96,13 +96,13 @@ def require_pocket() -> None:
 
 
 def place_inputs(chosen: tuple[Person, ...], base: Path) -> None:
-    """Everybody's pictures, and the picture to paint into with its masks, in the input folder of a server."""
+    """Everybody's pictures, and the picture to paint into with its mask, in the input folder of a server."""
     for person in chosen:
         _copy_all(person.photos, base / "input" / person.name)
         if person.held_out:
             _copy_all((person.held_out,), base / "input" / person.comparison)
     _copy_all((LADY,), base / "input" / LADY.stem)
-    _copy_all(MASKS.values(), base / "input")
+    _copy_all((LADY_FACE,), base / "input")
 
 
 def _copy_all(files: Iterable[Path], folder: Path) -> None:

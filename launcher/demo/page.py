@@ -30,7 +30,8 @@ h1 { margin: 0; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line);
 h3 { margin: .75rem 0 .25rem; font-size: 1rem; } .rows h3:first-child { margin-top: 0; }
 .credit { margin: 0 0 .75rem; opacity: .75; }
 .pictures { display: flex; flex-wrap: wrap; gap: .75rem; }
-figure { margin: 0; width: 9rem; } figure.large { width: 17rem; }
+figure { margin: 0; width: 10rem; } figure.large { width: 17rem; }
+.photos { width: 14rem; display: grid; gap: .75rem; } .photos figure { width: 100%; }
 figure img { width: 100%; border-radius: .4rem; display: block; } figcaption { font-size: .8rem; line-height: 1.3; margin-top: .2rem; }
 .label { border: 1px solid var(--warn); border-radius: .25rem; padding: 0 .25rem; color: var(--warn); white-space: nowrap; }
 @media (prefers-color-scheme: dark) { :root { --warn: #f59e0b; } }
@@ -47,6 +48,8 @@ def warnings(results: Results) -> list[str]:
         said.append("The base model is the pocket model, a toy for demonstrations. Give yours with --checkpoint FILE or --base NAME.")
     if found := results.named("stand_ins"):
         said.append(f"Stand-in weights were used: {', '.join(found)}. They are random numbers in the published format.")
+    if any(name.endswith(".safetensors") for name in found):
+        said.append("The base model is one of them, so the portraits are noise and the LoRA means nothing.")
     if "rts" in found:
         said.append("The face recognition (rts) is one of them, so the likeness scores mean nothing. Get it: python run.py models get rts")
     return said
@@ -101,7 +104,7 @@ def _pictures(results: Results) -> Iterator[str]:
 def _person(results: Results, made: Trained, label: str) -> str:
     trained_on = f"trained on {'this picture' if len(made.person.photos) == 1 else f'{len(made.person.photos)} pictures such as this'}"
     shown = [(made.photo, trained_on), (made.person.held_out, "held out of the training")]
-    photos = "".join(_figure(file, text, large=True) for file, text in shown if file)
+    photos = "".join(_figure(file, text) for file, text in shown if file)
     rows = "<h3>Training</h3>" if not made.portraits else ""
     if made.portraits:
         rows += f"<h3>The untrained base model</h3>{_noises(results.base, label)}"
@@ -109,7 +112,7 @@ def _person(results: Results, made: Trained, label: str) -> str:
     if made.strengths:
         figures = "".join(_figure(file, f"LoRA at {strength:g}", label) for strength, file in made.strengths.items())
         rows += f'<h3>Noise 1, with the LoRA at {", ".join(f"{one:g}" for one in made.strengths)}</h3><div class="pictures">{figures}</div>'
-    return f'<div class="person"><div class="pictures">{photos}</div><div class="rows">{rows}</div></div>'
+    return f'<div class="person"><div class="photos">{photos}</div><div class="rows">{rows}</div></div>'
 
 
 def _painted(painted: Painted, label: str) -> str:

@@ -130,7 +130,7 @@ class Demo:
         lora = self._choice_of(made)
         workflow.change("FaceChain_LoRAMerge", face_lora=lora, style_lora="None", preset="Custom", face_weight=self.settings.strength)
         self._set_painting(workflow)
-        give_masks(workflow)
+        give_mask(workflow)
         if first := made.best():
             give_first_stage(workflow, self.client.upload(first, f"{made.person.name}_first_stage.png"))
         outputs = self._run(title, workflow)
@@ -197,13 +197,15 @@ def fill_with_faces(workflow: Workflow, share: float, size: int) -> None:
         workflow.connect(*source, closer, name)
 
 
-def give_masks(workflow: Workflow) -> None:
-    """Masks of the picture in the place of those of a parsing network, and no ControlNets."""
+def give_mask(workflow: Workflow) -> None:
+    """The mask of the picture's face in the place of a parsing network's, and no ControlNets.
+
+    It stands for the whole person as well: what is not face keeps its sharpness, which the pocket model's autoencoder would blur."""
     for title in ("Pose ControlNet", "Canny ControlNet"):
         workflow.remove(title)
-    painter = workflow.id_of("FaceChain_TwoStageInpaint")
-    for name, file in material.MASKS.items():
-        loader = workflow.add("LoadImageMask", file.stem, {"MASK": "MASK"}, image=file.name, channel="red")
+    painter, file = workflow.id_of("FaceChain_TwoStageInpaint"), material.LADY_FACE.name
+    loader = workflow.add("LoadImageMask", "The face in the picture", {"MASK": "MASK"}, image=file, channel="red")
+    for name in ("face_mask", "human_mask"):
         workflow.connect(loader, 0, painter, name)
 
 
