@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .. import console
@@ -54,10 +55,10 @@ class Demo:
         for person in self.results.expected:
             made = Trained(person, self.out / "people" / person.name)
             self.results.people.append(made)
-            self._step(_training(person), lambda made=made: self._train(made))
-            self._step(_portraits(person), lambda made=made: self._compare(made))
+            self._step(_training(person), partial(self._train, made))
+            self._step(_portraits(person), partial(self._compare, made))
             if person is self.results.expected[0]:
-                self._step(_painting(person), lambda made=made: self._paint(made))
+                self._step(_painting(person), partial(self._paint, made))
 
     def _step(self, title: str, action: Callable[[], None]) -> None:
         place = self.clock.begin(title)

@@ -78,4 +78,4 @@ def test_only_the_face_of_the_picture_is_painted(results):
 def test_reports_name_the_settings_that_ran(results):
     report = results.reports["Girl with a Pearl Earring: training"]["Train"]
     assert report["rows"][0]["values"]["steps"] == 2
-    assert results.named("stand_ins") == [stand_in_checkpoint.FILE_NAME, "rts"]
+    assert results.named("stand_ins") == ["rts", stand_in_checkpoint.FILE_NAME]
