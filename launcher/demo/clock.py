@@ -15,12 +15,13 @@ class Kind(Enum):
     """What a job does. The value: the time of one unit, compared with a sampling step of one picture, until it has been measured."""
 
     SAMPLING = 1.0
+    PAINTING = 2.0
     TRAINING = 4.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work. units: sampling steps of one picture, or training steps, in all."""
+    """A piece of work. units: sampling steps of one picture, or training steps, in all; 0 for what may be left out, never measured."""
 
     title: str
     kind: Kind
@@ -45,7 +46,8 @@ class Clock:
     def end(self) -> None:
         """The running job is done; later ones of its kind will take as long for each unit."""
         job = self._jobs[self._done]
-        self._rates[job.kind] = (self._now() - self._start) / max(job.units, 1)
+        if job.units:
+            self._rates[job.kind] = (self._now() - self._start) / job.units
         self._done, self._start = self._done + 1, self._now()
 
     def remaining(self) -> float | None:

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 from .results import Results
 
+SILENT = (
+    'Nobody speaks on this page, since the weights for that are not here: <code>python run.py models get --for "Talking Portrait"</code> '
+    "gets them, and the demo then lets the first person speak."
+)
+
 
 def sections(results: Results) -> list[str]:
     """As HTML."""
@@ -49,12 +54,12 @@ def _real(results: Results) -> list[str]:
 
 
 def _next(results: Results) -> Sequence[str]:
+    silent = results.talking is not None and results.talking.video is None
     return [
         "Your photos on a base model: <code>python run.py demo --base film --photos my-photos --who \"a woman\"</code> says what it "
         "downloads and under which licence, and asks first. A base model of yours: <code>--checkpoint FILE</code>. Both want a GPU.",
         "Likeness that means something: <code>python run.py models get rts</code>",
         "All that a workflow needs: <code>python run.py models get --for \"Face Into A Picture\"</code>",
         "The editor with these workflows: <code>python run.py serve</code>",
-        "A talking portrait is not part of this page: its weights are not here, or were not asked for. "
-        "<code>python run.py models get --for \"Talking Portrait\"</code> gets them for the workflow of that name.",
+        *([SILENT] if silent else []),
     ]  # fmt: skip

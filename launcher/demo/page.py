@@ -35,7 +35,7 @@ figure { margin: 0; width: 10rem; } figure.large { width: 17rem; }
 figure img { width: 100%; border-radius: .4rem; display: block; } figcaption { font-size: .8rem; line-height: 1.3; margin-top: .2rem; }
 .label { border: 1px solid var(--warn); border-radius: .25rem; padding: 0 .25rem; color: var(--warn); white-space: nowrap; }
 @media (prefers-color-scheme: dark) { :root { --warn: #f59e0b; } }
-img.wide { max-width: 34rem; width: 100%; background: #fff; border-radius: .4rem; }
+.wide { max-width: 34rem; width: 100%; background: #fff; border-radius: .4rem; }
 table { border-collapse: collapse; } td, th { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left; }
 pre { overflow: auto; max-height: 26rem; border: 1px solid var(--line); padding: .75rem; font-size: .8rem; }
 """
@@ -99,6 +99,8 @@ def _pictures(results: Results) -> Iterator[str]:
         yield _section(made.person.title, f'<p class="credit">{html.escape(made.person.credit)}</p>{_person(results, made, label)}')
         if results.painted and results.painted.person is made.person:
             yield _painted(results.painted, label)
+        if results.talking and results.talking.person is made.person and results.talking.video:
+            yield _talking(results.talking.video)
 
 
 def _person(results: Results, made: Trained, label: str) -> str:
@@ -120,6 +122,11 @@ def _painted(painted: Painted, label: str) -> str:
     figures += _figure(painted.after, f"after: with the face of {painted.person.title}", label, large=True)
     problem = f"<p>The face was left as it was: {html.escape(painted.problem)}.</p>" if painted.problem else ""
     return f'<h3>Painted into a picture (two-stage inpainting)</h3>{problem}<div class="pictures">{figures}</div>'
+
+
+def _talking(video: Path) -> str:
+    player = f'<video class="wide" controls src="{_embedded(video)}"></video>'
+    return f"<h3>Speaking (four vowels that a program made)</h3>{player}"
 
 
 def _noises(files: Sequence[Path], label: str) -> str:
@@ -154,7 +161,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _embedded(file: Path) -> str:
-    kind = mimetypes.guess_type(file.name)[0] or "image/png"
+    kind = mimetypes.guess_type(file.name)[0]
     return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 

@@ -62,6 +62,14 @@ class Painted:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Talking:
+    """A portrait that speaks. video: None where a published file is missing."""
+
+    person: Person
+    video: Path | None = None
+
+
 @dataclass
 class Results:
     """Everything. base: portraits of the untrained base model, by noise. state: what the demo does, DONE, or what ended it early.
@@ -74,6 +82,7 @@ class Results:
     base: list[Path] = field(default_factory=list)
     people: list[Trained] = field(default_factory=list)
     painted: Painted | None = None
+    talking: Talking | None = None
     workflows: list[Path] = field(default_factory=list)
     reports: dict[str, dict[str, dict]] = field(default_factory=dict)
     state: str = "starting"

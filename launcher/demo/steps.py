@@ -15,15 +15,17 @@ from ..client import HttpError, PromptFailed
 from ..console import Failure, say
 from ..server import Server
 from ..workflows import Workflow
-from . import material, page
+from . import graphs, material, page, voice
 from .clock import Clock, Job, Kind
 from .material import Person
-from .results import Painted, Results, Trained
+from .results import Painted, Results, Talking, Trained
 from .settings import SEED, STRENGTHS, Settings
 
-TRAIN, PORTRAIT, PAINT = "Train My Portrait", "Portrait In A Style", "Face Into A Picture"
+TRAIN, PORTRAIT, PAINT, TALK = "Train My Portrait", "Portrait In A Style", "Face Into A Picture", "Talking Portrait"
 BASE_TITLE = "Portraits of the untrained base model"
 STEPS_OF_A_PHOTO = 300
+MISSING = "MissingWeights"
+"""The pack's error about a published file that is not here."""
 DAY = 24 * 3600
 
 
@@ -37,7 +39,7 @@ def plan(people: tuple[Person, ...], settings: Settings) -> list[Job]:
             Job(_portraits(person), Kind.SAMPLING, pictures + more),
         ]
         if person is people[0]:
-            jobs.append(Job(_painting(person), Kind.SAMPLING, settings.sampling_steps))
+            jobs += [Job(_painting(person), Kind.PAINTING, settings.sampling_steps), Job(_talking(person), Kind.SAMPLING, 0)]
     return jobs
 
 
@@ -59,6 +61,7 @@ class Demo:
             self._step(_portraits(person), partial(self._compare, made))
             if person is self.results.expected[0]:
                 self._step(_painting(person), partial(self._paint, made))
+                self._step(_talking(person), partial(self._talk, made))
 
     def _step(self, title: str, action: Callable[[], None]) -> None:
         place = self.clock.begin(title)
@@ -85,7 +88,7 @@ class Demo:
         settings = {"name": person.name, "steps": self.settings.steps, "resolution": self.settings.size, **self.settings.training}
         workflow.change("FaceChain_TrainFaceLoRA", **settings)
         if self.settings.face_share:
-            fill_with_faces(workflow, self.settings.face_share, 2 * self.settings.size)
+            graphs.fill_with_faces(workflow, self.settings.face_share, 2 * self.settings.size)
         outputs = self._run(_training(person), workflow)
         names = _trained_names(outputs[workflow.id_of("FaceChain_CheckPhotos")])
         for image, name in zip(outputs[workflow.id_of("PreviewImage")]["images"], names, strict=True):
@@ -131,14 +134,29 @@ class Demo:
         lora = self._choice_of(made)
         workflow.change("FaceChain_LoRAMerge", face_lora=lora, style_lora="None", preset="Custom", face_weight=self.settings.strength)
         self._set_painting(workflow)
-        give_mask(workflow)
+        graphs.give_mask(workflow)
         if first := made.best():
-            give_first_stage(workflow, self.client.upload(first, f"{made.person.name}_first_stage.png"))
+            graphs.give_first_stage(workflow, self.client.upload(first, f"{made.person.name}_first_stage.png"))
         outputs = self._run(title, workflow)
         after = self._save(outputs[workflow.id_of("SaveImage")]["images"][0], self.out / "painted" / "after.png")
         before = Path(shutil.copy2(material.LADY, self.out / "painted" / "before.jpg"))
         rows = outputs[workflow.id_of("FaceChain_TwoStageInpaint")]["report"][0]["rows"]
         self.results.painted = Painted(made.person, before, after, "; ".join(row["reason"] for row in rows if row["reason"]))
+
+    def _talk(self, made: Trained) -> None:
+        """The person's picture speaks, where the published files for that are here: the demo neither downloads nor replaces them."""
+        workflow, title, photo = Workflow(TALK), _talking(made.person), made.photo
+        if photo is None:
+            return
+        workflow.change("LoadImage", image=self.client.upload(photo, f"{made.person.name}_speaks{photo.suffix}"))
+        workflow.change("LoadAudio", audio=voice.write(self.server.base / "input" / "voice.wav").name)
+        try:
+            outputs = self._run(title, workflow)
+        except MissingFiles:
+            self.results.talking = Talking(made.person)
+            return
+        video = self._save(outputs[workflow.id_of("SaveVideo")]["images"][0], self.out / "talking.mp4")
+        self.results.talking = Talking(made.person, video)
 
     def _set_painting(self, workflow: Workflow) -> None:
         settings = self.settings
@@ -149,14 +167,14 @@ class Demo:
 
     def _run(self, title: str, workflow: Workflow) -> dict:
         """The outputs of a successful workflow, by node."""
-        self._keep(workflow)
         progress = console.Progress(title)
         try:
             entry = self.client.run(workflow.api, DAY, lambda: progress.show(self._detail()), workflow.editor)
         except (PromptFailed, HttpError, OSError) as error:
-            raise _failure(title, error, self.server) from error
+            raise failure(title, error, self.server) from error
         finally:
             progress.close()
+        self._keep(workflow)
         titles = {number: node["_meta"]["title"] for number, node in workflow.api.items()}
         self.results.add_reports(title, {titles[number]: shown for number, shown in entry["outputs"].items()})
         return entry["outputs"]
@@ -165,11 +183,11 @@ class Demo:
         return f"{self.clock.text()} | {self.server.last_line()}"
 
     def _keep(self, workflow: Workflow) -> None:
-        """The workflow as it runs, the first of each title."""
+        """The workflow as it ran; of each title the last one."""
         folder = self.out / "workflows"
         folder.mkdir(exist_ok=True)
-        if not any(file.stem == workflow.title for file in self.results.workflows):
-            self.results.workflows += workflow.save(folder)
+        files = workflow.save(folder)
+        self.results.workflows += [file for file in files if file not in self.results.workflows]
 
     def _choice_of(self, made: Trained) -> str:
         """The server's name for a person's LoRA."""
@@ -185,35 +203,6 @@ class Demo:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(self.client.view(image))
         return file
-
-
-def fill_with_faces(workflow: Workflow, share: float, size: int) -> None:
-    """Cut the crops of the training workflow closer, so that the face takes this share of their side."""
-    checked, widgets = workflow.id_of("FaceChain_CheckPhotos"), {"size": size, "face_share": share, "upright": False}
-    outputs = {"crops": "IMAGE", "faces": "FACECHAIN_FACES", "bboxes": "BOUNDING_BOX"}
-    closer = workflow.add("FaceChain_CropFaces", "Fill the crops with the faces", outputs, **widgets)
-    for place, name in enumerate(("images", "faces")):
-        source = (checked, place + 1)
-        workflow.lead(source, (closer, place))
-        workflow.connect(*source, closer, name)
-
-
-def give_mask(workflow: Workflow) -> None:
-    """The mask of the picture's face in the place of a parsing network's, and no ControlNets.
-
-    It stands for the whole person as well: what is not face keeps its sharpness, which the pocket model's autoencoder would blur."""
-    for title in ("Pose ControlNet", "Canny ControlNet"):
-        workflow.remove(title)
-    painter, file = workflow.id_of("FaceChain_TwoStageInpaint"), material.LADY_FACE.name
-    loader = workflow.add("LoadImageMask", "The face in the picture", {"MASK": "MASK"}, image=file, channel="red")
-    for name in ("face_mask", "human_mask"):
-        workflow.connect(loader, 0, painter, name)
-
-
-def give_first_stage(workflow: Workflow, file: str) -> None:
-    """A picture of the person in the place of the one that stage 1 would make."""
-    loader = workflow.add("LoadImage", "The person", {"IMAGE": "IMAGE", "MASK": "MASK"}, image=file)
-    workflow.connect(loader, 0, workflow.id_of("FaceChain_TwoStageInpaint"), "stage1_images")
 
 
 def _missing_strengths(settings: Settings) -> list[float]:
@@ -233,13 +222,24 @@ def _painting(person: Person) -> str:
     return f"{person.title}: painted into a picture"
 
 
+def _talking(person: Person) -> str:
+    return f"{person.title}: speaking"
+
+
 def _trained_names(shown: dict) -> list[str]:
     return [row["name"] for row in shown["report"][0]["rows"] if row["status"] != "left out"]
 
 
-def _failure(title: str, error: Exception, server: Server) -> Failure:
+class MissingFiles(Failure):
+    """A node needs a published file that is not here."""
+
+
+def failure(title: str, error: Exception, server: Server) -> Failure:
+    """What to tell about a workflow that failed."""
     if not server.is_running():
         return Failure(
             title, f"ComfyUI ended:\n    {server.tail()}", f"The log is {server.log}. Out of memory is the usual cause: try --size 256."
         )
+    if isinstance(error, PromptFailed) and error.exception_type.endswith(MISSING):
+        return MissingFiles(title, error.exception, "Get it with the command above, then run this again.")
     return Failure(title, str(error), f"Fix the error it reports, then run this again (log: {server.log}).")

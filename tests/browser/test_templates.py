@@ -8,7 +8,7 @@ import pytest
 
 from launcher import build, demo
 from launcher.base_models import BaseModel
-from launcher.demo import steps
+from launcher.demo import graphs
 from launcher.tasks import convert_workflows
 from launcher.workflows import Workflow
 
@@ -51,10 +51,10 @@ def test_a_template_that_the_demo_changed_queues_what_the_demo_ran(title, named_
     workflow = Workflow(title)
     BaseModel("film", "DiffusersLoader").choose(workflow)
     if title == demo.TRAIN:
-        steps.fill_with_faces(workflow, 0.55, 256)
+        graphs.fill_with_faces(workflow, 0.55, 256)
     elif title == demo.PAINT:
-        steps.give_mask(workflow)
-        steps.give_first_stage(workflow, "person.png")
+        graphs.give_mask(workflow)
+        graphs.give_first_stage(workflow, "person.png")
     queued = one_page.evaluate(PROMPT, workflow.editor)
     assert {key: node["class_type"] for key, node in queued.items()} == {key: node["class_type"] for key, node in workflow.api.items()}
     assert {key: node["inputs"] for key, node in queued.items()} == {key: node["inputs"] for key, node in workflow.api.items()}

@@ -7,6 +7,8 @@ import csv
 import json
 import re
 import shutil
+import struct
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from launcher import cli, demo, places
+from launcher.client import PromptFailed
 from launcher.console import Failure
-from launcher.demo import material, page, steps
+from launcher.demo import graphs, material, page, steps, voice
 from launcher.demo.clock import Clock, Job, Kind
 from launcher.demo.settings import POCKET, STRENGTHS, USUAL
 from launcher.demo.steps import PAINT, PORTRAIT, TRAIN
@@ -26,14 +29,14 @@ SAMPLE = material.ASTRONAUT.photos[0]
 
 def painted() -> Workflow:
     workflow = Workflow(PAINT)
-    steps.give_mask(workflow)
-    steps.give_first_stage(workflow, "girl.png")
+    graphs.give_mask(workflow)
+    graphs.give_first_stage(workflow, "girl.png")
     return workflow
 
 
 def filled() -> Workflow:
     workflow = Workflow(TRAIN)
-    steps.fill_with_faces(workflow, 0.55, 256)
+    graphs.fill_with_faces(workflow, 0.55, 256)
     return workflow
 
 
@@ -232,16 +235,70 @@ def test_what_was_measured_counts_for_the_next_job_of_its_kind():
         now.time += seconds
         clock.end()
     assert clock.remaining() == 40
+
+
+def test_what_may_be_left_out_is_not_measured():
+    now = Now()
+    clock = Clock([Job("draw", Kind.SAMPLING, 10), Job("speak", Kind.SAMPLING, 0), Job("again", Kind.SAMPLING, 10)], now)
+    for name in ("draw", "speak"):
+        clock.begin(name)
+        now.time += 20
+        clock.end()
+    assert clock.remaining() == 20
+
+
+def test_jobs_have_an_order():
+    clock = Clock([Job("three", Kind.TRAINING, 20)])
     with pytest.raises(ValueError, match="the next job is three, not two"):
         clock.begin("two")
 
 
 def test_the_plan_has_every_step_once():
     jobs = steps.plan(material.SAMPLES, POCKET)
-    assert len({job.title for job in jobs}) == len(jobs) == 1 + 2 * 4 + 1
+    assert len({job.title for job in jobs}) == len(jobs) == 1 + 2 * 4 + 2
     assert sum(job.units for job in jobs if job.kind is Kind.TRAINING) == 4 * POCKET.steps
     (train,) = [job for job in steps.plan((material.ASTRONAUT,), USUAL) if job.kind is Kind.TRAINING]
     assert train.units == 300
+
+
+def failed(kind: str, message: str) -> PromptFailed:
+    error = {"node_type": "A", "node_id": "3", "exception_type": kind, "exception_message": message}
+    return PromptFailed({"status": {"messages": [("execution_error", error)]}})
+
+
+class Running:
+    """Stands for a server. log: where it writes."""
+
+    log = Path("demo.log")
+
+    def __init__(self, running: bool = True):
+        self.is_running, self.tail = lambda: running, lambda: "Killed"
+
+
+def test_a_published_file_that_is_not_here_is_told_from_other_errors():
+    missing = steps.failure("Speaking", failed("pack.errors.MissingWeights", "sadtalker_256 is missing"), Running())
+    assert isinstance(missing, steps.MissingFiles) and missing.why == "sadtalker_256 is missing"
+    other = steps.failure("Speaking", failed("ValueError", "odd"), Running())
+    assert not isinstance(other, steps.MissingFiles) and "A (node 3): odd" in other.why and "demo.log" in other.remedy
+    assert "Out of memory" in steps.failure("Speaking", failed("ValueError", "odd"), Running(False)).remedy
+
+
+def test_the_packs_error_has_the_name_that_the_demo_looks_for():
+    from facechain_impl import errors
+
+    assert errors.MissingWeights.__name__ == steps.MISSING
+
+
+def test_the_made_up_voice_is_a_recording(tmp_path):
+    with wave.open(str(voice.write(tmp_path / "voice.wav"))) as file:
+        samples = struct.unpack(f"<{file.getnframes()}h", file.readframes(file.getnframes()))
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, voice.RATE)
+    assert 1.5 < len(samples) / voice.RATE < 2
+    part = len(samples) // len(voice.VOWELS)
+    for vowel in range(len(voice.VOWELS)):
+        spoken = samples[vowel * part : (vowel + 1) * part]
+        assert max(map(abs, spoken)) > 15000
+        assert set(spoken[-int(0.9 * voice.PAUSE_SECONDS * voice.RATE) :]) == {0}, "vowels are apart"
 
 
 def is_self_contained(text: str) -> bool:
@@ -289,7 +346,7 @@ def test_the_whole_demo_on_a_users_comfyui(run_py, host, tmp_path):
 
     text = (out / page.FILE_NAME).read_text()
     assert is_self_contained(text) and "http-equiv" not in text
-    for words in ("pocket model", "likeness scores", "wall.png"):
+    for words in ("pocket model", "likeness scores", "wall.png", "Nobody speaks on this page"):
         assert words in text
     for words in ("the pocket model, a toy", "likeness scores mean nothing", f"{out.as_uri()}/{page.FILE_NAME}"):
         assert words in done.stdout

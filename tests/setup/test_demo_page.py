@@ -10,7 +10,7 @@ from PIL import Image
 
 from launcher.console import Failure
 from launcher.demo import material, page
-from launcher.demo.results import DONE, Painted, Results, Trained
+from launcher.demo.results import DONE, Painted, Results, Talking, Trained
 from launcher.demo.settings import POCKET, STRENGTHS, USUAL
 from launcher.lifetime import Ended
 
@@ -92,9 +92,7 @@ def test_toy_and_real_are_told_apart(tmp_path, made):
     assert "as many training steps as the preset says" in text
 
 
-@pytest.mark.parametrize(
-    "words", ["--checkpoint FILE", "--base film", "models get rts", 'models get --for "Talking Portrait"', "run.py serve"]
-)
+@pytest.mark.parametrize("words", ["--checkpoint FILE", "--base film", "models get rts", "run.py serve"])
 def test_what_to_do_next(tmp_path, made, words):
     assert words in written(tmp_path, made)
 
@@ -152,6 +150,18 @@ def test_a_face_that_could_not_be_painted_is_explained(tmp_path, made):
     made.painted = Painted(material.GIRL, made.painted.before, made.painted.after, "no face was found <there>")
     made.people[0].person = material.GIRL
     assert "The face was left as it was: no face was found &lt;there&gt;." in written(tmp_path, made)
+
+
+def test_somebody_speaks_where_the_weights_are_here(tmp_path, made):
+    assert "<video" not in written(tmp_path, made)
+    video = tmp_path / "talking.mp4"
+    video.write_bytes(b"film")
+    made.talking = Talking(material.DRAWN_PERSON, video)
+    text = written(tmp_path, made)
+    assert '<video class="wide" controls src="data:video/mp4;base64,ZmlsbQ=="' in text and "Nobody speaks" not in text
+    made.talking = Talking(material.DRAWN_PERSON)
+    text = written(tmp_path, made)
+    assert "<video" not in text and "Nobody speaks on this page" in text and 'models get --for "Talking Portrait"' in text
 
 
 def test_the_page_escapes_what_people_wrote(tmp_path, made):
