@@ -16,7 +16,7 @@ class Kind(Enum):
 
     SAMPLING = 1.0
     PAINTING = 2.0
-    TRAINING = 4.0
+    TRAINING = 2.5
 
 
 @dataclass(frozen=True)

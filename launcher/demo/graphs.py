@@ -5,16 +5,27 @@ from __future__ import annotations
 from ..workflows import Workflow
 from . import material
 
+LARGEST = {
+    "order": "Largest first", "first": 1, "count": 1, "min_size": 0, "max_size": 0, "min_likeness": -1.0, "detector": "Built-in",
+    "no_face": "Skip",
+}  # fmt: skip
+
 
 def fill_with_faces(workflow: Workflow, share: float, size: int) -> None:
-    """Cut the crops of the training workflow closer, so that the face takes this share of their side."""
-    checked, widgets = workflow.id_of("FaceChain_CheckPhotos"), {"size": size, "face_share": share, "upright": False}
+    """Have the training workflow cut its crops, of `size` pixels, out of the photos themselves: the largest face takes this share of their
+    side, and beyond a photo its edge goes on, where Face Align's wider crops are white."""
+    photos, aligned = workflow.id_of("FaceChain_LoadPhotos"), workflow.id_of("FaceChain_FaceAlign")
+    workflow.change("FaceChain_FaceAlign", main_face_ratio=1.0)
+    outputs = {"faces": "FACECHAIN_FACES", "bboxes": "BOUNDING_BOX", "count": "INT"}
+    largest = workflow.add("FaceChain_PickFaces", "The largest face", outputs, **LARGEST)
     outputs = {"crops": "IMAGE", "faces": "FACECHAIN_FACES", "bboxes": "BOUNDING_BOX"}
+    widgets = {"size": size, "face_share": share, "upright": True}
     closer = workflow.add("FaceChain_CropFaces", "Fill the crops with the faces", outputs, **widgets)
-    for place, name in enumerate(("images", "faces")):
-        source = (checked, place + 1)
-        workflow.lead(source, (closer, place))
-        workflow.connect(*source, closer, name)
+    for place in (0, 1):
+        workflow.lead((aligned, place), (closer, place))
+    workflow.connect(aligned, 1, largest, "faces")
+    workflow.connect(photos, 0, closer, "images")
+    workflow.connect(largest, 0, closer, "faces")
 
 
 def give_mask(workflow: Workflow) -> None:

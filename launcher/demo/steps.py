@@ -24,6 +24,8 @@ from .settings import SEED, STRENGTHS, Settings
 TRAIN, PORTRAIT, PAINT, TALK = "Train My Portrait", "Portrait In A Style", "Face Into A Picture", "Talking Portrait"
 BASE_TITLE = "Portraits of the untrained base model"
 STEPS_OF_A_PHOTO = 300
+CROP_SIZE = 512
+"""Of crops that are filled with faces, as Face Align makes them; training pictures are reduced from them."""
 MISSING = "MissingWeights"
 """The pack's error about a published file that is not here."""
 DAY = 24 * 3600
@@ -88,7 +90,7 @@ class Demo:
         settings = {"name": person.name, "steps": self.settings.steps, "resolution": self.settings.size, **self.settings.training}
         workflow.change("FaceChain_TrainFaceLoRA", **settings)
         if self.settings.face_share:
-            graphs.fill_with_faces(workflow, self.settings.face_share, 2 * self.settings.size)
+            graphs.fill_with_faces(workflow, self.settings.face_share, CROP_SIZE)
         outputs = self._run(_training(person), workflow)
         names = _trained_names(outputs[workflow.id_of("FaceChain_CheckPhotos")])
         for image, name in zip(outputs[workflow.id_of("PreviewImage")]["images"], names, strict=True):

@@ -51,7 +51,7 @@ def test_a_template_that_the_demo_changed_queues_what_the_demo_ran(title, named_
     workflow = Workflow(title)
     BaseModel("film", "DiffusersLoader").choose(workflow)
     if title == demo.TRAIN:
-        graphs.fill_with_faces(workflow, 0.55, 256)
+        graphs.fill_with_faces(workflow, 0.55, 512)
     elif title == demo.PAINT:
         graphs.give_mask(workflow)
         graphs.give_first_stage(workflow, "person.png")

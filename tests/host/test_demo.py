@@ -59,7 +59,7 @@ def test_the_row_of_strengths_begins_with_the_base_and_goes_through_the_portrait
 def test_the_face_fills_the_crop(results):
     (girl,) = results.people
     assert [file.name for file in girl.crops] == ["girl_with_a_pearl_earring.png"]
-    assert pixels(girl.crops[0]).shape == (128, 128, 3)
+    assert pixels(girl.crops[0]).shape == (512, 512, 3)
     assert girl.captions == ["<fcsks>, a person"]
     rows = results.reports["Girl with a Pearl Earring: training"]["Fill the crops with the faces"]["rows"]
     assert [(row["status"], row["values"]["faces"]) for row in rows] == [("cut", 1)]

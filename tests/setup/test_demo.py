@@ -36,7 +36,7 @@ def painted() -> Workflow:
 
 def filled() -> Workflow:
     workflow = Workflow(TRAIN)
-    graphs.fill_with_faces(workflow, 0.55, 256)
+    graphs.fill_with_faces(workflow, 0.55, 512)
     return workflow
 
 
@@ -77,17 +77,18 @@ def test_a_change_reaches_both_forms(tmp_path):
     assert Workflow(PORTRAIT).api != api
 
 
-def test_the_closer_crops_are_what_is_captioned_shown_and_trained_on():
+def test_the_closer_crops_are_what_is_checked_and_trained_on():
     workflow = filled()
-    closer = workflow.id_of("FaceChain_CropFaces")
-    for kind, faces in (("PreviewImage", False), ("FaceChain_Tagger", True), ("FaceChain_TrainFaceLoRA", True)):
-        inputs = workflow.api[workflow.id_of(kind)]["inputs"]
-        assert inputs["images"] == [closer, 0]
-        assert inputs.get("faces") == ([closer, 1] if faces else None)
-    checked = workflow.id_of("FaceChain_CheckPhotos")
+    photos, aligned, largest, closer = (
+        workflow.id_of(f"FaceChain_{kind}") for kind in ("LoadPhotos", "FaceAlign", "PickFaces", "CropFaces")
+    )
+    checked = workflow.api[workflow.id_of("FaceChain_CheckPhotos")]["inputs"]
+    assert (checked["images"], checked["faces"]) == ([closer, 0], [closer, 1])
+    assert workflow.api[largest]["inputs"]["faces"] == [aligned, 1]
     assert workflow.api[closer]["inputs"] == {
-        "size": 256, "face_share": 0.55, "upright": False, "images": [checked, 1], "faces": [checked, 2]
+        "size": 512, "face_share": 0.55, "upright": True, "images": [photos, 0], "faces": [largest, 0]
     }  # fmt: skip
+    assert workflow.api[aligned]["inputs"]["main_face_ratio"] == 1.0
 
 
 def test_the_painting_needs_neither_controlnets_nor_a_parsing_network():
@@ -214,9 +215,9 @@ def test_the_remaining_time_is_known_after_the_first_pictures_and_counts_down():
     assert clock.remaining() is None and "after the first pictures" in clock.text()
     clock.end()
     assert clock.begin("train") == "2/3"
-    assert clock.remaining() == 400 * 2.0 + 90 * 0.5
+    assert clock.remaining() == 400 * 1.25 + 90 * 0.5
     now.time += 100
-    assert clock.remaining() == 745 and clock.text() == "about 12 min left"
+    assert clock.remaining() == 445 and clock.text() == "about 7 min left"
     now.time += 100
     clock.end()
     assert clock.remaining() == 45 and clock.text() == "about 45 s left"
@@ -323,7 +324,7 @@ def test_the_whole_demo_on_a_users_comfyui(run_py, host, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
     mine = out / "people" / "demo"
-    assert {path.name: Image.open(path).size for path in (mine / "crops").iterdir()} == {"10.png": (128, 128), "2.png": (128, 128)}
+    assert {path.name: Image.open(path).size for path in (mine / "crops").iterdir()} == {"10.png": (512, 512), "2.png": (512, 512)}
     assert (mine / "captions.txt").read_text() == "2.png\t<fcsks>, a pilot\n10.png\t<fcsks>, a pilot\n"
     with safe_open(mine / "demo.safetensors", "pt") as lora:
         assert len(lora.keys()) > 100
