@@ -58,7 +58,7 @@ def _next(results: Results) -> Sequence[str]:
     return [
         "Your photos on a base model: <code>python run.py demo --base film --photos my-photos --who \"a woman\"</code> says what it "
         "downloads and under which licence, and asks first. A base model of yours: <code>--checkpoint FILE</code>. Both want a GPU.",
-        "Likeness that means something: <code>python run.py models get rts</code>",
+        *(["Likeness that means something: <code>python run.py models get rts</code>"] if "rts" in results.named("stand_ins") else []),
         "All that a workflow needs: <code>python run.py models get --for \"Face Into A Picture\"</code>",
         "The editor with these workflows: <code>python run.py serve</code>",
         *([SILENT] if silent else []),
