@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "COMFYUI_PATH (and COMFYUI_PYTHON) name a ComfyUI to use instead of installing one.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    show = commands.add_parser("demo", help="the main job on the sample photo or your own: crops, captions, LoRA, ranked portraits, a page")
+    show = commands.add_parser("demo", help="sample people or your photos: training, portraits, a face in a picture, on one page")
     demo.add_arguments(show)
     show.set_defaults(run=demo.run)
     serve = commands.add_parser("serve", help="the editor in a browser, with the pack; arguments after -- go to ComfyUI")

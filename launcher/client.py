@@ -25,7 +25,7 @@ class HttpError(RuntimeError):
 
 
 class PromptFailed(RuntimeError):
-    """A queued prompt ended in an error. `node_type`, `node_id` and `exception` name place and error; `entry` is its history."""
+    """A queued prompt ended in an error. `node_type`, `node_id`, `exception` and its type name place and error; `entry` is its history."""
 
     def __init__(self, entry: dict):
         self.entry = entry
@@ -33,7 +33,7 @@ class PromptFailed(RuntimeError):
         error = messages.get("execution_error", {})
         self.interrupted = "execution_interrupted" in messages
         self.node_id, self.node_type = error.get("node_id"), error.get("node_type")
-        self.exception = error.get("exception_message", "").strip()
+        self.exception, self.exception_type = error.get("exception_message", "").strip(), error.get("exception_type", "")
         what = "interrupted" if self.interrupted else self.exception
         super().__init__(f"{self.node_type} (node {self.node_id}): {what}" if self.node_type else what or "the prompt failed")
 

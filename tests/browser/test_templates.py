@@ -8,6 +8,7 @@ import pytest
 
 from launcher import build, demo
 from launcher.base_models import BaseModel
+from launcher.demo import graphs
 from launcher.tasks import convert_workflows
 from launcher.workflows import Workflow
 
@@ -45,10 +46,15 @@ def test_a_template_is_what_the_editor_makes_of_its_twin(twin: Path, named_model
     assert convert_workflows.converted(page, twin.stem) == build.read(build.WORKFLOWS / twin.name), HOW
 
 
-@pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT])
-def test_a_template_with_a_base_model_in_a_folder_queues_what_the_demo_ran(title, named_models, one_page):
+@pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT, demo.PAINT])
+def test_a_template_that_the_demo_changed_queues_what_the_demo_ran(title, named_models, one_page):
     workflow = Workflow(title)
     BaseModel("film", "DiffusersLoader").choose(workflow)
+    if title == demo.TRAIN:
+        graphs.fill_with_faces(workflow, 0.55, 512)
+    elif title == demo.PAINT:
+        graphs.give_mask(workflow)
+        graphs.give_first_stage(workflow, "person.png")
     queued = one_page.evaluate(PROMPT, workflow.editor)
     assert {key: node["class_type"] for key, node in queued.items()} == {key: node["class_type"] for key, node in workflow.api.items()}
     assert {key: node["inputs"] for key, node in queued.items()} == {key: node["inputs"] for key, node in workflow.api.items()}

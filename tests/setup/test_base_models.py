@@ -64,7 +64,7 @@ def test_one_base_model_is_enough(capsys, tmp_path):
 
 
 def test_an_earlier_demo_is_kept_until_the_model_is_here(monkeypatch, tmp_path, own_host):
-    kept = demo._output_folder(tmp_path / "out") / "loss.png"
+    kept = demo._output_folder(tmp_path / "out") / "reports.json"
     kept.touch()
     for name, value in own_host.items():
         monkeypatch.setenv(name, value)
@@ -86,7 +86,7 @@ def test_files_and_folders_go_where_the_host_looks(tmp_path, monkeypatch, folder
     assert (shown / "unet").is_dir() if folder else shown.read_text() == "weights"
 
 
-@pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT])
+@pytest.mark.parametrize("title", [demo.TRAIN, demo.PORTRAIT, demo.PAINT])
 def test_a_folder_is_loaded_by_the_node_that_loads_folders(title):
     workflow, before = Workflow(title), Workflow(title)
     BaseModel(FILM, "DiffusersLoader").choose(workflow)
@@ -136,7 +136,7 @@ def test_from_the_hub_to_portraits(run_py, own_host, tmp_path):
         done = run_py("models", "get", "--base", "film", **where)
         assert done.returncode == 0 and "Nothing has to be downloaded." in done.stdout and not served.requests
     assert (Path(own_host["COMFYUI_PATH"]) / "models" / "diffusers" / FILM / "unet").is_dir()
-    assert len(list((tmp_path / "out" / "portraits").iterdir())) == 1
+    assert len(list((tmp_path / "out" / "people" / "eileen_collins" / "portraits").iterdir())) == 1
     ran = json.loads((tmp_path / "out" / "workflows" / f"{demo.PORTRAIT} (API).json").read_text(encoding="utf-8"))
     assert [node["inputs"] for node in ran.values() if node["class_type"] == "DiffusersLoader"] == [{"model_path": FILM}]
 

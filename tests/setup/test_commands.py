@@ -164,9 +164,10 @@ def test_the_demo_refuses_what_it_cannot_use(run_py, tmp_path):
 
 def test_an_earlier_demo_is_cleared_and_nothing_else(tmp_path):
     folder = demo._output_folder(tmp_path / "out")
-    (folder / "crops").mkdir()
-    (folder / "crops" / "me.png").write_text("")
-    (folder / "demo.safetensors").write_text("")
+    for place in ("people/demo/crops/me.png", "base/noise_1.png", "painted/after.png", "workflows/Train My Portrait.json"):
+        (folder / place).parent.mkdir(parents=True)
+        (folder / place).write_text("")
+    (folder / "reports.json").write_text("")
     (folder / "note.txt").write_text("mine")
     assert demo._output_folder(folder) == folder
     assert sorted(path.name for path in folder.iterdir()) == ["facechain-demo.html", "note.txt"]

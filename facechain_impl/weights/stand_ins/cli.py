@@ -1,4 +1,4 @@
-"""`python -m facechain_impl BASE stand-ins FOLDER [--checkpoint] [NAME...]`: stand-ins for the demo and for building workflows."""
+"""`python -m facechain_impl BASE stand-ins FOLDER [NAME...]`: stand-ins for the demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from ... import atomic
 from ...errors import FaceChainError
 from .. import catalogue, files
-from . import checkpoint as stand_in_checkpoint
 from . import networks
 
 
@@ -27,7 +26,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="facechain_impl stand-ins", description="Random numbers in published formats.")
     parser.add_argument("folder", type=Path, help="target folder; every file appears complete")
     parser.add_argument("names", nargs="*", metavar="NAME", help="published files, as `run.py models list` shows them")
-    parser.add_argument("--checkpoint", action="store_true", help="also a small SD 1.5 checkpoint")
     return parser
 
 
@@ -36,7 +34,4 @@ def _make(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         target = arguments.folder / files.stand_in_name(catalogue.get(name))
         atomic.move(networks.write_stand_in(name, making), target)
-    if arguments.checkpoint:
-        name = stand_in_checkpoint.FILE_NAME
-        atomic.move(stand_in_checkpoint.write_checkpoint(making / name), arguments.folder / name)
     return 0
