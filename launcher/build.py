@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,11 @@ OPTIONAL_PACKAGES = places.ROOT / "tests" / "host" / "packages"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "kinds", nargs="*", type=_kind, metavar="KIND", help=f"{', '.join(BUILDERS)}; without any, all of them in this order"
+        "kinds",
+        nargs="*",
+        type=_kind,
+        metavar="KIND",
+        help=f"{', '.join(BUILDERS)}; without any, all in this order but {ON_REQUEST}",
     )
 
 
@@ -48,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     with places.temporary_base({}) as base, alone(host, base) as server:
         require_pack(server)
         for kind, builder in BUILDERS.items():
-            if kind in options.kinds or not options.kinds:
+            if kind in options.kinds or (not options.kinds and kind != ON_REQUEST):
                 say(f"Building {kind}")
                 builder(server)
     return 0
@@ -192,9 +197,25 @@ def build_workflows(server: Server) -> None:
         say(f"  {line}")
 
 
+def build_pictures(server: Server) -> None:
+    """The README's picture and the template cards that show people, from a whole demo with the pocket model, which takes minutes."""
+    results, log = places.home() / "pictures", places.home() / "logs" / "build-pictures.log"
+    command = [sys.executable, places.ROOT / "run.py", "demo", "--out", results]
+    if console.follow([str(word) for word in command], environment.task_env(server.host)):
+        raise Failure("building the pictures", "the demo failed", "Fix the error it reports, then run this again.")
+    script = places.ROOT / "launcher" / "tasks" / "draw_cards.py"
+    log.unlink(missing_ok=True)
+    remedy = "Fix the error it reports, then run this again."
+    console.call([server.host.python, script, results], "drawing the cards", remedy, log, environment.task_env(server.host))
+    for line in log.read_text(encoding="utf-8").splitlines():
+        say(f"  {line}")
+
+
 BUILDERS: dict[str, Callable[[Server], None]] = {
     "snapshots": build_snapshots,
     "locales": build_locales,
     "readme": build_readme,
     "workflows": build_workflows,
+    "pictures": build_pictures,
 }
+ON_REQUEST = "pictures"

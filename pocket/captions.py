@@ -31,4 +31,4 @@ def captions(words: Words) -> list[str]:
 
 def choose(said: Sequence[str], rng: np.random.Generator) -> str:
     """One of the captions, or nothing, which teaches the model to work without words."""
-    return NOTHING if rng.random() < NOTHING_SAID else str(said[rng.integers(len(said))])
+    return NOTHING if rng.random() < NOTHING_SAID else said[int(rng.integers(len(said)))]

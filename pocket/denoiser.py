@@ -26,13 +26,13 @@ def build(device: torch.device) -> UNetModel:
     """With random weights."""
     with torch.device(device):
         model = checkpoints.sd15_unet(**pocket.UNET)
-    for module in model.modules():
-        for kind in (torch.nn.Conv2d, torch.nn.Linear, torch.nn.GroupNorm, torch.nn.LayerNorm):
-            if isinstance(module, kind):
-                kind.reset_parameters(module)
     for name, parameter in model.named_parameters():
         if name.endswith(LAST):
             torch.nn.init.zeros_(parameter)
+        elif parameter.ndim > 1:
+            torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
+        else:
+            (torch.nn.init.ones_ if name.endswith("weight") else torch.nn.init.zeros_)(parameter)
     return model
 
 

@@ -355,7 +355,7 @@ def _background(seen: View, size: int) -> np.ndarray:
     return np.clip(np.array(BACKGROUNDS[seen.background]) / 255 * glow[..., None], 0, 1)
 
 
-SAMPLE_SEED = 3
+SAMPLE_SEED, SAMPLE_SIDE, SAMPLE_SCALE = 3, 320, 0.5
 SAMPLE_VIEWS = (
     View(light=(0.4, 0.5, 0.9), background="grey"),
     View(yaw=-14, light=(-0.5, 0.4, 0.8), background="blue", smile=0.4),
@@ -372,7 +372,8 @@ def sample_person() -> DrawnPerson:
     return replace(person(np.random.default_rng(SAMPLE_SEED)), hair="brown", hat=False)
 
 
-def sample_pictures(side: int) -> tuple[list[np.ndarray], np.ndarray]:
+def sample_pictures(side: int = SAMPLE_SIDE) -> tuple[list[np.ndarray], np.ndarray]:
     """The sample person's pictures to train on, and the one that is held out."""
-    who = sample_person()
-    return [draw(who, seen, side, seed) for seed, seen in enumerate(SAMPLE_VIEWS)], draw(who, HELD_OUT_VIEW, side, len(SAMPLE_VIEWS))
+    seen = [replace(one, scale=SAMPLE_SCALE) for one in (*SAMPLE_VIEWS, HELD_OUT_VIEW)]
+    *views, held_out = (draw(sample_person(), one, side, seed) for seed, one in enumerate(seen))
+    return views, held_out

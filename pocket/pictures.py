@@ -96,9 +96,11 @@ def _views(views: int, number: int) -> list[np.ndarray]:
 
 def _variants(folder: Path, times: int, painting: Painting) -> list[np.ndarray]:
     cv2.setNumThreads(1)
-    picture = cv2.cvtColor(cv2.imread(str(folder / painting.file), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    picture = cv2.imread(str(folder / painting.file), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise WrongPictures(f"{painting.file} is no picture that OpenCV reads.")
     seed = int(painting.sha256[:8], 16)
-    return list(variants(picture, painting.box, np.random.default_rng([PAINTED_SEED, seed]), times))
+    return list(variants(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), painting.box, np.random.default_rng([PAINTED_SEED, seed]), times))
 
 
 def variants(picture: np.ndarray, box: tuple[int, int, int, int], rng: np.random.Generator, times: int) -> Iterator[np.ndarray]:
@@ -116,7 +118,7 @@ def variants(picture: np.ndarray, box: tuple[int, int, int, int], rng: np.random
 def _crop(picture: np.ndarray, middle: np.ndarray, reach: float, angle: float) -> np.ndarray:
     fine = 2 * SIDE
     matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), angle, fine / reach)
-    matrix[:, 2] += fine / 2 - middle
+    matrix[:, 2] = matrix[:, 2] + fine / 2 - middle
     crop = cv2.warpAffine(picture, matrix, (fine, fine), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 

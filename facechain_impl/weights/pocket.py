@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .convert import Tensors, write
 
 MODEL = Path(__file__).parents[2] / "assets" / "pocket-model.safetensors"
 FILE_NAME = "facechain-pocket-model.safetensors"
-UNET = {"multipliers": (1,), "blocks": 1, "transformers": (1,)}
+UNET: dict[str, Any] = {"multipliers": (1,), "blocks": 1, "transformers": (1,)}
 TEXT_ENCODER_SHA256 = "224b9123fed4caec8261b92594c1fb9e499fbda0ef91522ed838cf3e490205b3"
 GOLDEN = 0x9E3779B97F4A7C15
 MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))

@@ -60,7 +60,7 @@ def test_what_is_said_of_a_person_is_what_is_drawn():
 
 
 def test_the_sample_persons_pictures_are_those_in_assets():
-    views, held_out = drawn.sample_pictures(256)
+    views, held_out = drawn.sample_pictures()
     files = {f"view_{number}.png": picture for number, picture in enumerate(views, 1)} | {"held_out.png": held_out}
     assert {path.name for path in ASSETS.glob("*.png")} == set(files)
     for name, picture in files.items():
