@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
     from .weights import pocket
     from .weights.stand_ins import cli as stand_ins
 
-    mains = {"models": models.main, "persons": persons.main, "trainings": trainings.main, "stand-ins": stand_ins.main, "pocket": pocket.main}
-    return mains[command](arguments)
+    rooms = {"models": models, "persons": persons, "trainings": trainings, "stand-ins": stand_ins, "pocket": pocket}
+    return rooms[command].main(arguments)
 
 
 if __name__ == "__main__":
