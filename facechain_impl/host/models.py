@@ -121,6 +121,10 @@ class TrainingModel:
         conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
         return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
 
+    def takes_guidance(self, conditions: Conditions) -> bool:
+        """Whether these conditions tell the network a guidance that it has an input for. Some models were distilled without."""
+        return "guidance" in conditions and getattr(getattr(self.module, "params", None), "guidance_embed", True)
+
     def sample(self, positive: Conditioning, negative: Conditioning, size: int, seed: int, how: Sampling) -> torch.Tensor:
         """Latents [1, C, ...] of a square picture of `size` pixels made from a text, with the adapters as they are now."""
         latent_format = self.patcher.model.latent_format

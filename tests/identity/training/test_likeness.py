@@ -224,6 +224,21 @@ def test_finishing_early_looks_at_the_step_where_it_ends(home, sd15, photos, scr
     assert [step for step, _ in looks_of(result)] == [3, 5] and result.person.report["used_step"] == 5
 
 
+def test_the_sheet_of_the_looks_so_far_is_shown_after_each_and_when_a_training_resumes(home, sd15, photos, scripted, monkeypatch):
+    shown = []
+    monkeypatch.setattr(live, "show", shown.append)
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(looked(sd15, photos, scripted))
+    assert [len(one) - len(shown[0]) for one in shown] == [0]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    row = sheet.SIDE + sheet.GAP
+    assert [len(one) - len(shown[0]) for one in shown] == [0, 0, row, 2 * row] and torch.equal(shown[0], shown[1])
+    assert shown[-1].shape == result.sheet.shape and not torch.equal(shown[-1], result.sheet), "the used step is not known before the end"
+
+
 def test_all_photos_are_trained(home, sd15, more, scripted):
     scripted.values += [0.1] * 4
     train.train_face_lora(looked(sd15, more, scripted))
