@@ -80,7 +80,14 @@ def test_guidance_reaches_the_model(flux, guidance, told):
 
 @pytest.mark.parametrize(
     ("family", "guidance", "said"),
-    [("sd15", None, False), ("sd15", 3.5, True), ("flux", 1.0, False), ("flux", 3.5, False), ("schnell", 1.0, False), ("schnell", 3.5, True)],
+    [
+        ("sd15", None, False),
+        ("sd15", 3.5, True),
+        ("flux", 1.0, False),
+        ("flux", 3.5, False),
+        ("schnell", 1.0, False),
+        ("schnell", 3.5, True),
+    ],
 )
 def test_guidance_without_an_input_for_it_is_said(home, sd15, flux, photos, family, guidance, said):
     schnell = SimpleNamespace(model=flux_model(guidance_embed=False), clip=flux.clip, vae=flux.vae)

@@ -481,6 +481,14 @@ class TestLonger:
         assert "Resumed after step 6 of 8." in resumed.report.notes and same(weights(whole), weights(resumed))
 
 
+def test_photos_that_are_enlarged_are_found_out_once_and_told(home, sdxl, photos, monkeypatch):
+    real, asked = crops.scales, []
+    monkeypatch.setattr(crops, "scales", lambda *given: asked.append(given) or real(*given))
+    result = train.train_face_lora(order(sdxl, photos, steps=1, resolution=128))
+    (said,) = [note for note in result.report.notes if "learns blur" in note]
+    assert said.startswith("The training pictures of 128 pixels are enlarged up to 3.0 times") and len(asked) == 1
+
+
 class TestUnfinished:
     def test_they_are_listed_in_the_next_report(self, home, sd15, photos, monkeypatch):
         stopped(monkeypatch, order(sd15, photos), 2)
