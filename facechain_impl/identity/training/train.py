@@ -311,11 +311,12 @@ def _preview(trainer: Trainer, request: TrainRequest, model: models.TrainingMode
 
 
 def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: TrainRequest, notes: list[str]) -> None:
-    """A state that cannot be saved does not end the training."""
+    """A state that cannot be saved does not end the training. It is said at once: a training that was stopped has no report."""
     about = {"name": request.policy.name, "kind": order.kind, "steps": request.settings.steps, "steps_done": trainer.steps_done}
     try:
         order.store.save(trainer.state() | {"looks": watch.state() if watch else None}, about)
     except FaceChainError as error:
+        live.say(str(error))
         if str(error) not in notes:
             notes.append(str(error))
 

@@ -26,6 +26,7 @@ from facechain_impl.identity.training.likeness import Reference, RtsScorer, refe
 from facechain_impl.identity.training.looks import LookPlan, Watch  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
 from facechain_impl.identity.training.settings import IfState  # noqa: E402
+from facechain_impl.identity.training.state import unfinished  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 
@@ -212,6 +213,9 @@ def test_interrupted_inside_a_look_resumes_to_the_same_curve(home, sd15, photos,
         patch.setattr(Scripted, "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train_face_lora(looked(sd15, photos, scripted))
+    assert [one.steps_done for one in unfinished()] == [(3, 6, 8, 8)[at - 1]], (
+        "without its state it would begin anew and ask once too often"
+    )
     resumed = train.train_face_lora(looked(sd15, photos, scripted))
     assert looks_of(resumed) == looks_of(whole) and same(weights(whole), weights(resumed)) and not scripted.values
 

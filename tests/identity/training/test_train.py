@@ -245,6 +245,15 @@ class TestNeverLoseWork:
         result = train.train_face_lora(order(sd15, photos, state_every=1))
         assert sum("The disk is full" in note for note in result.report.notes) == 1 and len(result.losses) == 4
 
+    def test_a_stopped_training_whose_state_cannot_be_saved_says_so(self, home, sd15, photos, monkeypatch):
+        said = []
+        monkeypatch.setattr(live, "say", said.append)
+        monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        stop_at(monkeypatch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(order(sd15, photos))
+        assert "The disk is full" in said[-1]
+
     def test_too_little_space_is_refused_before_the_first_step(self, home, sd15, photos, monkeypatch):
         monkeypatch.setattr(train_state.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
         stop_at(monkeypatch, 0, AssertionError("trained"))
