@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
     from .weights import pocket
     from .weights.stand_ins import cli as stand_ins
 
-    rooms = {"models": models, "persons": persons, "trainings": trainings, "stand-ins": stand_ins, "pocket": pocket}
-    return rooms[command].main(arguments)
+    commands = {"models": models, "persons": persons, "trainings": trainings, "stand-ins": stand_ins, "pocket": pocket}
+    return commands[command].main(arguments)
 
 
 if __name__ == "__main__":

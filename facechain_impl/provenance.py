@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Origin(str, Enum):
-    """Where weights came from. Only files that match the catalogue count as published; POCKET is the toy base model of this project."""
+    """Where weights came from. Only files that match the catalogue count as published; POCKET is this project's toy base model."""
 
     PUBLISHED = "published"
     STAND_IN = "stand-in"

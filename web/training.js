@@ -9,7 +9,7 @@ const NODE = "FaceChain_TrainFaceLoRA";
 const LABEL = "Finish now";
 const LOOKS = "facechain_looks";
 const MIN_WIDTH = 360;
-const MIN_HEIGHT = 260;
+const MIN_HEIGHT = 400;
 const STYLE = ".facechain-looks img { width: 100%; height: 100%; object-fit: contain; }";
 
 /** Ask the running training to end after this step and to return the best LoRA so far. */
