@@ -12,7 +12,6 @@ from ..facechain_impl.host import families
 from ..facechain_impl.host.protocols import Clip, Model, Vae
 from ..facechain_impl.identity import persons
 from ..facechain_impl.identity.persons import FileWatch, IfExists
-from ..facechain_impl.identity.training import crops as training_crops
 from ..facechain_impl.identity.training import order, presets, start, train
 from ..facechain_impl.identity.training import settings as train_settings
 from ..facechain_impl.identity.training.judge import LOOKS, affordable
@@ -87,8 +86,7 @@ class TrainFaceLoRA(FaceChainNode):
             model=model[0], clip=clip[0], vae=vae[0], photos=photos, captions=list(captions), faces=optional(faces),
             class_photos=flatten_images(class_images or []), class_caption=values.get("class_caption", "a person"),
         )  # fmt: skip
-        scales = training_crops.scales(photos, optional(faces))
-        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, photos, scales, settings))
+        policy = _policy(values, settings, _preview(values, list(captions), settings), _remarks(model[0], values, settings))
         result = train.train_face_lora(order.TrainRequest(inputs=inputs, settings=settings, policy=policy))
         _files.stored(values["name"], result.person.lora_file)
         file = persons.lora_name(result.person.name)
@@ -98,11 +96,9 @@ class TrainFaceLoRA(FaceChainNode):
         return io.NodeOutput(dict(result.person.lora), {"loss": result.losses}, file, result.person, ui=shown)
 
 
-def _remarks(
-    model: Model, values: dict, photos: Sequence[torch.Tensor], scales: Sequence[float], settings: train_settings.TrainSettings
-) -> tuple[str, ...]:
+def _remarks(model: Model, values: dict, settings: train_settings.TrainSettings) -> tuple[str, ...]:
     preset = presets.of(values["preset"], families.of(model))
-    said = [preset.remark, training_crops.remark(photos, settings.augmentation, settings.resolution, scales)]
+    said = [preset.remark]
     if Start(values["start"]) is Start.PRESET:
         said.append(start.remark(model, settings, preset, chosen_steps=bool(values["steps"])))
     return tuple(filter(None, said))

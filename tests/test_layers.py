@@ -21,8 +21,8 @@ FLOORS = (
 )  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in rooms}
 HOST_MODULES = {
-    "app", "comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "comfyui_version", "execution",
-    "folder_paths", "latent_preview", "main", "middleware", "node_helpers", "nodes", "protocol", "server", "utils",
+    "app", "comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "comfy_kitchen", "comfyui_version",
+    "execution", "folder_paths", "latent_preview", "main", "middleware", "node_helpers", "nodes", "protocol", "server", "utils",
 }  # fmt: skip
 # The other two places that see the host, and what they may see of it.
 OF_THE_NODE_API = {"nodes._api": {"comfy_api", "comfy_execution"}, "__init__": {"comfy_api"}}

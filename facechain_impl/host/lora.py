@@ -142,7 +142,7 @@ def file_names(model: Model) -> dict[str, str]:
 
 def parts(model: Model) -> dict[str, list[Part]]:
     """Of the families whose `diffusion_model.` names diffusers does not read: for each name of `file_names`, diffusers' names of its parts,
-    in the order of their rows."""
+    in the order of their rows. None for Lumina 2, which has fewer keys and values than Z-Image, whose names the host gives to both."""
     if not isinstance(model.model, SPLIT_BY_DIFFUSERS):
         return {}
     found: dict[str, list[Part]] = {}
@@ -150,6 +150,10 @@ def parts(model: Model) -> dict[str, list[Part]]:
         weight, rows = (target[0], target[1]) if isinstance(target, tuple) else (target, (0, 0, 0))
         if name.startswith(DIFFUSERS_PREFIX) and rows is not None and not (isinstance(target, tuple) and len(target) > 2):
             found.setdefault(weight.removesuffix(".weight"), []).append(Part(name, *rows[1:]))
+    rows_of = {key.removesuffix(".weight"): len(value) for key, value in model.model.state_dict().items() if value.ndim}
+    found = {layer: some for layer, some in found.items() if layer in rows_of}
+    if any(some[0].rows and sum(part.rows for part in some) != rows_of[layer] for layer, some in found.items()):
+        return {}
     return {layer: sorted(some, key=lambda part: part.first) for layer, some in found.items()}
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import comfy.ldm.modules.attention as attention
 import comfy.model_base
 import comfy.model_management as management
+import comfy.quant_ops
 import comfy.sample
 import node_helpers
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy_kitchen.backends.eager import rope
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import BadInput
@@ -30,6 +32,10 @@ Conditions = dict[str, Condition]
 """The model's inputs beside the noisy latents, by argument name, as the host's COND objects with batch 1."""
 
 _SAMPLES_OF_A_TENSOR = 64
+_ROTATIONS = (
+    "apply_rope", "apply_rope1", "apply_rope_split_half", "apply_rope_split_half1",
+    "rms_rope", "rms_rope1", "rms_rope_split_half", "rms_rope_split_half1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,10 @@ class TrainingModel:
             wanted |= {"width": original[0], "height": original[1], "target_width": width, "target_height": height}
         conditions = self.patcher.model.extra_conds(**{**extra, **wanted, "cross_attn": cross_attention})
         return {key: value.process_cond(batch_size=1, area=None) for key, value in conditions.items()}
+
+    def takes_guidance(self, conditions: Conditions) -> bool:
+        """Whether these conditions tell the network a guidance that it has an input for. Some models were distilled without."""
+        return "guidance" in conditions and getattr(getattr(self.module, "params", None), "guidance_embed", True)
 
     def sample(self, positive: Conditioning, negative: Conditioning, size: int, seed: int, how: Sampling) -> torch.Tensor:
         """Latents [1, C, ...] of a square picture of `size` pixels made from a text, with the adapters as they are now."""
@@ -229,11 +239,18 @@ def _guard_norms(module: torch.nn.Module) -> list[RemovableHandle]:
 
 @contextlib.contextmanager
 def _host_in_training() -> Iterator[None]:
-    """Some models of the host avoid in-place and fused operations while this flag is set."""
+    """Some models of the host avoid in-place and fused operations while its flag is set. For the others the fused rotations of positions,
+    which have no gradient, are replaced by what comfy_kitchen computes with where it has no kernel."""
     management.in_training, before = True, management.in_training
+    kernels = comfy.quant_ops.ck
+    fused = {name: getattr(kernels, name) for name in _ROTATIONS if hasattr(kernels, name)}
+    for name in fused:
+        setattr(kernels, name, getattr(rope, name))
     try:
         yield
     finally:
+        for name, kernel in fused.items():
+            setattr(kernels, name, kernel)
         management.in_training = before
 
 

@@ -1,8 +1,8 @@
-"""Server routes of the pack: finishing a training early, the photos that a node will load, and the store of people.
+"""Server routes of the pack: finishing a training early, what it shows, the photos that a node will load, and the store of people.
 
-POST /facechain/train/finish {"node_id"}; POST /facechain/photos {"source", "folder", "files"}; GET /facechain/persons;
-POST /facechain/persons/rename {"name", "new_name"}; POST /facechain/persons/delete {"name", "confirm"}, where `confirm` repeats the
-name."""
+POST /facechain/train/finish {"node_id"}; GET /facechain/train/picture?node_id=; POST /facechain/photos {"source", "folder", "files"};
+GET /facechain/persons; POST /facechain/persons/rename {"name", "new_name"}; POST /facechain/persons/delete {"name", "confirm"}, where
+`confirm` repeats the name."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ def register(persons: PersonActions, thumbnails: Callable[[str, str, str], dict]
         if not live.request_finish(str(node)):
             return _refusal(404, f"Node {node} is not training at the moment.")
         return web.json_response({"node_id": str(node), "finishing": True})
+
+    @routes.get("/facechain/train/picture")
+    async def picture(request: web.Request) -> web.Response:
+        return web.json_response({"picture": live.shown(request.query.get("node_id", ""))})
 
     @routes.post("/facechain/photos")
     async def photos(request: web.Request) -> web.Response:

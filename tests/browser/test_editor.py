@@ -29,6 +29,30 @@ PRESS_FINISH = """
 }
 """
 
+# As the server says it during a training; the node is in no subgraph.
+SHOW_LOOKS = """
+(picture) => {
+  const node = LiteGraph.createNode("FaceChain_TrainFaceLoRA");
+  app.graph.add(node);
+  window.app.api.dispatchEvent(new CustomEvent("facechain.picture", { detail: { node_id: String(node.id), picture } }));
+}
+"""
+FINISH_TRAINING = """
+() => {
+  const isShown = (node) => node.widgets?.some((widget) => widget.name === "facechain_looks");
+  const node = app.graph.nodes.find(isShown);
+  node.onExecuted({});
+  return isShown(node);
+}
+"""
+NOTE_PICTURES = """
+() => {
+  window.noted = [];
+  app.api.addEventListener("facechain.picture", ({ detail }) => window.noted.push(detail.picture.slice(0, 15)));
+}
+"""
+DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+
 ADD_CHECK = """
 () => {
   app.graph.clear();
@@ -77,6 +101,7 @@ def test_own_photos_are_trained_and_the_reports_come_back(hands: Hands, checkpoi
     hands.add_photos(photos)
     expect(hands.page.locator(".facechain-photos img")).to_have_count(2)
     before = set(client.get("/history"))
+    hands.page.evaluate(NOTE_PICTURES)
     hands.run()
     outputs = wait_for_run(client, before)["outputs"]
     reports = {report["title"]: report for output in outputs.values() for report in output.get("report", [])}
@@ -84,6 +109,8 @@ def test_own_photos_are_trained_and_the_reports_come_back(hands: Hands, checkpoi
     (training,) = [report for title, report in reports.items() if title.startswith("Training of")]
     assert [row["name"] for row in training["rows"][1:]] == ["photo 1", "photo 2", "after step 2"]
     shown = wait_for_reports(hands.page)
+    assert hands.page.evaluate("window.noted") == ["data:image/jpeg"], "the contact sheet, while the training runs"
+    expect(hands.page.locator(".facechain-looks")).to_have_count(0)
     assert "2 of 2 photos aligned" in shown and photos[0].name in shown and "eileen_collins" not in shown and "STAND-IN" in shown
     hands.page.wait_for_function(KEPT)
     hands.page.reload()
@@ -122,3 +149,10 @@ def test_a_value_saved_where_a_report_was_is_not_taken_for_a_new_widgets(one_pag
 def test_finish_now_says_when_nothing_is_training(one_page: Page):
     one_page.evaluate(PRESS_FINISH)
     expect(one_page.get_by_text("is not training at the moment")).to_be_visible()
+
+
+def test_the_sheet_of_a_running_training_is_on_its_node_until_it_ends(one_page: Page):
+    one_page.evaluate(SHOW_LOOKS, DOT)
+    expect(one_page.locator(".facechain-looks img")).to_have_attribute("src", DOT)
+    assert one_page.evaluate(FINISH_TRAINING) is False
+    expect(one_page.locator(".facechain-looks")).to_have_count(0)

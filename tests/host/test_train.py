@@ -111,6 +111,7 @@ def test_finish_now(client, server, checkpoint):
     assert any("Finished early" in note for note in report["notes"]) and person_file(server, "Ann").is_file()
     with pytest.raises(HttpError, match="not training at the moment"):
         client.post("/facechain/train/finish", {"node_id": "train"})
+    assert client.get("/facechain/train/picture?node_id=train") == {"picture": None}
 
 
 def test_a_deleted_file_is_trained_again_and_one_that_is_there_is_not(client, server, checkpoint):

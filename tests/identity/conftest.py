@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from facechain_impl.identity.lora.formats import Layer
+
 from ..small_models import FixedClip, SmallClip, SmallVae, flux_model, sd15_model, sdxl_model
 
 
@@ -47,3 +49,9 @@ def photos() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(7)
     coarse = torch.rand(3, 3, 8, 8, generator=generator)
     return list(torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic").clamp(0, 1).movedim(1, -1))
+
+
+def added(layer: Layer) -> torch.Tensor:
+    """What a layer without DoRA adds to its weight, [out, in, ...]."""
+    product = layer.up.float().flatten(1) @ layer.down.float().flatten(1)
+    return layer.scale * product.reshape(layer.up.shape[0], *layer.down.shape[1:])

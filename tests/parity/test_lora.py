@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from facechain_impl.identity.lora import formats as lora_files
+
+lora = pytest.importorskip("facechain_impl.host.lora", reason="set COMFYUI_PATH")
+from comfy.lora import load_lora  # noqa: E402
 
 FIXTURES = ("lora",)
 
@@ -26,13 +30,18 @@ def layer_name(module: str) -> str:
 
 @pytest.mark.parametrize("kind", ["kohya", "diffusers"])
 def test_merged_weights(case, kind):
-    layers = lora_files.layers(lora_files.normalise(tensors(case, kind)))
-    modules = [name.removeprefix(f"{kind}_base|") for name in case.names if name.startswith(f"{kind}_base|")]
-    assert len(modules) == len(layers)
-    for module in modules:
-        base = torch.from_numpy(case.input(f"{kind}_base|{module}"))
-        merged = base + case.input("multiplier") * layers[layer_name(module)].delta()
-        case.compare(f"{kind}_merged|{module}", merged, max=1e-6, rel=1e-6)
+    """As the host puts it on a weight, and in the two matrices that a merged file holds."""
+    bases = {name.removeprefix(f"{kind}_base|"): name for name in case.names if name.startswith(f"{kind}_base|")}
+    bases = {module: torch.from_numpy(case.input(name)) for module, name in bases.items()}
+    adapters = load_lora(lora_files.normalise(tensors(case, kind)), {layer_name(module): module for module in bases}, log_missing=False)
+    assert adapters.keys() == bases.keys()
+    model = SimpleNamespace(model_state_dict=lambda: bases)
+    for module, base in bases.items():
+        added = lora.weight_delta(model, None, module, adapters[module])
+        up, down, scale = lora.factors(adapters[module])
+        product = scale * (up.flatten(1) @ down.flatten(1)).reshape(base.shape)
+        torch.testing.assert_close(added, product, rtol=1e-5, atol=1e-6)
+        case.compare(f"{kind}_merged|{module}", base + case.input("multiplier") * product, max=1e-6, rel=1e-6)
 
 
 def test_renaming(case):

@@ -8,39 +8,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-comfy_base = pytest.importorskip("comfy.model_base", reason="set COMFYUI_PATH to the folder of ComfyUI")
+pytest.importorskip("comfy.model_base", reason="set COMFYUI_PATH to the folder of ComfyUI")
 
 import comfy.cldm.cldm  # noqa: E402
 import comfy.controlnet  # noqa: E402
 import comfy.model_management  # noqa: E402
-import comfy.model_patcher  # noqa: E402
 import comfy.ops  # noqa: E402
 import comfy.sd1_clip  # noqa: E402
-import comfy.supported_models  # noqa: E402
 
 from facechain_impl.host.sampling import Control, Diffusion, DiffusionSampler, InpaintInput, SamplingProgress, SamplingSettings, Text  # noqa: E402
 
+from ..small_models import randomise, sd15_model, sdxl_model  # noqa: E402
+
 CPU = torch.device("cpu")
-UNET = {
-    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1], "channel_mult": (1, 2),
-    "use_spatial_transformer": True, "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1], "transformer_depth_middle": 1,
-    "legacy": False, "dtype": torch.float32, "use_temporal_attention": False,
-}  # fmt: skip
-SD15 = {**UNET, "context_dim": 64, "num_heads": 8, "use_linear_in_transformer": False, "adm_in_channels": None}
-SDXL = {
-    **UNET, "model_channels": 64, "context_dim": 112, "use_linear_in_transformer": True, "num_head_channels": 64,
-    "adm_in_channels": 48 + 6 * 256, "num_classes": "sequential",
-}  # fmt: skip
-
-
-def randomise(module, seed, spread=0.1):
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for key, value in module.state_dict().items():
-        flat = torch.ones(value.shape) if key.endswith("weight") else torch.zeros(value.shape)
-        state[key] = flat if value.ndim < 2 else torch.randn(value.shape, generator=generator) * spread
-    module.load_state_dict(state)
-    return module
+SPREAD = 0.1
 
 
 class Vae:
@@ -65,19 +46,15 @@ def conditioning(width, seed, pooled=None):
 
 class World:
     def __init__(self, kind):
-        if kind == "sd15":
-            model = comfy_base.BaseModel(comfy.supported_models.SD15(dict(SD15)), device=CPU)
-            self.text = Text(conditioning(64, 1), conditioning(64, 2))
-            sizes = SD15
-        else:
-            model = comfy_base.SDXL(comfy.supported_models.SDXL(dict(SDXL)), device=CPU)
-            self.text = Text(conditioning(112, 1, 48), conditioning(112, 2, 48))
-            sizes = SDXL
-        randomise(model.diffusion_model, 3)
-        self.base = Diffusion(comfy.model_patcher.ModelPatcher(model, CPU, CPU), None, Vae())
-        sizes = {key: value for key, value in sizes.items() if key not in ("out_channels", "transformer_depth_output")}
+        model, width, pooled = (sd15_model(), 64, None) if kind == "sd15" else (sdxl_model(), 112, 48)
+        self.text = Text(conditioning(width, 1, pooled), conditioning(width, 2, pooled))
+        randomise(model.model.diffusion_model, 3, SPREAD)
+        self.base = Diffusion(model, None, Vae())
+        only_of_unets = ("out_channels", "transformer_depth_output")
+        sizes = {key: value for key, value in model.model.model_config.unet_config.items() if key not in only_of_unets}
         net = comfy.cldm.cldm.ControlNet(**sizes, hint_channels=3, operations=comfy.ops.disable_weight_init, device=CPU)
-        self.net = comfy.controlnet.ControlNet(randomise(net, 4), load_device=CPU)
+        randomise(net, 4, SPREAD)
+        self.net = comfy.controlnet.ControlNet(net, load_device=CPU)
 
     def sampler(self, steps=4, sampler="euler", **rest):
         return DiffusionSampler(

@@ -64,11 +64,6 @@ class Layer:
     def scale(self) -> float:
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
-    def delta(self) -> torch.Tensor:
-        """What the layer adds to the weight at strength 1 before any DoRA, [out, in, ...]."""
-        product = self.up.float().flatten(1) @ self.down.float().flatten(1)
-        return self.scale * product.reshape(self.up.shape[0], *self.down.shape[1:])
-
 
 @dataclass
 class LoraFile:

@@ -50,6 +50,10 @@ class Way:
     checkpointing: bool
     offload: bool
 
+    def takes_no_more_than(self, other: Way) -> bool:
+        """Whether it takes at most as much memory on the device, whatever the model."""
+        return self.batch <= other.batch and self.checkpointing >= other.checkpointing and self.offload >= other.offload
+
     def text(self) -> str:
         told = [f"{self.batch} {'picture' if self.batch == 1 else 'pictures'} at a time"]
         return ", ".join([*told, *["gradient checkpointing"] * self.checkpointing, *["offload"] * self.offload])

@@ -96,7 +96,8 @@ class _Base:
 class Order:
     """What was found out about a request before training. dtype: to compute in. run: its identity; kind: the same of all that differ in
     their number of steps and their looks alone. trigger: of the person. scorer: of sample portraits. originals, class_originals: of the
-    photos and the class photos, empty where none was enlarged or the model is not told."""
+    photos and the class photos, empty where none was enlarged or the model is not told. blur: what to say about training pictures that are
+    blurred, empty for others."""
 
     base: _Base
     dtype: torch.dtype
@@ -109,6 +110,7 @@ class Order:
     scorer: Scorer | None
     originals: list[Original]
     class_originals: list[Original]
+    blur: str
 
 
 def ordered(request: TrainRequest) -> Order:
@@ -131,7 +133,8 @@ def ordered(request: TrainRequest) -> Order:
         if not policy.looks.count:
             raise BadInput(f"{Average.MEAN.value} needs looks, and looks is 0. Set looks to 3 or more, or average to {Average.LAST.value}.")
         facts["looks"] = policy.looks.count
-    originals, of_class = _originals(inputs, settings)
+    scales = crops.scales(inputs.photos, inputs.faces)
+    originals, of_class = _originals(inputs, settings, scales)
     if originals or of_class:
         facts["original sizes"] = [originals, of_class]
     pictures = [*inputs.photos, *inputs.class_photos]
@@ -148,18 +151,20 @@ def ordered(request: TrainRequest) -> Order:
         scorer=scorer,
         originals=originals,
         class_originals=of_class,
+        blur=crops.remark(inputs.photos, settings.augmentation, settings.resolution, scales),
     )
 
 
-def _originals(inputs: TrainInputs, settings: TrainSettings) -> tuple[list[Original], list[Original]]:
-    """Sizes before enlargement of the training pictures of all photos and of all class photos. Each empty where there is nothing to say."""
+def _originals(inputs: TrainInputs, settings: TrainSettings, scales: list[float]) -> tuple[list[Original], list[Original]]:
+    """Sizes before enlargement of the training pictures of all photos and of all class photos. Each empty where there is nothing to say.
+    scales: of the photos, as `crops.scales` finds them."""
     if models.family(inputs.model) != "sdxl":
         return [], []
     of_class = settings.of_class_photos()
     found = [
-        [crops.original_size(photo, one.augmentation, one.resolution, scale) for photo, scale in zip(photos, scales, strict=True)]
-        for photos, one, scales in (
-            (inputs.photos, settings, crops.scales(inputs.photos, inputs.faces)),
+        [crops.original_size(photo, one.augmentation, one.resolution, scale) for photo, scale in zip(photos, enlarged, strict=True)]
+        for photos, one, enlarged in (
+            (inputs.photos, settings, scales),
             (inputs.class_photos, of_class, [1.0] * len(inputs.class_photos)),
         )
     ]

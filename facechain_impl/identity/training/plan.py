@@ -22,16 +22,16 @@ USABLE = 0.9
 
 
 def ways(settings: TrainSettings, has_device: bool) -> list[Way]:
-    """The ways to do the work, the one that was asked for first and each with less memory than the one before. Splitting a batch costs
-    hardly any time, checkpointing a third, offload more. With dropout a batch is not split, since each pass drops other numbers; a DoRA
-    computes with the norms of weights, which have to be there."""
+    """The ways to do the work, the one that was asked for first and those that take more time later. Splitting a batch costs hardly any
+    time, checkpointing a third, offload more, and frees so much that batches and blocks may be as before. With dropout a batch is not
+    split, since each pass drops other numbers; a DoRA computes with the norms of weights, which have to be there."""
     asked = Way(settings.batch_size, settings.gradient_checkpointing, has_device and settings.offload is Offload.ON)
     smaller = () if settings.dropout else range(settings.batch_size - 1, 0, -1)
     found = [asked, *(replace(asked, batch=batch) for batch in smaller if settings.batch_size % batch == 0)]
     if not asked.checkpointing:
         found.append(replace(found[-1], checkpointing=True))
     if has_device and settings.offload is Offload.AUTO and not settings.dora:
-        found.append(replace(found[-1], offload=True))
+        found += [replace(way, offload=True) for way in found]
     return found
 
 
@@ -65,8 +65,8 @@ class Plan:
         self._samples = trainer.settings.batch_size * trainer.settings.gradient_accumulation
         self._has_device = model.device.type != "cpu"
         self._ways = ways(trainer.settings, self._has_device)
-        if model.room is not None and not self.way.offload:
-            self._ways = self._ways[-1:]
+        if model.room is not None:
+            self._ways = [way for way in self._ways if way.offload] or self._ways
         self._checkpoints = False
         self.notes: list[str] = []
         self.demand = self._measured()
@@ -165,8 +165,8 @@ class Plan:
         self._take(self._ways[self._ways.index(chosen) :])
 
     def _take(self, ways: list[Way]) -> None:
-        """Do the work in the first of these ways from now on; the others are left to step down to."""
-        self._ways = ways
+        """Do the work in the first of these ways from now on; those of the others that take less are left to step down to."""
+        self._ways = [way for way in ways if way.takes_no_more_than(ways[0])]
         if self.way.batch != self._trainer.settings.batch_size:
             self._trainer.split(self.way.batch)
         if self.way.checkpointing and not self._checkpoints:

@@ -119,7 +119,8 @@ def listed(steps: Sequence[int]) -> str:
 
 def _remarks(request: TrainRequest, order: Order) -> list[str]:
     """Notes for the user about an order that was carried out."""
-    inputs, remarks = request.inputs, [*request.policy.remarks, *request.settings.without_effect()]
+    inputs = request.inputs
+    remarks = [*request.policy.remarks, *filter(None, [order.blur]), *request.settings.without_effect()]
     if request.settings.augmentation is Augmentation.BUCKETS:
         found = Counter(bucket(photo.shape[1], photo.shape[0], request.settings.resolution) for photo in inputs.photos)
         told = ", ".join(f"{width}x{height} ({count})" for (width, height), count in found.items())

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from ...errors import BadInput, FaceChainError
-from ...host import live, lora, models
+from ...host import families, live, lora, models
 from ...host.frozen import is_quantised
 from ...host.objective import Objective
 from ...host.progress import Progress, check_interrupt
@@ -19,7 +19,7 @@ from ...photos import study as photo_study
 from ...photos.study import Study
 from ...picture_names import numbered
 from .. import persons
-from . import earlier, losses, optimisers
+from . import earlier, losses, optimisers, sheet
 from .adapters import Adapters, convolutions, target_modules
 from .dataset import Captioned, LiveCaptions, Told, TrainingSet, encode_captions, encode_photos, with_sizes
 from .judge import steps_of_looks
@@ -70,6 +70,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         clip = stack.enter_context(models.training_clip(inputs.clip)) if settings.train_text_encoder else inputs.clip
         inputs = replace(inputs, clip=clip)
         data, prior = _training_set(model, inputs, settings, order), _prior_set(model, inputs, settings, order)
+        unused = _unused_guidance(model, clip, data, settings)
         adapters = _adapters(model, clip, settings)
         for group in adapters:
             stack.callback(group.remove)
@@ -82,7 +83,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
         trainer = Trainer(model, adapters, data, settings, order.dtype, prior)
         plan = Plan(trainer, model, stack)
         watch = _watch(replace(request, inputs=inputs), order, trainer, model)
-        plan.notes += _resume(trainer, order, request, watch, groups)
+        plan.notes += [*unused, *_resume(trainer, order, request, watch, groups)]
         outcome = _run(trainer, order, replace(request, inputs=inputs), model, watch, plan)
     return store(request, order, trainer, names, outcome)
 
@@ -125,6 +126,15 @@ def _conditions(model: models.TrainingModel, clip: Clip, told: list[Captioned], 
         return LiveCaptions(model, clip, told, settings.guidance)
     with torch.no_grad():
         return encode_captions(model, clip, told, settings.guidance)
+
+
+def _unused_guidance(model: models.TrainingModel, clip: Clip, data: TrainingSet, settings: TrainSettings) -> list[str]:
+    """A note where another guidance than the family's own is set and the model has no such input."""
+    if settings.guidance in (None, families.of(model.patcher).guidance):
+        return []
+    with torch.no_grad():
+        told = model.conditions(models.encode_text(clip, ""), data.latents[0][:1], settings.guidance)
+    return [] if model.takes_guidance(told) else ["guidance has no effect: this model has no guidance input."]
 
 
 def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
@@ -205,6 +215,7 @@ def _run(trainer: Trainer, order: Order, request: TrainRequest, model: models.Tr
     done, reason = False, _end(trainer)
     try:
         with live.finishable():
+            _show(watch)
             while reason is None:
                 _look(trainer, watch, plan)
                 _step(trainer, order, request, model, watch, progress, clock, plan)
@@ -239,6 +250,13 @@ def _look(trainer: Trainer, watch: Watch | None, plan: Plan, at_end: bool = Fals
             watch.look(step, trainer.adapters, drawn)
 
     plan.draw(f"the look after step {step}", lambda: look(True), lambda: look(False), "it has no portraits and no likeness")
+    _show(watch)
+
+
+def _show(watch: Watch | None) -> None:
+    """The contact sheet of the looks so far."""
+    if watch is not None and (drawn := sheet.drawn(watch.looks, watch.portraits, None)) is not None:
+        live.show(drawn)
 
 
 def _outcome(trainer: Trainer, watch: Watch | None, plan: Plan) -> Outcome:
@@ -293,11 +311,12 @@ def _preview(trainer: Trainer, request: TrainRequest, model: models.TrainingMode
 
 
 def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: TrainRequest, notes: list[str]) -> None:
-    """A state that cannot be saved does not end the training."""
+    """A state that cannot be saved does not end the training. It is said at once: a training that was stopped has no report."""
     about = {"name": request.policy.name, "kind": order.kind, "steps": request.settings.steps, "steps_done": trainer.steps_done}
     try:
         order.store.save(trainer.state() | {"looks": watch.state() if watch else None}, about)
     except FaceChainError as error:
+        live.say(str(error))
         if str(error) not in notes:
             notes.append(str(error))
 

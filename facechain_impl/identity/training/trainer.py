@@ -27,6 +27,7 @@ _NO_GRADIENT = re.compile(
     r"does not require grad|autograd|modified by an inplace operation|derivative for|backward.*not implemented|inference tensor",
     re.IGNORECASE,
 )
+_IN_PLACE = "modified by an inplace operation"
 WARM_AGAIN = 0.05
 """Share of the steps that are left at a lengthening over which the learning rate rises again."""
 
@@ -154,9 +155,12 @@ class Trainer:
         except RuntimeError as error:
             if isinstance(error, FaceChainError) or not _NO_GRADIENT.search(str(error)):
                 raise
+            # checkpointed blocks compute on copies of what others keep
+            helps = _IN_PLACE in str(error) and not self.settings.gradient_checkpointing
             raise FaceChainError(
                 f"{type(self._model.module).__name__} cannot be trained with this ComfyUI: it computes with operations that have no "
-                f"gradient ({str(error).splitlines()[0]}). Switch gradient_checkpointing on, or train on a model of another family."
+                f"gradient ({str(error).splitlines()[0]}). "
+                f"{'Switch gradient_checkpointing on, or train' if helps else 'Train'} on a model of another family."
             ) from error
 
     def loss(self, batch: Batch, conditions: list[Conditions]) -> torch.Tensor:

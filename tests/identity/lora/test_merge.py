@@ -20,6 +20,8 @@ from facechain_impl.identity.lora import store as lora_store  # noqa: E402
 from facechain_impl.identity.training import adapters  # noqa: E402
 from facechain_impl.types import Person  # noqa: E402
 
+from ..conftest import added  # noqa: E402
+
 
 def made(model, clip=None, rank=4, seed=0, alpha=None) -> dict[str, torch.Tensor]:
     """A random LoRA on every attention layer, in the format that the trainer writes."""
@@ -93,7 +95,7 @@ def test_patching_at_a_weight_is_base_plus_weight_times_delta(sd15):
     base, result = sd15.model.model.state_dict(), weights_of(patched)
     for name, layer in lora_files.layers(tensors).items():
         key = f"{names[name]}.weight"
-        torch.testing.assert_close(result[key], base[key] + 0.3 * layer.delta(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(result[key], base[key] + 0.3 * added(layer), rtol=0, atol=1e-5)
 
 
 def test_merged_file_equals_patching(host):
@@ -112,8 +114,8 @@ def test_compression_reports_its_error(sd15):
     assert merged.rank == 6 and 0.01 < merged.error < 0.5
     exact = lora_files.layers(merge.merge(sd15.model, sd15.clip, parts).tensors)
     small = lora_files.layers(merged.tensors)
-    lost = sum(float((exact[name].delta() - small[name].delta()).square().sum()) for name in exact)
-    assert merged.error == pytest.approx((lost / sum(float(one.delta().square().sum()) for one in exact.values())) ** 0.5, rel=1e-3)
+    lost = sum(float((added(exact[name]) - added(small[name])).square().sum()) for name in exact)
+    assert merged.error == pytest.approx((lost / sum(float(added(one).square().sum()) for one in exact.values())) ** 0.5, rel=1e-3)
 
 
 def test_compression_of_one_lora_to_its_own_rank_is_exact(sd15):

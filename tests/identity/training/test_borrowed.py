@@ -136,17 +136,17 @@ def small_device(monkeypatch):
     return make
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("family", ["sd15", "flux"])
-def test_weights_that_stay_in_ram_change_nothing(home, photos, sd15, monkeypatch, small_device, family, share):
-    """Bit for bit, against a training with the checkpointing that a model without room gets beside offload: checkpointing adds up the
-    gradients of a skip connection in another order."""
+def test_weights_that_stay_in_ram_change_nothing(home, photos, sd15, monkeypatch, small_device, family, share, checkpointing):
+    """Bit for bit."""
     gradients = recorded_gradients(monkeypatch)
     given = sd15 if family == "sd15" else SimpleNamespace(model=flux_model(), clip=FixedClip(), vae=SmallVae(16))
-    plain = train.train_face_lora(order(given, photos, gradient_checkpointing=True))
+    plain = train.train_face_lora(order(given, photos, gradient_checkpointing=checkpointing))
     fetched = small_device(given.model, share)
     monkeypatch.setattr(models.TrainingModel, "__init__", with_room(models.TrainingModel.__init__))
-    other = train.train_face_lora(order(given, photos, name="Bea", gradient_checkpointing=True))
+    other = train.train_face_lora(order(given, photos, name="Bea", gradient_checkpointing=checkpointing))
     assert same(weights(plain), weights(other)) and plain.losses == other.losses
     assert all(torch.equal(one, two) for one, two in zip(gradients[0], gradients[len(gradients) // 2]))
     all_layers = [layer for layer in given.model.model.modules() if isinstance(layer, torch.nn.Linear)]

@@ -26,6 +26,7 @@ from facechain_impl.identity.training.likeness import Reference, RtsScorer, refe
 from facechain_impl.identity.training.looks import LookPlan, Watch  # noqa: E402
 from facechain_impl.identity.training.previews import Preview  # noqa: E402
 from facechain_impl.identity.training.settings import IfState  # noqa: E402
+from facechain_impl.identity.training.state import unfinished  # noqa: E402
 from facechain_impl.photos import study as photo_study  # noqa: E402
 from facechain_impl.types import Face, Faces, Picture, digest_of  # noqa: E402
 
@@ -212,6 +213,9 @@ def test_interrupted_inside_a_look_resumes_to_the_same_curve(home, sd15, photos,
         patch.setattr(Scripted, "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train_face_lora(looked(sd15, photos, scripted))
+    assert [one.steps_done for one in unfinished()] == [(3, 6, 8, 8)[at - 1]], (
+        "without its state it would begin anew and ask once too often"
+    )
     resumed = train.train_face_lora(looked(sd15, photos, scripted))
     assert looks_of(resumed) == looks_of(whole) and same(weights(whole), weights(resumed)) and not scripted.values
 
@@ -222,6 +226,21 @@ def test_finishing_early_looks_at_the_step_where_it_ends(home, sd15, photos, scr
     scripted.values += [0.2, 0.5, 0.4]
     result = train.train_face_lora(looked(sd15, photos, scripted))
     assert [step for step, _ in looks_of(result)] == [3, 5] and result.person.report["used_step"] == 5
+
+
+def test_the_sheet_of_the_looks_so_far_is_shown_after_each_and_when_a_training_resumes(home, sd15, photos, scripted, monkeypatch):
+    shown = []
+    monkeypatch.setattr(live, "show", shown.append)
+    scripted.values += [0.2, 0.5, 0.5, 0.45]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(looked(sd15, photos, scripted))
+    assert [len(one) - len(shown[0]) for one in shown] == [0]
+    result = train.train_face_lora(looked(sd15, photos, scripted))
+    row = sheet.SIDE + sheet.GAP
+    assert [len(one) - len(shown[0]) for one in shown] == [0, 0, row, 2 * row] and torch.equal(shown[0], shown[1])
+    assert shown[-1].shape == result.sheet.shape and not torch.equal(shown[-1], result.sheet), "the used step is not known before the end"
 
 
 def test_all_photos_are_trained(home, sd15, more, scripted):

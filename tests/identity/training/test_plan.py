@@ -33,10 +33,25 @@ def settings(**changes) -> TrainSettings:
 
 
 class TestWays:
-    def test_each_takes_less_and_the_cheapest_in_time_come_first(self):
-        assert plan.ways(settings(batch_size=6), True) == [
-            Way(6, False, False), Way(3, False, False), Way(2, False, False), Way(1, False, False), Way(1, True, False), Way(1, True, True),
-        ]  # fmt: skip
+    def test_the_cheapest_in_time_come_first(self):
+        without = [Way(6, False, False), Way(3, False, False), Way(2, False, False), Way(1, False, False), Way(1, True, False)]
+        assert plan.ways(settings(batch_size=6), True) == [*without, *(replace(way, offload=True) for way in without)]
+
+    @pytest.mark.parametrize(
+        ("taken", "left"),
+        [
+            (Way(2, False, False), [(1, False, False), (1, True, False), (2, False, True), (1, False, True), (1, True, True)]),
+            (Way(1, True, False), [(1, True, True)]),
+            (Way(2, False, True), [(1, False, True), (1, True, True)]),
+            (Way(1, True, True), []),
+        ],
+    )
+    def test_where_memory_runs_out_only_what_takes_less_follows(self, home, sd15, taken, left):
+        with opened(sd15) as (model, trainer), contextlib.ExitStack() as stack:
+            planned = plan.Plan(trainer, model, stack)
+            every = plan.ways(settings(batch_size=2), True)
+            planned._take(every[every.index(taken) :])
+            assert planned._ways == [taken, *(Way(*one) for one in left)]
 
     def test_what_was_asked_for_stays(self):
         asked = settings(batch_size=2, gradient_checkpointing=True, offload=Offload.ON)
@@ -155,7 +170,7 @@ class TestMeasure:
 
 
 @contextlib.contextmanager
-def opened(objects: SimpleNamespace):
+def opened(objects: SimpleNamespace, **changes):
     """The model with adapters and a trainer for it."""
     with models.training_model(objects.model, torch.float32) as model:
         latents = torch.randn(1, 1, model.patcher.model.latent_format.latent_channels, 16, 16)
@@ -163,7 +178,7 @@ def opened(objects: SimpleNamespace):
         adapters = Adapters(model.module, target_modules(model.module, settings().targets), 4, 4.0, 0.0, 1)
         model.load()
         data = train.TrainingSet(latents, [text, text])
-        yield model, train.Trainer(model, [adapters], data, settings(), torch.float32)
+        yield model, train.Trainer(model, [adapters], data, settings(**changes), torch.float32)
         model.give_back()
         adapters.remove()
 
@@ -211,6 +226,29 @@ def test_the_first_way_that_fits_is_chosen_and_told(home, sd15, photos, monkeypa
     assert ("memory are free, too little for 4 pictures at a time" in told) == (free < 1000)
     assert ("Even that may be too much" in told) == (free == 40)
     assert f"Expected: about {total} MB of RAM, 50 MB of them weights" in told
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (600, Way(4, False, True)),
+        (300, Way(2, False, True)),
+        (170, Way(1, False, True)),
+        (120, Way(1, True, True)),
+        (1, Way(1, True, True)),
+    ],
+)
+def test_the_first_way_that_fits_is_chosen_where_weights_stay_in_ram_from_the_start(home, sd15, monkeypatch, free, expected):
+    """It was the last one, whatever was free beside the weights."""
+    demanded = Demand(weights=900 * MB, adapters=10 * MB, kept=45 * MB, recomputed=20 * MB, passing=10 * MB, seconds=0.5, largest=20 * MB)
+    monkeypatch.setattr(plan, "measure", lambda *_: demanded)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free * MB)
+    monkeypatch.setattr(models.TrainingModel, "load", lambda self: None)
+    with opened(sd15, batch_size=4) as (model, trainer), contextlib.ExitStack() as stack:
+        model.device, model.room = torch.device("cuda"), 1e20
+        planned = plan.Plan(trainer, model, stack)
+        assert planned.way == expected and model.room == 1e20
+        assert ("Even that may be too much. A lower resolution takes less memory." in planned.notes) == (free == 1)
 
 
 def recording(step, taken: list):

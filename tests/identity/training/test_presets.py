@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from facechain_impl.identity.training import train  # noqa: E402
 from facechain_impl.identity.training.dataset import encode_captions  # noqa: E402
 from facechain_impl.identity.training.settings import Average, Offload, Precision, Targets  # noqa: E402
 
+from ...small_models import flux_model  # noqa: E402
 from .test_train import changed, order, weights  # noqa: E402
 
 EVERY = [*families.BY_CLASS.values(), *families.BY_CONFIG.values(), families.OTHER_FLOW]
@@ -74,6 +76,24 @@ def test_guidance_reaches_the_model(flux, guidance, told):
     with models.training_model(flux.model, torch.float32) as opened:
         (condition,) = encode_captions(opened, flux.clip, [("a", torch.zeros(1, 16, 8, 8), None)], guidance)
     assert condition["guidance"].cond.item() == told
+
+
+@pytest.mark.parametrize(
+    ("family", "guidance", "said"),
+    [
+        ("sd15", None, False),
+        ("sd15", 3.5, True),
+        ("flux", 1.0, False),
+        ("flux", 3.5, False),
+        ("schnell", 1.0, False),
+        ("schnell", 3.5, True),
+    ],
+)
+def test_guidance_without_an_input_for_it_is_said(home, sd15, flux, photos, family, guidance, said):
+    schnell = SimpleNamespace(model=flux_model(guidance_embed=False), clip=flux.clip, vae=flux.vae)
+    objects = {"sd15": sd15, "flux": flux, "schnell": schnell}[family]
+    notes = train.train_face_lora(order(objects, photos, steps=1, guidance=guidance)).report.notes
+    assert ("guidance has no effect: this model has no guidance input." in notes) is said
 
 
 def test_another_guidance_is_another_training(home, flux, photos):

@@ -18,6 +18,7 @@ from facechain_impl.identity.training.settings import Start, Targets  # noqa: E4
 from facechain_impl.provenance import Origin, Used  # noqa: E402
 
 from ...small_models import sd15_model  # noqa: E402
+from ..conftest import added  # noqa: E402
 from .test_train import order  # noqa: E402
 
 SITES = [
@@ -79,7 +80,7 @@ def test_adapters_start_there_whatever_their_alpha(file):
         adapters = Adapters(model.model.diffusion_model, sorted(layers), 4, 8.0, 0.0, 1)
         adapters.load(layers)
     for name, layer in adapters.layers().items():
-        torch.testing.assert_close(layer.delta(), layers[name].delta())
+        torch.testing.assert_close(added(layer), added(layers[name]))
 
 
 def test_a_stand_in_is_named_in_the_report(home, sd15, photos, file):

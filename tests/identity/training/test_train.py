@@ -245,6 +245,15 @@ class TestNeverLoseWork:
         result = train.train_face_lora(order(sd15, photos, state_every=1))
         assert sum("The disk is full" in note for note in result.report.notes) == 1 and len(result.losses) == 4
 
+    def test_a_stopped_training_whose_state_cannot_be_saved_says_so(self, home, sd15, photos, monkeypatch):
+        said = []
+        monkeypatch.setattr(live, "say", said.append)
+        monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        stop_at(monkeypatch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train_face_lora(order(sd15, photos))
+        assert "The disk is full" in said[-1]
+
     def test_too_little_space_is_refused_before_the_first_step(self, home, sd15, photos, monkeypatch):
         monkeypatch.setattr(train_state.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
         stop_at(monkeypatch, 0, AssertionError("trained"))
@@ -479,6 +488,14 @@ class TestLonger:
         stopped(monkeypatch, order(sd15, photos, steps=8), 6)
         resumed = train.train_face_lora(order(sd15, photos, steps=8))
         assert "Resumed after step 6 of 8." in resumed.report.notes and same(weights(whole), weights(resumed))
+
+
+def test_photos_that_are_enlarged_are_found_out_once_and_told(home, sdxl, photos, monkeypatch):
+    real, asked = crops.scales, []
+    monkeypatch.setattr(crops, "scales", lambda *given: asked.append(given) or real(*given))
+    result = train.train_face_lora(order(sdxl, photos, steps=1, resolution=128))
+    (said,) = [note for note in result.report.notes if "learns blur" in note]
+    assert said.startswith("The training pictures of 128 pixels are enlarged up to 3.0 times") and len(asked) == 1
 
 
 class TestUnfinished:
