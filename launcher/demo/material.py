@@ -19,9 +19,10 @@ ASSETS = places.ROOT / "assets"
 POCKET = ASSETS / "pocket-model.safetensors"
 POCKET_FILE = "facechain-pocket-model.safetensors"
 PAINTINGS, DRAWN = ASSETS / "paintings", ASSETS / "drawn"
-LADY = PAINTINGS / "lady_with_an_ermine.jpg"
-LADY_FACE = PAINTINGS / "lady_with_an_ermine_face.png"
-LADY_TITLE = "Lady with an Ermine, Leonardo da Vinci, about 1490"
+CANVAS = PAINTINGS / "mona_lisa.jpg"
+CANVAS_FACE = PAINTINGS / "mona_lisa_face.png"
+CANVAS_FOLDER = "painted_into"
+CANVAS_TITLE = "Mona Lisa, Leonardo da Vinci, about 1503 to 1506"
 STAND_IN_SOURCES = ("weights/stand_ins/*.py", "networks/rts.py")
 POCKET_SOURCES = ("weights/pocket.py", "host/checkpoints.py")
 
@@ -101,8 +102,8 @@ def place_inputs(chosen: tuple[Person, ...], base: Path) -> None:
         _copy_all(person.photos, base / "input" / person.name)
         if person.held_out:
             _copy_all((person.held_out,), base / "input" / person.comparison)
-    _copy_all((LADY,), base / "input" / LADY.stem)
-    _copy_all((LADY_FACE,), base / "input")
+    _copy_all((CANVAS,), base / "input" / CANVAS_FOLDER)
+    _copy_all((CANVAS_FACE,), base / "input")
 
 
 def _copy_all(files: Iterable[Path], folder: Path) -> None:

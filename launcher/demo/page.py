@@ -118,7 +118,7 @@ def _person(results: Results, made: Trained, label: str) -> str:
 
 
 def _painted(painted: Painted, label: str) -> str:
-    figures = _figure(painted.before, f"before: {material.LADY_TITLE}", large=True)
+    figures = _figure(painted.before, f"before: {material.CANVAS_TITLE}", large=True)
     figures += _figure(painted.after, f"after: with the face of {painted.person.title}", label, large=True)
     problem = f"<p>The face was left as it was: {html.escape(painted.problem)}.</p>" if painted.problem else ""
     return f'<h3>Painted into a picture (two-stage inpainting)</h3>{problem}<div class="pictures">{figures}</div>'

@@ -131,17 +131,15 @@ class Demo:
 
     def _paint(self, made: Trained) -> None:
         workflow, title = Workflow(PAINT), _painting(made.person)
-        workflow.change("FaceChain_LoadPhotos", source="Folder", folder=material.LADY.stem)
+        workflow.change("FaceChain_LoadPhotos", source="Folder", folder=material.CANVAS_FOLDER)
         self.model.choose(workflow)
         lora = self._choice_of(made)
         workflow.change("FaceChain_LoRAMerge", face_lora=lora, style_lora="None", preset="Custom", face_weight=self.settings.strength)
         self._set_painting(workflow)
         graphs.give_mask(workflow)
-        if first := made.best():
-            graphs.give_first_stage(workflow, self.client.upload(first, f"{made.person.name}_first_stage.png"))
         outputs = self._run(title, workflow)
         after = self._save(outputs[workflow.id_of("SaveImage")]["images"][0], self.out / "painted" / "after.png")
-        before = Path(shutil.copy2(material.LADY, self.out / "painted" / "before.jpg"))
+        before = Path(shutil.copy2(material.CANVAS, self.out / "painted" / "before.jpg"))
         rows = outputs[workflow.id_of("FaceChain_TwoStageInpaint")]["report"][0]["rows"]
         self.results.painted = Painted(made.person, before, after, "; ".join(row["reason"] for row in rows if row["reason"]))
 

@@ -69,12 +69,12 @@ def test_only_the_face_of_the_picture_is_painted(results):
     painted = results.painted
     assert painted.problem == ""
     change = np.abs(pixels(painted.after) - pixels(painted.before)).max(-1)
-    with Image.open(material.LADY_FACE) as mask:
+    with Image.open(material.CANVAS_FACE) as mask:
         face = np.asarray(mask.convert("L")) > 0
     assert (change[face] > 8).mean() > 0.5
     rows, columns = np.nonzero(change)
     left, top, right, bottom = (columns.min(), rows.min(), columns.max(), rows.max())
-    assert (left > 60, top > 0, right < 260, bottom < 200) == (True,) * 4, "outside the crop around the face nothing changes"
+    assert (left > 80, top > 0, right < 400, bottom < 400) == (True,) * 4, "outside the crop around the face nothing changes"
 
 
 def test_the_painting_speaks(results):

@@ -30,7 +30,6 @@ SAMPLE = material.ASTRONAUT.photos[0]
 def painted() -> Workflow:
     workflow = Workflow(PAINT)
     graphs.give_mask(workflow)
-    graphs.give_first_stage(workflow, "girl.png")
     return workflow
 
 
@@ -96,8 +95,8 @@ def test_the_painting_needs_neither_controlnets_nor_a_parsing_network():
     inputs = workflow.api[workflow.id_of("FaceChain_TwoStageInpaint")]["inputs"]
     assert not {"pose_control_net", "canny_control_net"} & inputs.keys()
     assert inputs["face_mask"] == inputs["human_mask"] == [workflow.id_of("LoadImageMask"), 0]
-    with Image.open(material.LADY) as lady, Image.open(material.LADY_FACE) as mask:
-        assert lady.size == mask.size
+    with Image.open(material.CANVAS) as picture, Image.open(material.CANVAS_FACE) as mask:
+        assert picture.size == mask.size
         assert 0.03 < sum(mask.convert("L").histogram()[128:]) / (mask.width * mask.height) < 0.1
 
 
@@ -145,7 +144,7 @@ def test_a_held_out_picture_is_compared_with_and_not_trained_on(tmp_path):
     assert sorted(path.name for path in (tmp_path / "input" / drawn.name).iterdir()) == [file.name for file in drawn.photos]
     assert [path.name for path in (tmp_path / "input" / drawn.comparison).iterdir()] == ["held_out.png"]
     assert girl.comparison == girl.name
-    assert (tmp_path / "input" / "lady_with_an_ermine" / "lady_with_an_ermine.jpg").is_file()
+    assert (tmp_path / "input" / "painted_into" / "mona_lisa.jpg").is_file()
 
 
 def options(*words: str) -> argparse.Namespace:
