@@ -38,3 +38,9 @@ def give_mask(workflow: Workflow) -> None:
     loader = workflow.add("LoadImageMask", "The face in the picture", {"MASK": "MASK"}, image=file, channel="red")
     for name in ("face_mask", "human_mask"):
         workflow.connect(loader, 0, painter, name)
+
+
+def give_first_stage(workflow: Workflow, file: str) -> None:
+    """A picture of the person in the place of the one that stage 1 would make."""
+    loader = workflow.add("LoadImage", "The person", {"IMAGE": "IMAGE", "MASK": "MASK"}, image=file)
+    workflow.connect(loader, 0, workflow.id_of("FaceChain_TwoStageInpaint"), "stage1_images")

@@ -35,7 +35,8 @@ def _toy(results: Results) -> list[str]:
         said.append("One of them is the face recognition, so <strong>the likeness scores, and the order they give, mean nothing</strong>.")
     if results.painted:
         said.append(
-            "For the painted face, a mask comes with the picture where a parsing network would find one, and no ControlNet holds the pose."
+            "For the painted face, a mask comes with the picture where a parsing network would find one, no ControlNet holds the pose, "
+            "and a portrait or crop of the person takes the place of the picture that stage 1 would make."
         )
     return said
 

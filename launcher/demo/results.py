@@ -34,6 +34,11 @@ class Trained:
         """The picture that shows who it is; of the user's photos, the first crop."""
         return self.person.photos[0] if self.person.is_sample else next(iter(self.crops), None)
 
+    def best(self) -> Path | None:
+        """The best portrait in which a face was found; else a crop."""
+        found = (self.folder / row["file"] for row in self.ranking if row["status"] == "ranked")
+        return next(found, None) or next(iter(self.crops), None)
+
     def rank(self, rows: list[dict], files: list[Path]) -> None:
         """Keep the ranking, best first, beside the portraits. rows: of the node's report, files: of the portraits, in the same order."""
         self.ranking = [

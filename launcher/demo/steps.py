@@ -137,6 +137,8 @@ class Demo:
         workflow.change("FaceChain_LoRAMerge", face_lora=lora, style_lora="None", preset="Custom", face_weight=self.settings.strength)
         self._set_painting(workflow)
         graphs.give_mask(workflow)
+        if first := made.best():
+            graphs.give_first_stage(workflow, self.client.upload(first, f"{made.person.name}_first_stage.png"))
         outputs = self._run(title, workflow)
         after = self._save(outputs[workflow.id_of("SaveImage")]["images"][0], self.out / "painted" / "after.png")
         before = Path(shutil.copy2(material.CANVAS, self.out / "painted" / "before.jpg"))

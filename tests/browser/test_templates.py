@@ -54,6 +54,7 @@ def test_a_template_that_the_demo_changed_queues_what_the_demo_ran(title, named_
         graphs.fill_with_faces(workflow, 0.55, 512)
     elif title == demo.PAINT:
         graphs.give_mask(workflow)
+        graphs.give_first_stage(workflow, "person.png")
     queued = one_page.evaluate(PROMPT, workflow.editor)
     assert {key: node["class_type"] for key, node in queued.items()} == {key: node["class_type"] for key, node in workflow.api.items()}
     assert {key: node["inputs"] for key, node in queued.items()} == {key: node["inputs"] for key, node in workflow.api.items()}

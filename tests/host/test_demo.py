@@ -74,7 +74,7 @@ def test_only_the_face_of_the_picture_is_painted(results):
     assert (change[face] > 8).mean() > 0.5
     rows, columns = np.nonzero(change)
     left, top, right, bottom = (columns.min(), rows.min(), columns.max(), rows.max())
-    assert (left > 80, top > 0, right < 400, bottom < 400) == (True,) * 4, "outside the crop around the face nothing changes"
+    assert (left > 20, top > 0, right < 440, bottom < 420) == (True,) * 4, "outside the crop around the face nothing changes"
 
 
 def test_the_painting_speaks(results):

@@ -30,6 +30,7 @@ SAMPLE = material.ASTRONAUT.photos[0]
 def painted() -> Workflow:
     workflow = Workflow(PAINT)
     graphs.give_mask(workflow)
+    graphs.give_first_stage(workflow, "girl.png")
     return workflow
 
 

@@ -189,9 +189,11 @@ def test_stand_ins_are_warned_of_in_plain_words(made, name, words):
     assert "the pocket model, a toy" in page.warnings(made)[0]
 
 
-def test_the_ranking_is_kept_best_first(tmp_path, made):
+def test_the_best_portrait_is_one_with_a_face(tmp_path, made):
     (one,) = made.people
+    assert one.best() == one.crops[0]
     row = {"name": "picture 2", "reason": "", "values": {"score": 0.5}}
     rows = [{**row, "status": "ranked"}, {**row, "status": "passed through"}]
     one.rank(rows, [tmp_path / "portraits" / name for name in ("noise_2.png", "noise_1.png")])
+    assert one.best() == tmp_path / "portraits" / "noise_2.png"
     assert [(each["place"], each["file"]) for each in one.ranking] == [(1, "portraits/noise_2.png"), (2, "portraits/noise_1.png")]
