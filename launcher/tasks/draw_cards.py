@@ -46,8 +46,8 @@ def cards(results: Path) -> dict[str, list[Shown]]:
     base = Shown(results / "base" / "noise_1.png", "without the LoRA, noise 1")
     painted = results / "painted"
     return {
-        README_PICTURE: [photo(GIRL), base, *portraits(GIRL, 1, 2)],
-        TRAIN: [photo(DRAWN), base, *portraits(DRAWN, 1, 2)],
+        README_PICTURE: [photo(GIRL), base, *portraits(GIRL, 1, 3)],
+        TRAIN: [photo(DRAWN), base, *portraits(DRAWN, 1, 3)],
         PORTRAIT: portraits(GIRL, 1, 2, 3, 4),
         PAINT: [Shown(painted / "before.jpg", "before"), Shown(painted / "after.png", "after")],
     }
