@@ -88,6 +88,23 @@ class Hands:
         field.fill(str(number))
         field.press("Enter")
 
+    def press(self, title: str, widget: str, label: str) -> None:
+        """Press a button on a node."""
+        at = self.place(title, widget)
+        if self.mode == CLASSIC:
+            self.page.mouse.click(*at)
+            return
+        button = self.node(title).get_by_role("button", name=label)
+        view = self.page.viewport_size
+        self.page.mouse.move(view["width"] / 2, view["height"] / 2)
+        for _ in range(12):  # zoom out until it is on the screen
+            box = button.bounding_box()
+            if box and 60 < box["y"] < view["height"] - 80:
+                break
+            self.page.mouse.wheel(0, 150)
+            self.page.wait_for_timeout(150)
+        button.click()
+
     def add_photos(self, photos: list[Path]) -> None:
         """With the button on Load Photos."""
         with self.page.expect_file_chooser() as chooser:

@@ -21,14 +21,6 @@ SAMPLE = places.ROOT / "assets" / "sample" / "eileen_collins.png"
 TITLE = "Train My Portrait"
 SMALL = {"steps": 2, "resolution": 64}
 
-PRESS_FINISH = """
-() => {
-  const node = LiteGraph.createNode("FaceChain_TrainFaceLoRA");
-  app.graph.add(node);
-  node.widgets.find((widget) => widget.name === "finish_now").callback();
-}
-"""
-
 # As the server says it during a training; the node is in no subgraph.
 SHOW_LOOKS = """
 (picture) => {
@@ -146,9 +138,10 @@ def test_a_value_saved_where_a_report_was_is_not_taken_for_a_new_widgets(one_pag
     assert one_page.evaluate(OPEN_OLD_CHECK) == ["Bad photos"]
 
 
-def test_finish_now_says_when_nothing_is_training(one_page: Page):
-    one_page.evaluate(PRESS_FINISH)
-    expect(one_page.get_by_text("is not training at the moment")).to_be_visible()
+def test_finish_now_says_when_nothing_is_training(hands: Hands):
+    hands.pick_template(TITLE, "Train")
+    hands.press("Train", "finish_now", "Finish now")
+    expect(hands.page.get_by_text("is not training at the moment").first).to_be_visible()
 
 
 def test_the_sheet_of_a_running_training_is_on_its_node_until_it_ends(one_page: Page):
