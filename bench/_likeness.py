@@ -81,9 +81,7 @@ def likeness(one: Aligned, other: Aligned) -> float:
     for down in range(2 * REACH + 1):
         for across in range(2 * REACH + 1):
             moved = slice(down, down + SIDE), slice(across, across + SIDE)
-            parts = [
-                correlation(a[middle, middle], b[moved]) for a, b in ((one.grey, other.grey), (one.edges, other.edges))
-            ]
+            parts = [correlation(a[middle, middle], b[moved]) for a, b in ((one.grey, other.grey), (one.edges, other.edges))]
             best = max(best, sum(parts) / 2)
     return best
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from facechain_impl.host.sampling import Diffusion
     from facechain_impl.identity.training.looks import LookPlan
     from facechain_impl.identity.training.order import TrainResult
-    from facechain_impl.types import Person
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SIZE, FACE_SHARE = 128, 0.55
@@ -73,7 +72,8 @@ def assemble(base: Path) -> dict[str, Any]:
     """Write the pocket model into `base`."""
     from facechain_impl.weights import pocket
 
-    pocket.assemble(base / pocket.FILE_NAME)
+    if not (base / pocket.FILE_NAME).is_file():
+        pocket.assemble(base / pocket.FILE_NAME)
     return {}
 
 
@@ -91,8 +91,8 @@ class Studio:
             model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(base / pocket.FILE_NAME))
         self.base = Diffusion(model, clip, vae)
 
-    def train(self, somebody: Somebody, steps: int, looks: LookPlan | None = None, **changes: Any) -> TrainResult:
-        """Train a person on their photos and store it. changes: to the settings."""
+    def train(self, somebody: Somebody, steps: int, looks: LookPlan | None = None, name: str = "") -> TrainResult:
+        """Train a person on their photos and store it under `name`; one that is there already is not trained again."""
         from facechain_impl.identity.training import presets, train
         from facechain_impl.identity.training.looks import LookPlan
         from facechain_impl.identity.training.order import TrainInputs, TrainPolicy, TrainRequest
@@ -101,8 +101,8 @@ class Studio:
         inputs = TrainInputs(
             model=self.base.model, clip=self.base.clip, vae=self.base.vae, photos=photos, captions=[CAPTION] * len(photos)
         )  # fmt: skip
-        settings = presets.from_preset("FaceChain", len(photos), {**recipe(steps), **changes})
-        policy = TrainPolicy(name=somebody.name, looks=looks or LookPlan(0))
+        settings = presets.from_preset("FaceChain", len(photos), recipe(steps))
+        policy = TrainPolicy(name=name or somebody.name, looks=looks or LookPlan(0))
         with torch.inference_mode():
             return train.train_face_lora(TrainRequest(inputs=inputs, settings=settings, policy=policy))
 
@@ -135,7 +135,7 @@ def recipe(steps: int) -> dict[str, Any]:
 
     return {
         "steps": steps, "learning_rate": RATE, "rank": RANK, "targets": Targets.CONVOLUTIONS, "augmentation": Augmentation.CENTRE,
-        "resolution": SIZE,
+        "resolution": SIZE, "mirror": False,
     }  # fmt: skip
 
 
