@@ -33,10 +33,10 @@ class Aligned:
 
 
 class Measure:
-    """Aligns pictures and compares them. usual: the part of the picture, a share of its side around its middle, where a face is taken to
-    be if the detector finds none, aligned as it would be."""
+    """Aligns pictures and compares them. usual: where a face is taken to be if the detector finds none: middle and side of
+    the aligned square, in shares of the picture's."""
 
-    def __init__(self, usual: float, detector: Detector | None = None):
+    def __init__(self, usual: tuple[float, float, float], detector: Detector | None = None):
         self._usual, self._detector = usual, detector or open_detector(BUILT_IN)
 
     def align(self, pictures: list[torch.Tensor]) -> list[Aligned]:
@@ -48,7 +48,7 @@ class Measure:
         margin = REACH * FINE // SIDE
         places = USUAL_PLACE * FINE + margin
         if points is None:
-            matrix = _middle(picture.shape[:2], self._usual, FINE) + [[0, 0, margin], [0, 0, margin]]
+            matrix = _usual(picture.shape[:2], self._usual, FINE) + [[0, 0, margin], [0, 0, margin]]
         else:
             matrix = affine.similarity_transform(points, places)
         side = FINE + 2 * margin
@@ -56,11 +56,13 @@ class Measure:
         return Aligned(_small(grey), _small(edges(grey)), points is not None)
 
 
-def _middle(shape: tuple[int, ...], share: float, side: int) -> np.ndarray:
-    """picture -> the square in its middle that is `share` of its shorter side, as `side` pixels [2, 3]."""
+def _usual(shape: tuple[int, ...], usual: tuple[float, float, float], side: int) -> np.ndarray:
+    """picture -> its square with the middle (x, y) and the width in `usual`, shares of the picture's, as `side` pixels [2, 3]."""
     height, width = shape
-    scale = side / (share * min(height, width))
-    return np.array([[scale, 0, (side - 1) / 2 - scale * (width - 1) / 2], [0, scale, (side - 1) / 2 - scale * (height - 1) / 2]])
+    scale = side / (usual[2] * width)
+    return np.array(
+        [[scale, 0, side / 2 - 0.5 - scale * (usual[0] * width - 0.5)], [0, scale, side / 2 - 0.5 - scale * (usual[1] * height - 0.5)]]
+    )
 
 
 def edges(grey: np.ndarray) -> np.ndarray:

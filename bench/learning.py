@@ -339,13 +339,12 @@ def inpaint_problems(found: Found) -> list[str]:
 
 
 def show_inpaint(found: Found) -> None:
-    (name,) = found["one"]["people"]
-    before, after = found["one"]["before"][name][0], statistics.mean(faces[name][0] for faces in found["one"]["faces"])
-    print(
-        f"  {name} into a painting: likeness {before:.2f} before, {after:.2f} after; nearer in {moved(found)} of {len(found['one']['faces'])}"
-    )
-    print(f"  {' and '.join(found['two']['people'])}: each in their place in {placed(found)} of {len(found['two']['faces'])}")
-    print(f"  outside the faces bit-identical: {all(found['one']['outside'] + found['two']['outside'])}")
+    one, two = found["one"], found["two"]
+    (name,) = one["people"]
+    before, after = one["before"][name][0], statistics.mean(faces[name][0] for faces in one["faces"])
+    print(f"  {name} into a painting: likeness {before:.2f} before, {after:.2f} after; nearer in {moved(found)} of {len(one['faces'])}")
+    print(f"  {' and '.join(two['people'])}: each in their place in {placed(found)} of {len(two['faces'])}")
+    print(f"  outside the faces bit-identical: {all(one['outside'] + two['outside'])}")
 
 
 def judge(options: Options) -> Found:
