@@ -391,9 +391,8 @@ def show_judge(found: Found) -> None:
     for step, value in true.items():
         told = ", ".join(word for word, here in (("chosen", found["chosen"]), ("last", max(true)), ("best", best)) if here == step)
         print(f"    step {step:>5}: {found['looks'][str(step)]:.3f}  {value:.3f}  {told}")
-    print(
-        f"  lost against the best step: {true[best] - true[found['chosen']]:.3f}, always taking the last {true[best] - true[max(true)]:.3f}"
-    )
+    lost = [true[best] - true[step] for step in (found["chosen"], max(true))]
+    print(f"  lost against the best step: {lost[0]:.3f}; by always taking the last: {lost[1]:.3f}")
 
 
 @dataclass(frozen=True)
