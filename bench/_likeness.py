@@ -1,7 +1,8 @@
 """How alike two faces look, by their pixels: no network and no training loss has a part in it.
 
 Both are brought into one position by the Built-in detector's five points, or by their place in the picture where it finds none, and
-compared as grey pictures of 32 x 32 and as their edges, each by normalised correlation at the best of some small shifts."""
+compared as grey pictures of 32 x 32 and as their edges, each by normalised correlation in an oval, which leaves hair and background out,
+at the best of some small shifts and scales: the detector's eyes are off by some pixels."""
 
 from __future__ import annotations
 
@@ -16,20 +17,30 @@ from facechain_impl.perception.detection import BUILT_IN, Detector, open_detecto
 from facechain_impl.perception.faces import main_face
 
 SIDE, FINE = 32, 64
-REACH = 2
-"""Pixels of the small picture by which a face may be moved: what the detector's eyes are off by."""
+REACH, SCALES = 2, (0.85, 1.0, 1.15)
+"""Pixels of the small picture by which a face may be moved, and how much larger it may be."""
+_down, _across = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+OVAL = (_across / 13) ** 2 + (_down / 16) ** 2 < 1
+"""The face in an aligned picture."""
 COPY_SIDE = 64
-USUAL_PLACE = affine.ARCFACE_112 / 112
-"""Of the five points, in sides of the aligned face."""
+USUAL_PLACE = (affine.ARCFACE_112 + 0.5) / 112
+"""Of the five points, in sides of the aligned face from its upper left corner."""
+
+
+Layer = tuple[np.ndarray, np.ndarray]
+"""grey and edges [36, 36]: 32 pixels and REACH more on every side."""
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """grey [32, 32] and edges [32, 32] of a face, each with a border of REACH more on every side. found: whether a detector saw it."""
+    """A face at each of SCALES. found: whether a detector saw it."""
 
-    grey: np.ndarray
-    edges: np.ndarray
+    layers: tuple[Layer, ...]
     found: bool
+
+    @property
+    def plain(self) -> Layer:
+        return self.layers[SCALES.index(1.0)]
 
 
 class Measure:
@@ -45,24 +56,27 @@ class Measure:
         return [self._aligned(picture, None if face is None else face.points) for picture, face in zip(pictures, faces)]
 
     def _aligned(self, picture: torch.Tensor, points: np.ndarray | None) -> Aligned:
-        margin = REACH * FINE // SIDE
-        places = USUAL_PLACE * FINE + margin
-        if points is None:
-            matrix = _usual(picture.shape[:2], self._usual, FINE) + [[0, 0, margin], [0, 0, margin]]
-        else:
-            matrix = affine.similarity_transform(points, places)
-        side = FINE + 2 * margin
-        grey = affine.warp_smooth(picture.float(), matrix, (side, side), border=None).mean(-1).numpy()
-        return Aligned(_small(grey), _small(edges(grey)), points is not None)
+        matrix = _usual(picture.shape[:2], self._usual) if points is None else affine.similarity_transform(points, USUAL_PLACE)
+        return Aligned(tuple(_layer(picture.float(), matrix, scale) for scale in SCALES), points is not None)
 
 
-def _usual(shape: tuple[int, ...], usual: tuple[float, float, float], side: int) -> np.ndarray:
-    """picture -> its square with the middle (x, y) and the width in `usual`, shares of the picture's, as `side` pixels [2, 3]."""
+def _layer(picture: torch.Tensor, matrix: np.ndarray, scale: float) -> Layer:
+    """matrix: picture -> aligned face, whose side is 1 [2, 3]."""
+    margin = REACH * FINE // SIDE
+    larger = scale * matrix
+    larger[:, 2] += (1 - scale) / 2
+    larger *= FINE
+    larger[:, 2] += margin - 0.5
+    side = FINE + 2 * margin
+    grey = affine.warp_smooth(picture, larger, (side, side), border=None).mean(-1).numpy()
+    return _small(grey), _small(edges(grey))
+
+
+def _usual(shape: tuple[int, ...], usual: tuple[float, float, float]) -> np.ndarray:
+    """picture -> its square with the middle (x, y) and the width in `usual`, shares of the picture's, as a square of side 1 [2, 3]."""
     height, width = shape
-    scale = side / (usual[2] * width)
-    return np.array(
-        [[scale, 0, side / 2 - 0.5 - scale * (usual[0] * width - 0.5)], [0, scale, side / 2 - 0.5 - scale * (usual[1] * height - 0.5)]]
-    )
+    x, y, side = usual[0] * width, usual[1] * height, usual[2] * width
+    return np.array([[1 / side, 0, 0.5 - x / side], [0, 1 / side, 0.5 - y / side]])
 
 
 def edges(grey: np.ndarray) -> np.ndarray:
@@ -77,15 +91,14 @@ def _small(fine: np.ndarray) -> np.ndarray:
 
 
 def likeness(one: Aligned, other: Aligned) -> float:
-    """From -1 to 1: the mean of the correlations of grey and of edges, at the best shift."""
+    """From -1 to 1: the mean of the correlations of grey and of edges, at the best shift and scale of the other."""
+    shifts = range(2 * REACH + 1)
+    return max(_at(one.plain, layer, down, across) for layer in other.layers for down in shifts for across in shifts)
+
+
+def _at(one: Layer, other: Layer, down: int, across: int) -> float:
     middle = slice(REACH, REACH + SIDE)
-    best = -1.0
-    for down in range(2 * REACH + 1):
-        for across in range(2 * REACH + 1):
-            moved = slice(down, down + SIDE), slice(across, across + SIDE)
-            parts = [correlation(a[middle, middle], b[moved]) for a, b in ((one.grey, other.grey), (one.edges, other.edges))]
-            best = max(best, sum(parts) / 2)
-    return best
+    return sum(correlation(a[middle, middle][OVAL], b[down : down + SIDE, across : across + SIDE][OVAL]) for a, b in zip(one, other)) / 2
 
 
 def to_photos(portrait: Aligned, photos: list[Aligned]) -> float:

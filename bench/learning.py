@@ -59,9 +59,10 @@ class Options:
 
 
 def studio_and_measure(options: Options) -> tuple[_pocket.Studio, Measure]:
+    studio = _pocket.Studio(options.base)  # chooses the host's folders, which are read when its modules are imported
     from bench._likeness import Measure
 
-    return _pocket.Studio(options.base), Measure(_pocket.USUAL_FACE)
+    return studio, Measure(_pocket.USUAL_FACE)
 
 
 def identity(options: Options) -> Found:
@@ -431,7 +432,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench learning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(SECTIONS), help="one section")
     parser.add_argument("--people", default=",".join(PEOPLE), help="whom to train, two or more, with commas; default: %(default)s")
-    parser.add_argument("--steps", type=int, default=_pocket.STEPS, help="of every training; default: %(default)s")
+    parser.add_argument(
+        "--steps", type=int, default=_pocket.STEPS, help="of a training, of people with one photo half of them; default: %(default)s"
+    )
     parser.add_argument("--seeds", type=int, default=10, help="portraits of everybody; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="keeps pictures and people; trainings that are there are not repeated")
     given = parser.parse_args(argv)
