@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench import train as bench_train
-
 if TYPE_CHECKING:
     from facechain_impl.host.sampling import Diffusion
     from facechain_impl.identity.training.looks import LookPlan
@@ -22,7 +20,7 @@ SIZE, FACE_SHARE = 128, 0.55
 """Side of a picture in pixels, and how much of that of a training picture a face takes."""
 CAPTION = "<fcsks>, a person"
 PROMPT = f"{CAPTION}, close-up, high detail face"
-SAMPLING = {"steps": 15, "cfg": 1.0, "sampler": "dpmpp_2m", "scheduler": "karras"}
+SAMPLING: dict[str, Any] = {"steps": 15, "cfg": 1.0, "sampler": "dpmpp_2m", "scheduler": "karras"}
 STEPS, RATE, RANK = 400, 2e-3, 32
 OF_ONE_PHOTO = 0.5
 """Share of the steps for somebody with one photo. With all of them portraits repeat it: their correlation with it is 0.99."""
@@ -122,7 +120,7 @@ class Studio:
         """One [H, W, 3] in 0..1 for each seed."""
         from facechain_impl.host.sampling import DiffusionSampler, SamplingProgress, SamplingSettings
 
-        settings = SamplingSettings(**SAMPLING)  # type: ignore[arg-type]
+        settings = SamplingSettings(**SAMPLING)
         with torch.inference_mode():
             sampler = DiffusionSampler(model, settings, SamplingProgress(settings.steps))
             return list(sampler.decode(sampler.new(sampler.text(PROMPT, ""), SIZE, seeds, [])))
@@ -171,7 +169,3 @@ def save(folder: Path, name: str, pictures: Sequence[torch.Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     row = torch.cat([picture[..., :3] for picture in pictures], 1)
     Image.fromarray((row.clamp(0, 1) * 255).round().byte().cpu().numpy()).save(folder / f"{name}.png")
-
-
-def on_gpu() -> bool:
-    return bench_train.device().type == "cuda"

@@ -54,6 +54,17 @@ def test_another_face_and_noise_are_not(measure, astronaut):
     assert _likeness.likeness(face, another) < 0.5 and abs(_likeness.likeness(face, nobody)) < 0.3
 
 
+def test_every_view_of_a_person_is_nearer_to_the_one_held_out_than_anybody_else_is(measure):
+    drawn = _pocket.PEOPLE["drawn"]
+    held_out = measure.align(_pocket.crops(drawn.held_out))
+    others = [one for one in _pocket.PEOPLE.values() if one is not drawn]
+    views, strangers = (
+        [_likeness.to_photos(one, held_out) for one in measure.align(_pocket.crops(files))]
+        for files in (drawn.photos, [file for one in others for file in one.photos])
+    )
+    assert min(views) > max(strangers) + 0.2
+
+
 def test_where_no_face_is_found_the_usual_place_is_compared():
     (crop,) = _pocket.crops(["sample/eileen_collins.png"])
     (seen,), (unseen,) = (_likeness.Measure(_pocket.USUAL_FACE, detector).align([crop]) for detector in (None, Blind()))
