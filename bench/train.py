@@ -15,7 +15,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ FLUX_ATTENTION = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_
 """What this pack trains of Flux: attention, and in single blocks the layers that it is fused with."""
 BY_DEFAULT = ("sd15", "sdxl", "flux", "sd15-full")
 ADAPTED = r".*(attn\d?|single_transformer_blocks\.\d+)\.(" + "|".join(name.replace(".", r"\.") for name in FLUX_ATTENTION) + ")"
+Predict = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 GOALS = {
     "cpu": {"diffusers": {"seconds": 1.05, "memory": 1.25}, "host": {"seconds": 0.8, "memory": 1.0}},
     "cuda": {"diffusers": {"seconds": 0.8}, "host": {"seconds": 0.8}},
@@ -210,7 +211,7 @@ def run_diffusers(shape: str, size: int, steps: int, encode: bool = False) -> di
     """The loop of diffusers' LoRA scripts, bf16 as there: frozen weights in bf16, adapters in fp32, autocast. With `encode` it encodes the
     picture at every step, as the SD 1.5 script does."""
     import torch
-    from diffusers import AutoencoderKL, DDPMScheduler
+    from diffusers import AutoencoderKL
 
     network = diffusers_network(shape)
     latents, text, pooled = (value.to(device(), dtype()) for value in inputs(size, shape))
@@ -218,35 +219,49 @@ def run_diffusers(shape: str, size: int, steps: int, encode: bool = False) -> di
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
     ).requires_grad_(False).to(device(), dtype()) if encode else None  # fmt: skip
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    predict = (_flux if shape in FLUXES else _unet)(network, text, pooled)
-    parameters = [value for value in network.parameters() if value.requires_grad]
-    optimiser, clock = torch.optim.AdamW(parameters, lr=RATE), Clock()
-    for _ in range(steps + 1):
-        if vae is not None:
-            with torch.no_grad():
-                pixels = (torch.rand(1, 3, size, size) * 2 - 1).to(device(), dtype())
-                latents = vae.encode(pixels).latent_dist.sample() * 0.18215
-        noise, timesteps = torch.randn_like(latents), torch.randint(0, 1000, (1,), device=device())
-        if shape in FLUXES:
-            share = timesteps / 1000
-            noisy, target = ((1 - share) * latents + share * noise).to(dtype()), noise - latents
-        else:
-            noisy, target = scheduler.add_noise(latents, noise, timesteps), noise
-        with torch.autocast(device().type, dtype(), enabled=_on_gpu()):
-            predicted = predict(noisy, timesteps)
-        torch.nn.functional.mse_loss(predicted.float(), target.float()).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+
+    def draw() -> torch.Tensor:
+        if vae is None:
+            return latents
+        with torch.no_grad():
+            pixels = (torch.rand(1, 3, size, size) * 2 - 1).to(device(), dtype())
+            return vae.encode(pixels).latent_dist.sample() * 0.18215
+
+    predict = (_flux if shape in FLUXES else unet_predictor)(network, text, pooled)
+    learn = diffusers_loop(network, predict, draw, RATE, flow=shape in FLUXES)
+    clock = Clock()
+    for _ in itertools.islice(learn, steps + 1):
         clock.tick()
     return clock.result()
 
 
-Predict = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+def diffusers_loop(network: Any, predict: Predict, draw: Callable[[], torch.Tensor], rate: float, flow: bool = False) -> Iterator[float]:
+    """The steps of diffusers' LoRA scripts, without end: the loss of each. draw: latents [1, C, ...] in the model's scale."""
+    import torch
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    parameters = [value for value in network.parameters() if value.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=rate)
+    while True:
+        latents = draw()
+        noise, timesteps = torch.randn_like(latents), torch.randint(0, 1000, (1,), device=latents.device)
+        if flow:
+            share = timesteps / 1000
+            noisy, target = ((1 - share) * latents + share * noise).to(latents.dtype), noise - latents
+        else:
+            noisy, target = scheduler.add_noise(latents, noise, timesteps), noise
+        with torch.autocast(latents.device.type, latents.dtype, enabled=latents.dtype is not torch.float32):
+            predicted = predict(noisy, timesteps)
+        loss = torch.nn.functional.mse_loss(predicted.float(), target.float())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        yield loss.item()
 
 
-def _unet(network: Any, text: torch.Tensor, pooled: torch.Tensor) -> Predict:
+def unet_predictor(network: Any, text: torch.Tensor, pooled: torch.Tensor) -> Predict:
     import torch
 
     def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -278,7 +293,7 @@ def diffusers_network(shape: str) -> Any:
     import peft
 
     with device():
-        network = _flux_of_diffusers(FLUXES[shape]) if shape in FLUXES else _unet_of_diffusers(UNETS[shape])
+        network = _flux_of_diffusers(FLUXES[shape]) if shape in FLUXES else unet_of_diffusers(UNETS[shape])
     network.requires_grad_(False).to(device(), dtype())
     randomise(network)
     targets = ADAPTED if shape in FLUXES else list(ATTENTION)
@@ -298,7 +313,7 @@ def _flux_of_diffusers(one: dict[str, int]) -> Any:
     )  # fmt: skip
 
 
-def _unet_of_diffusers(one: dict[str, Any]) -> Any:
+def unet_of_diffusers(one: dict[str, Any]) -> Any:
     from diffusers import UNet2DConditionModel
 
     sdxl: dict[str, Any] = {
@@ -320,8 +335,6 @@ def run_diffusers_encoding(shape: str, size: int, steps: int) -> dict:
 
 def run_host_node(shape: str, size: int, steps: int) -> dict:
     """The host's own trainer, with its progress bar as the clock. It cannot train Flux without gradient checkpointing."""
-    import comfy_extras.nodes_train as nodes_train
-
     model, (latents, text, pooled) = host_model(shape), inputs(size, shape)
     model.cached_patcher_init = (lambda disable_dynamic=True: model, ())
     clocks: list[Clock] = []
@@ -330,13 +343,33 @@ def run_host_node(shape: str, size: int, steps: int) -> dict:
         clocks.append(Clock())
         return SimpleNamespace(update=clocks[-1].tick)
 
-    nodes_train.ProgressBar = bar
-    format_ = "bf16" if _on_gpu() else "fp32"
-    nodes_train.TrainLoraNode.execute(
-        [model], [{"samples": latents}], [[[text, {"pooled_output": pooled}]]], [1], [1], [steps + 1], [RATE], [RANK], ["AdamW"], ["MSE"],
-        [1], [format_], [format_], [False], ["LoRA"], [shape in FLUXES], [1], [False], ["[None]"], [False], [False],
-    )  # fmt: skip
+    positive, format_ = [[text, {"pooled_output": pooled}]], "bf16" if _on_gpu() else "fp32"
+    host_node(model, [latents], positive, steps + 1, RATE, RANK, bar, format_=format_, checkpointing=shape in FLUXES)
     return clocks[-1].result()
+
+
+def host_node(
+    model: Any,
+    latents: Sequence[torch.Tensor],
+    positive: list,
+    steps: int,
+    rate: float,
+    rank: int,
+    bar: Callable[[int], Any],
+    seed: int = 1,
+    format_: str = "fp32",
+    checkpointing: bool = False,
+) -> dict[str, torch.Tensor]:
+    """The LoRA that the host's TrainLoraNode makes. latents: [1, C, ...] as the VAE encodes them. positive: one conditioning for all.
+    bar: stands in for its progress bar."""
+    import comfy_extras.nodes_train as nodes_train
+
+    nodes_train.ProgressBar = bar
+    made = nodes_train.TrainLoraNode.execute(
+        [model], [{"samples": one} for one in latents], [positive] * len(latents), [1], [1], [steps], [rate], [rank], ["AdamW"], ["MSE"],
+        [seed], [format_], [format_], [False], ["LoRA"], [checkpointing], [1], [False], ["[None]"], [False], [False],
+    )  # fmt: skip
+    return made.result[0]
 
 
 CONTENDERS: dict[str, tuple[str, Callable[[str, int, int], dict]]] = {
