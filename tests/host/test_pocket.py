@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from facechain_impl.weights import headers, pocket
 from launcher.client import Client
 from launcher.server import Server
+from pocket import denoiser
 
 from .test_train import graph, nobody, person_file, titled, with_portrait  # noqa: F401
 
@@ -25,7 +27,11 @@ def test_the_host_loads_it_as_sd15(pocket_model, server):
     model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(server.base / "models" / "checkpoints" / pocket_model))
     assert type(model.model.model_config).__name__ == "SD15"
     assert type(vae.first_stage_model).__name__ == "TAESD" and vae.spacial_compression_encode() == 8
-    assert clip.encode_from_tokens(clip.tokenize("a person")).shape == (1, 77, 768)
+    told = clip.encode_from_tokens(clip.tokenize("a person, close-up"))
+    assert told.shape == (1, 77, 768)
+    with torch.inference_mode(False):
+        taught = denoiser.conditioning(["a person, close-up"], torch.device("cpu"))
+    assert torch.allclose(told.float().cpu(), taught, atol=1e-3), "the UNet was trained with what the host's CLIP says"
 
 
 @pytest.fixture
