@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(path for part in ("facechain_impl", "nodes", "launcher") for path in (ROOT / part).rglob("*.py"))
+PACK = sorted(path for part in ("facechain_impl", "nodes") for path in (ROOT / part).rglob("*.py"))
+SOURCES = sorted([*PACK, *(ROOT / "launcher").rglob("*.py")])
 # Their code names what the code does; their prose names what the editor shows.
 FOR_DEVELOPERS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -31,9 +32,10 @@ SHOWN = {"Report", "Status", "say"}
 
 
 def shown_names() -> dict[str, str]:
-    """Node id without its prefix -> name in the editor, wherever a call gives both: schemas, and the rows of files that nodes use."""
+    """Node id without its prefix -> name in the editor, wherever a call in the pack gives both: schemas, and the rows of files that nodes
+    use. The launcher's calls are left out: they give the title of a node in a workflow."""
     names = {}
-    for call in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+    for call in (node for path in PACK for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
         given = [*call.args, *(word.value for word in call.keywords if word.arg in ("node_id", "display_name"))]
         texts = [argument.value for argument in given if isinstance(argument, ast.Constant)]
         if len(texts) > 1 and str(texts[0]).startswith(PREFIX):
