@@ -29,7 +29,7 @@ LEFT_OUT = pytest.StashKey[Counter]()
 HOST_TESTS = pytest.StashKey[set[str]]()
 """The tests marked `host`. A report's keywords hold the names of folders as well, and one is called host."""
 TOLD = "facechain_suite"
-OVER_THE_HOST = 232
+OVER_THE_HOST = 240
 """Tests marked `host` in the whole suite, at least. Raise it with new ones; a lower number means that less is tested."""
 MAY_BE_SKIPPED = (
     NEEDS_PHOTOGRAPHS,
