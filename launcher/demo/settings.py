@@ -15,7 +15,8 @@ SEED = 42
 class Settings:
     """What the workflows are set to. Options of the same name change the first four.
 
-    steps: of the training, 0 for the preset's. size: side of the pictures in pixels. words: of the prompt, after the trigger and who.
+    steps: of the training, 0 for the preset's. steps_of_one_photo: the same for a person with one photo, which more steps would repeat;
+    None: no others. size: side of the pictures in pixels. words: of the prompt, after the trigger and who.
     face_share: longer side of the face as a share of a training crop's side; None keeps the crops of Face Align. training: widgets of Train
     Face LoRA, ranking: of Rank by Likeness, sampler: of the sampler; what they do not name stays as the workflow has it.
     paint_strength: denoising strength of the face that is painted into a picture."""
@@ -28,6 +29,7 @@ class Settings:
     words: str
     strength: float
     paint_strength: float
+    steps_of_one_photo: int | None = None
     face_share: float | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     ranking: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +37,14 @@ class Settings:
     def changed(self, options: argparse.Namespace) -> Settings:
         """With what the user asked for."""
         names = {one.name for one in fields(self)}
-        return replace(self, **{name: value for name, value in vars(options).items() if name in names and value is not None})
+        given = {name: value for name, value in vars(options).items() if name in names and value is not None}
+        if "steps" in given:
+            given["steps_of_one_photo"] = None
+        return replace(self, **given)
+
+    def training_steps(self, photos: int) -> int:
+        """For a person with this many photos."""
+        return self.steps_of_one_photo if photos == 1 and self.steps_of_one_photo else self.steps
 
     def prompt(self, who: str) -> str:
         return f"<fcsks>, {who}, {self.words}"
@@ -43,12 +52,13 @@ class Settings:
     def summary(self) -> str:
         """For the reader of the page."""
         steps = f"{self.steps} training steps" if self.steps else "as many training steps as the preset says"
-        return f"{steps} a person, pictures of {self.size} pixels, {self.sampling_steps} sampling steps"
+        of_one = f" ({self.steps_of_one_photo} where there is one photo)" if self.steps_of_one_photo else ""
+        return f"{steps} a person{of_one}, pictures of {self.size} pixels, {self.sampling_steps} sampling steps"
 
 
 POCKET = Settings(
     steps=400, size=128, portraits=4, sampling_steps=15, cfg=1.0, words="close-up, high detail face", strength=1.0, paint_strength=0.65,
-    face_share=0.55,
+    steps_of_one_photo=200, face_share=0.55,
     training={
         "learning_rate": 2e-3, "rank": 32, "targets": "Attention, feed-forward and convolutions", "augmentation": "Centre crop", "looks": 0,
         "preview_every": 0,

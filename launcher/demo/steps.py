@@ -37,7 +37,7 @@ def plan(people: tuple[Person, ...], settings: Settings) -> list[Job]:
     jobs = [Job(BASE_TITLE, Kind.SAMPLING, pictures)]
     for person in people:
         jobs += [
-            Job(_training(person), Kind.TRAINING, settings.steps or STEPS_OF_A_PHOTO * len(person.photos)),
+            Job(_training(person), Kind.TRAINING, settings.training_steps(len(person.photos)) or STEPS_OF_A_PHOTO * len(person.photos)),
             Job(_portraits(person), Kind.SAMPLING, pictures + more),
         ]
         if person is people[0]:
@@ -87,7 +87,8 @@ class Demo:
         workflow.change("FaceChain_CheckPhotos", leave_out="Nothing" if person.is_sample else "Bad photos")
         workflow.change("FaceChain_Tagger", own_words=self.who)
         self.model.choose(workflow)
-        settings = {"name": person.name, "steps": self.settings.steps, "resolution": self.settings.size, **self.settings.training}
+        steps = self.settings.training_steps(len(person.photos))
+        settings = {"name": person.name, "steps": steps, "resolution": self.settings.size, **self.settings.training}
         workflow.change("FaceChain_TrainFaceLoRA", **settings)
         if self.settings.face_share:
             graphs.fill_with_faces(workflow, self.settings.face_share, CROP_SIZE)

@@ -18,7 +18,9 @@ from launcher.demo.steps import Demo
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-SETTINGS = replace(POCKET, steps=2, size=64, portraits=2, sampling_steps=2, training={**POCKET.training, "learning_rate": 0.05})
+SETTINGS = replace(
+    POCKET, steps=2, steps_of_one_photo=None, size=64, portraits=2, sampling_steps=2, training={**POCKET.training, "learning_rate": 0.05}
+)
 
 
 def pixels(file) -> np.ndarray:

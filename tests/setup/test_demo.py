@@ -161,6 +161,15 @@ def test_options_change_the_numbers_and_nothing_else():
     assert (changed.training, changed.cfg, changed.face_share) == (POCKET.training, POCKET.cfg, POCKET.face_share)
 
 
+def test_one_photo_is_trained_shorter_unless_the_user_says_how_long():
+    assert [POCKET.training_steps(photos) for photos in (1, 2, 6)] == [200, 400, 400]
+    assert POCKET.changed(options("--steps", "7")).training_steps(1) == 7
+    assert USUAL.training_steps(1) == USUAL.steps == 0
+    jobs = {job.title: job.units for job in steps.plan(material.SAMPLES, POCKET)}
+    assert jobs[f"{material.GIRL.title}: training"] == 200
+    assert jobs[f"{material.DRAWN_PERSON.title}: training"] == 400
+
+
 def test_the_prompt_has_the_trigger_and_what_the_person_is_called():
     assert POCKET.prompt("a pilot") == "<fcsks>, a pilot, close-up, high detail face"
     assert USUAL.prompt("a person").startswith("<fcsks>, a person, upper body, solo")
@@ -257,7 +266,7 @@ def test_jobs_have_an_order():
 def test_the_plan_has_every_step_once():
     jobs = steps.plan(material.SAMPLES, POCKET)
     assert len({job.title for job in jobs}) == len(jobs) == 1 + 2 * 4 + 2
-    assert sum(job.units for job in jobs if job.kind is Kind.TRAINING) == 4 * POCKET.steps
+    assert sum(job.units for job in jobs if job.kind is Kind.TRAINING) == 400 + 3 * 200
     (train,) = [job for job in steps.plan((material.ASTRONAUT,), USUAL) if job.kind is Kind.TRAINING]
     assert train.units == 300
 

@@ -85,7 +85,7 @@ def test_the_word_seed_is_for_programmers(tmp_path, made):
 def test_toy_and_real_are_told_apart(tmp_path, made):
     toy, real = re.search(r"What is a toy here</h2>(.*?)What is real</h2>(.*?)<h2>", written(tmp_path, made), re.DOTALL).groups()
     assert "trained from nothing by this project" in toy and "likeness scores" in toy and ": rts." in toy
-    assert "400 training steps a person, pictures of 128 pixels, 15 sampling steps" in real
+    assert "400 training steps a person (200 where there is one photo), pictures of 128 pixels, 15 sampling steps" in real
     made.is_pocket, made.settings, made.reports, made.painted = False, USUAL, {}, None
     text = written(tmp_path, made)
     assert "What is a toy here" not in text and "None of these people" not in text
