@@ -22,7 +22,7 @@ CAPTION = "<fcsks>, a person"
 PROMPT = f"{CAPTION}, close-up, high detail face"
 SAMPLING: dict[str, Any] = {"steps": 15, "cfg": 1.0, "sampler": "dpmpp_2m", "scheduler": "karras"}
 STEPS, RATE, RANK = 400, 2e-3, 32
-OF_ONE_PHOTO = 0.5
+OF_ONE_PHOTO = 0.25
 """Share of the steps for somebody with one photo. With all of them portraits repeat it: their correlation with it is 0.99."""
 USUAL_FACE = (0.5, 0.45, 0.65)
 """Middle and side of an aligned face in such a picture, in shares of it: where the detector finds none."""

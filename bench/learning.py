@@ -38,7 +38,7 @@ OF_SEEDS, WITH_FACE, A_COPY = 0.9, 0.8, 0.95
 TRAININGS, OF_EACH = 5, 4
 """Seeds of the rivals' trainings, and portraits with each of their LoRAs."""
 FRACTIONS = (0.25, 0.5, 1.0)
-PAINT_STRENGTH = 0.65
+PAINT_STRENGTH = 0.85
 JUDGED_SEED = 500
 """First seed of the portraits that say how good each step was; the judge sees other ones."""
 Found = dict[str, Any]
