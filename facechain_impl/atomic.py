@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under another name beside their place, brought to the disk, then renamed.
+"""Files that appear whole or not at all: written under another name next to their place, flushed to disk, then renamed.
 
 The other name is hidden and ends in `.part`, which no list of models, persons or pictures shows.
 """
@@ -70,7 +70,7 @@ def _move_across(source: Path, target: Path, failure: type[FaceChainError]) -> N
 
 @contextmanager
 def explained(path: Path, failure: type[FaceChainError] = FaceChainError, size: int = 0) -> Iterator[None]:
-    """For a `with` block that writes `path`: what the system says becomes a `failure` that tells the user what to do."""
+    """For a `with` block that writes `path`: an error of the system becomes a `failure` that tells the user what to do."""
     try:
         yield
     except FaceChainError:
@@ -85,7 +85,7 @@ def explained(path: Path, failure: type[FaceChainError] = FaceChainError, size: 
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` says that no space is left. safetensors and torch report it as text."""
+    """Whether `error` means that no space is left. safetensors and torch report it as text."""
     return getattr(error, "errno", None) in _NO_SPACE or "No space left" in str(error) or "os error 28" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Errors a user can act on. Every message says what was found, what was expected and what to do."""
+"""Errors that a user can act on. Every message says what was found, what was expected and what to do."""
 
 
 class FaceChainError(RuntimeError):

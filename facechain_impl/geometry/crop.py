@@ -76,7 +76,7 @@ def window_of(box: np.ndarray) -> Window:
 
 
 def size_for(windows: Sequence[Window]) -> int:
-    """Side of crops that keeps what the photo with the largest face shows: from FaceChain's to LARGEST_SIZE pixels, in steps of 64."""
+    """Side of crops at which the largest face of all photos keeps its detail: from FaceChain's to LARGEST_SIZE pixels, in steps of 64."""
     largest = max((window.side for window in windows), default=CROP_SIZE)
     return min(max(SIZE_STEP * math.ceil(largest / SIZE_STEP), CROP_SIZE), LARGEST_SIZE)
 

@@ -1,4 +1,4 @@
-"""Faces cut out for editing, and all of them put back with one blend."""
+"""Faces cropped for editing, and all of them put back with one blend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .crop import angle_of, cut
 
 @dataclass(frozen=True)
 class Patch:
-    """An edited crop [S, S, 3] on its way back. matrix: picture -> crop [3, 3], for crops of `size` pixels, whatever S is now.
+    """An edited crop [S, S, 3] to be put back. matrix: picture -> crop [3, 3], for crops of `size` pixels, whatever S is now.
 
     mask: [S, S] or another size, 1 where the crop may replace the picture; None is everywhere."""
 

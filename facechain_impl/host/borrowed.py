@@ -1,4 +1,4 @@
-"""A patcher of the host while its model is trained: without a second copy of the weights, and where its weights lie.
+"""A patcher of the host while its model is trained, without a second copy of the weights, and on which device they are.
 
 Training changes no weight of the model, so it works on the host's own module: adapters are put into it and taken out again. Only a model
 under the host's dynamic memory has to be read anew, since that keeps weights in no ordinary tensors."""
@@ -56,7 +56,7 @@ def load(patchers: Sequence[Patcher], device: torch.device, room: float | None) 
 
 
 def give_back(patcher: Patcher) -> None:
-    """Take the model off its device, and patches out of its weights. Before adapters leave the module."""
+    """Unload the model from its device and remove the patches from its weights. Call it before removing adapters from the module."""
     management.unload_model_and_clones(patcher)
 
 

@@ -25,7 +25,7 @@ Adjoint = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def is_quantised(value: torch.Tensor) -> bool:
-    """Whether these stored weights are numbers only together with their scales."""
+    """Whether these stored weights have a meaning only together with their scales."""
     return isinstance(value.data, comfy.quant_ops.QuantizedTensor) or not value.dtype.is_floating_point
 
 
@@ -89,7 +89,7 @@ def _forward(layer: Layer, original: Callable[..., torch.Tensor], x: torch.Tenso
 
 
 def _casts(layer: Layer) -> bool:
-    """Whether the layer computes with another tensor than the stored one. The host's mixed precision layers always do."""
+    """Whether the layer computes with a different tensor than the stored one. The host's mixed precision layers always do."""
     if not isinstance(layer, torch.nn.Linear) and type(layer).__name__ == "Linear":
         return True
     return bool(layer.comfy_cast_weights or layer.weight_function or layer.bias_function)

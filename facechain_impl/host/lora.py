@@ -39,7 +39,7 @@ def own_folder() -> Path:
 
 
 class Part(NamedTuple):
-    """Rows of a layer under another name: `rows` of them from `first` on; all of them where rows is 0."""
+    """Rows of a layer under another name: `rows` rows starting at `first`, or all rows if `rows` is 0."""
 
     name: str
     first: int = 0

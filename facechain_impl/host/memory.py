@@ -76,7 +76,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def unload_models(device: torch.device) -> None:
-    """Take every model of the host off `device`."""
+    """Unload every model of the host from `device`."""
     comfy.model_management.free_memory(_ALL, device)
 
 

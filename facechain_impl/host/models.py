@@ -86,7 +86,7 @@ class TrainingModel:
         return sum(patcher.model_size() for patcher in (self.patcher, *self.companions))
 
     def give_back(self) -> None:
-        """Take it off its device, before adapters are removed."""
+        """Unload the model from its device, before adapters are removed."""
         for patcher in (self.patcher, *self.companions):
             borrowed.give_back(patcher)
 
@@ -183,7 +183,7 @@ def encode_text(clip: Clip, text: str) -> Conditioning:
 
 
 def compute_dtype(model: Model, precision: str) -> torch.dtype:
-    """The number format for "fp32", "bf16", "fp16" or "Auto" (bf16 where the device is good at it, else fp32)."""
+    """The number format for "fp32", "bf16", "fp16" or "Auto" (bf16 where the device supports it well, else fp32)."""
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if precision in known:
         return known[precision]

@@ -35,7 +35,7 @@ class Objective:
         self, count: int, generator: torch.Generator, times: Callable[[int, torch.Generator], torch.Tensor] | None = None
     ) -> torch.Tensor:
         """Noise levels to train at, on the CPU: uniform timesteps for discrete models, log-normal noise levels for EDM and Cosmos,
-        logit-normal time for flow, uniform time elsewhere; or those of `times`, drawn between 0, no noise, and 1, nothing else.
+        logit-normal time for flow, uniform time elsewhere; or those of `times`, drawn between 0 (no noise) and 1 (pure noise).
 
         Raises BadInput for `times` of a model whose noise levels have no time."""
         if times is not None:

@@ -143,7 +143,7 @@ class ControlNet(Protocol):
 
 
 class Condition(Protocol):
-    """One of the host's COND objects: what a model wants beside the noisy latents, under one argument name."""
+    """One of the host's COND objects: an input of the model besides the noisy latents, under one argument name."""
 
     cond: Any
 
@@ -230,7 +230,7 @@ class Audio(TypedDict):
 
 
 class Video(Protocol):
-    """VIDEO: a film that need not be in memory."""
+    """VIDEO: a video that need not be in memory."""
 
     def get_stream_source(self) -> Any:
         """Its file, as a path or as an open stream."""

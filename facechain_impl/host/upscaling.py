@@ -13,7 +13,7 @@ TILE, OVERLAP = 512, 32
 
 
 class UpscaleModel:
-    """What the host's upscale model loader gives. scale: of the sides. restores_faces: it wants aligned faces, not pictures."""
+    """What the host's upscale model loader gives. scale: of the sides. restores_faces: it takes aligned faces, not whole pictures."""
 
     def __init__(self, descriptor: UpscaleModelDescriptor):
         self._descriptor = descriptor

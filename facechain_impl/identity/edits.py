@@ -34,7 +34,7 @@ class Line:
 
 
 def parsed(text: str) -> dict[str, str]:
-    """key -> caption of every edit in `text`. One without a caption stands for the automatic one and is left out. Raises BadInput."""
+    """key -> caption of every edit in `text`. A line without a caption means the automatic caption and is left out. Raises BadInput."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():

@@ -200,7 +200,7 @@ def free_name(name: str, if_exists: IfExists) -> str:
 
 
 def _work_folder() -> Path:
-    """Beside the store, on the same disk, and outside of the folders that the host lists."""
+    """Next to the store, on the same disk, and outside the folders that the host lists."""
     return folders.persons_folder().parent / ".persons-unfinished"
 
 
@@ -216,7 +216,7 @@ def _move_in(work: Path, target: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Delete a folder that is in nobody's way, now or, where this is cut short, with the next look into the store."""
+    """Delete a folder that is no longer used: now or, if this is interrupted, the next time the store is read."""
     gone = _work_folder() / f"{_DELETED}{uuid.uuid4().hex}"
     gone.parent.mkdir(parents=True, exist_ok=True)
     os.replace(folder, gone)
@@ -224,7 +224,7 @@ def _discard(folder: Path) -> None:
 
 
 def _recover() -> None:
-    """Finish what a killed process left half done: the person who was about to be replaced comes back, deleted ones go."""
+    """Finish what a killed process left half done: the person who was about to be replaced is restored, deleted ones are removed."""
     for left in _work_folder().glob(f"{_REPLACED}*"):
         place = folders.persons_folder() / left.name.removeprefix(_REPLACED)
         if place.exists():
@@ -236,7 +236,7 @@ def _recover() -> None:
 
 
 def rename(name: str, new_name: str) -> None:
-    """Rename a stored person: under the new name all is there before the old one goes. Raises BadInput when the name is taken."""
+    """Rename a stored person: all exists under the new name before the old one is deleted. Raises BadInput when the name is taken."""
     about, source = card(name), folder_of(name)
     target = folder_of(free_name(new_name, IfExists.STOP))
     work = _work_folder() / uuid.uuid4().hex

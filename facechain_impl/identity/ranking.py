@@ -104,7 +104,7 @@ class Reference:
 
 @dataclass
 class Ranker:
-    """Finds, embeds and compares. quality opens the network that judges reference faces, None takes the first one."""
+    """Finds, embeds and compares. quality: opens the network that rates reference faces; with None the first face is used."""
 
     detector: Detector | str
     recognition: FaceRecognition

@@ -172,7 +172,7 @@ def open_tagger() -> Tagger:
 
 
 def picture_tags(tagger: Tagger, images: list[torch.Tensor], threshold: float) -> list[list[str]]:
-    """The tags of each picture that say nothing about who it is, ready for a prompt."""
+    """The tags of each picture that do not describe the person, ready for a prompt."""
     return [
         [captions.escaped(tag) for tag in captions.without_identity(captions.chosen_tags(tags, threshold))]
         for tags in tagger.tags(images, threshold)

@@ -1,1 +1,1 @@
-"""Architectures only, one file per published network, by the published key names."""
+"""Architectures only, one file per published network, with the published key names."""

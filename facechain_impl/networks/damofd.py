@@ -202,7 +202,7 @@ class _Scale(nn.Module):
 
 
 class _Integral(nn.Module):
-    """In the published file, used by none of its layers."""
+    """Present in the published file but not used by any of its layers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Facial landmarks by heat maps: four stacked hourglasses that also predict the facial outline (Adaptive Wing, WFLW)."""
+"""Facial landmarks from heat maps: four stacked hourglasses that also predict the facial outline (Adaptive Wing, WFLW)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a published network is run once on a picture [1, 3, H, W] in 0..1, to see whether its file gives ordinary numbers."""
+"""How a published network is run once on a picture [1, 3, H, W] in 0..1, to see whether the output of its file is plausible."""
 
 from __future__ import annotations
 

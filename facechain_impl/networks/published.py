@@ -103,14 +103,14 @@ class Entry:
 
     @property
     def place(self) -> PurePosixPath:
-        """Where it lies inside its category of model folders."""
+        """Its path inside its category of model folders."""
         if self.is_ours:
             return PurePosixPath(self.repo.split("/")[1]) / self.path
         return PurePosixPath(self.subfolder) / ("" if self.is_folder else self.file_name)
 
     @property
     def converted_place(self) -> PurePosixPath:
-        """Where the safetensors made from a pickle lies."""
+        """The path of the safetensors file made from a pickle."""
         return self.place.parent / f"{self.name}.safetensors"
 
     @property

@@ -74,7 +74,7 @@ class LoraFile:
 
 
 def read(path: Path) -> LoraFile:
-    """The tensors of a LoRA file. Pickles are read weights-only. Raises WeightsError for anything but tensors."""
+    """The tensors of a LoRA file. Pickles are read with `weights_only`. Raises WeightsError for anything but tensors."""
     if path.suffix.lower() not in _WEIGHT_FILES:
         raise WeightsError(f"{path.name} is not a LoRA file: expected one of {', '.join(sorted(_WEIGHT_FILES))}.")
     file = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)

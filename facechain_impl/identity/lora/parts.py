@@ -1,4 +1,4 @@
-"""Layers that other programs keep as several: split by rows under the names they know, and put together again."""
+"""Layers that other programs store as several: split by rows, under the names used there, and joined again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parts = Mapping[str, Sequence[Part]]
 
 
 def split(tensors: Tensors, parts: Parts) -> Tensors:
-    """The same LoRA with every layer that has parts written as those. The result adds exactly the same."""
+    """The same LoRA with every layer that has parts split into them. The update it adds to the model is exactly the same."""
     made = {}
     for key, value in tensors.items():
         layer, suffix = _named(key)

@@ -48,7 +48,7 @@ def convolutions(module: torch.nn.Module) -> list[str]:
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
-    """The host's layer for quantised weights has the name and the sizes of a linear layer, and is none by its type."""
+    """The host's layer for quantised weights has the name and the sizes of a linear layer, but not its type."""
     return isinstance(module, torch.nn.Linear) or (type(module).__name__ == "Linear" and hasattr(module, "in_features"))
 
 

@@ -1,4 +1,4 @@
-"""Averages of the weights of one training, which are steadier than those of any one step."""
+"""Averages of the weights of one training, which vary less than those of any single step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def restart(self, steps: int) -> None:
-        """Begin at the weights of the moment, after so many steps."""
+        """Start from the current weights, after so many steps."""
         self.steps = steps
         self._values = [parameter.detach().clone() for parameter in self._parameters()]
 
@@ -32,7 +32,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights of the moment."""
+        """Add the current weights to the average."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         for value, parameter in zip(self._values, self._parameters(), strict=True):

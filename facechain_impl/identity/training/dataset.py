@@ -92,7 +92,7 @@ class TrainingSet:
         return found
 
     def batches(self, number: int, settings: TrainSettings, sample_sigmas: Callable[[int, torch.Generator], torch.Tensor]) -> list[Batch]:
-        """The samples number `number` x batch size and on, those of one size together: every photo once per epoch, in an order of its own,
+        """The samples from number `number` x batch size on, grouped by size: every photo once per epoch, in an order of its own,
         a variant of it at random.
 
         Each sample draws from a generator of its own, so that splitting a batch over several passes changes no sample."""

@@ -1,4 +1,4 @@
-"""What a training will take, found out by one forward pass over one sample: bytes by what they are for, and seconds.
+"""What a training will need, measured by one forward pass over one sample: bytes by purpose, and seconds.
 
 Autograd says what it would keep for the backward pass, and here it keeps nothing of it: the pass takes no more memory than drawing a
 picture does, so that looking whether a training fits cannot fail where the training would."""
@@ -44,14 +44,14 @@ CPU, GPU = Habits(copies=4, overhead=1.3), Habits(copies=5, overhead=1.1)
 
 @dataclass(frozen=True)
 class Way:
-    """How the work is done. batch: samples in one pass. checkpointing: blocks are recomputed. offload: weights stay in RAM."""
+    """How the training is computed. batch: samples in one pass. checkpointing: blocks are recomputed. offload: weights stay in RAM."""
 
     batch: int
     checkpointing: bool
     offload: bool
 
     def takes_no_more_than(self, other: Way) -> bool:
-        """Whether it takes at most as much memory on the device, whatever the model."""
+        """Whether it takes at most as much memory on the device, for any model."""
         return self.batch <= other.batch and self.checkpointing >= other.checkpointing and self.offload >= other.offload
 
     def text(self) -> str:
@@ -92,7 +92,7 @@ class Demand:
 def measure(
     module: torch.nn.Module, weights: int, trained: list[torch.nn.Parameter], loss: Callable[[], torch.Tensor], dtype: torch.dtype
 ) -> Demand:
-    """The demand of a training in `dtype` whose loss of one sample is `loss()`. weights: bytes of the models. Nothing changes by it."""
+    """The demand of a training in `dtype` whose loss of one sample is `loss()`. weights: bytes of the models. Changes nothing."""
     ledger = _Ledger({parameter.untyped_storage()._cdata for parameter in [*module.parameters(), *trained]})
     with _blocks_told(module, ledger), torch.autograd.graph.saved_tensors_hooks(ledger.note, _never):
         began = time.perf_counter()

@@ -36,14 +36,14 @@ def steps_of_looks(steps: int, count: int) -> tuple[int, ...]:
 
 
 def affordable(count: int, steps: int) -> int:
-    """How many of `count` looks a training of so many steps is worth; at least one, after its end, if any are wanted."""
+    """How many of `count` looks a training of so many steps can afford; at least one, at its end, if any are wanted."""
     return min(count, max(1, steps // STEPS_BETWEEN))
 
 
 def noise(looks: Sequence[Look]) -> float:
     """Standard error of the difference between the mean scores of two looks, from all looks that have scores.
 
-    Prompts and seeds are the same in every look. What a prompt adds to all of them is no chance: it is left out, and what remains of the
+    Prompts and seeds are the same in every look. A prompt's effect on all of them is not chance: it is left out, and what remains of the
     variance is that of a two-way analysis without repetition (of one look alone, that within it)."""
     scored = [look.scores for look in looks if look.scores]
     counts = {len(scores) for scores in scored}

@@ -32,7 +32,7 @@ class Reference:
 
 
 def references(found: Study) -> list[Reference]:
-    """Of the clean photos: no strangers, no blurred ones, of equal photos one. Of all photos with a face where none is clean."""
+    """Of the clean photos: no other people, no blurred photos, one of several duplicates. Of all photos with a face if none is clean."""
     clean = [index for index in found.embeddings if photo_study.is_clean(found.facts[index])]
     chosen = clean or list(found.embeddings)
     certain = {index: -(found.uncertainties.get(index) or 0.0) for index in chosen}

@@ -1,4 +1,4 @@
-"""Looks at a running training: sample portraits from fixed prompts and seeds, scored, and the loss on fixed noise."""
+"""Looks (evaluations) during training: sample portraits from fixed prompts and seeds, scored, and the loss on fixed noise."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class Watch:
     recent: dict[int, Weights] = field(default_factory=dict)
 
     def wants(self, step: int, at_end: bool) -> bool:
-        """Whether a look is due after `step`, where the training may end, and did not happen yet, also when it was cut short."""
+        """Whether a look is due after `step`, where the training may end, and did not happen yet, even if it was interrupted."""
         return (at_end or step in self.due) and all(look.step != step for look in self.looks)
 
     def look(self, step: int, adapters: list[Adapters], drawn: bool = True) -> None:
-        """Look at these weights; what is cut short leaves nothing behind. drawn: whether at portraits too, where something scores them."""
+        """Evaluate these weights; an interrupted look leaves nothing. drawn: whether at portraits too, where something scores them."""
         portraits: list[torch.Tensor] = []
         scores: tuple[float, ...] = ()
         if drawn and self.scorer is not None:

@@ -27,7 +27,7 @@ def threshold(noise_to_signal: torch.Tensor, settings: TrainSettings) -> torch.T
 
 
 def level_weights(objective: Objective, sigmas: torch.Tensor, settings: TrainSettings) -> torch.Tensor | None:
-    """How much each sample counts [B], None where all count the same. Raises BadInput for models where that is not defined."""
+    """Weight of each sample [B], None where all weigh the same. Raises BadInput for models where that is not defined."""
     if settings.min_snr_gamma:
         return objective.min_snr_weights(sigmas, settings.min_snr_gamma)
     return objective.debiased_weights(sigmas) if settings.weighting is Weighting.DEBIASED else None

@@ -22,7 +22,7 @@ def _logit_normal(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def _high(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Density 2t: every level is trained, those of much noise most."""
+    """Density 2t: every level is trained, high noise most."""
     return _uniform(count, generator).sqrt()
 
 

@@ -16,7 +16,7 @@ USUAL_OF_PRODIGY = 0.1
 
 
 def has_8bit() -> bool:
-    """Whether the optional package with 8-bit optimisers is installed."""
+    """Whether the optional package for 8-bit optimisers is installed."""
     return importlib.util.find_spec("bitsandbytes") is not None
 
 

@@ -1,4 +1,4 @@
-"""What a training is asked for, and what is found out about it beforehand: whether it can be trained, and by what it is recognised."""
+"""What a training is asked to do, and what is checked beforehand: whether it can be trained, and what identifies it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TrainPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """One order to train."""
+    """A request for one training."""
 
     inputs: TrainInputs
     settings: TrainSettings
@@ -85,7 +85,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class _Base:
-    """What the model is known by."""
+    """What identifies the model."""
 
     name: str
     digest: str
@@ -173,7 +173,7 @@ def _originals(inputs: TrainInputs, settings: TrainSettings, scales: list[float]
 
 
 def _of_any_length(facts: dict[str, Any]) -> dict[str, Any]:
-    """Without the number of steps, and without the looks: how many a training is worth depends on it, and they do not train."""
+    """Without the number of steps and without the looks, whose number depends on it and which do not affect the weights."""
     settings = {key: value for key, value in facts["settings"].items() if key != "steps"}
     return {key: value for key, value in facts.items() if key != "looks"} | {"settings": settings, "judge": []}
 
@@ -189,7 +189,7 @@ def _content(name: str) -> str:
 
 
 def _scorer(plan: LookPlan, found: Study) -> Scorer | None:
-    """What scores the portraits of looks: None where nobody looks, or where likeness cannot be measured."""
+    """What scores the portraits of looks: None if there are no looks, or where likeness cannot be measured."""
     if not plan.count or plan.scorer is not None:
         return plan.scorer
     given = references(found) if haar.can_run() else []

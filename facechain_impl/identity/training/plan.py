@@ -1,4 +1,4 @@
-"""How a training is fitted into the memory there is: chosen from an estimate before the first step, and changed when memory runs out."""
+"""How a training is fitted into the available memory: chosen from an estimate before the first step, and changed when memory runs out."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Plan:
         memory.release()
 
     def _alone(self) -> None:
-        """The same, and no other model is left on the device."""
+        """The same, after unloading all other models from the device."""
         self._clear()
         self._model.load()
 
@@ -139,7 +139,7 @@ class Plan:
         self.notes.append(f"Memory ran out {where}: from there on {self.way.text()}.")
 
     def _measured(self) -> Demand | None:
-        """None where memory runs out already over a single sample."""
+        """None if memory runs out even for a single sample."""
         trained = [parameter for group in self._trainer.adapters for parameter in group.parameters()]
         try:
             return measure(self._model.module, self._model.size(), trained, self._trainer.sample_loss, self._trainer.dtype)
@@ -165,7 +165,7 @@ class Plan:
         self._take(self._ways[self._ways.index(chosen) :])
 
     def _take(self, ways: list[Way]) -> None:
-        """Do the work in the first of these ways from now on; those of the others that take less are left to step down to."""
+        """Train in the first of these ways from now on; the others that need less memory are kept to fall back to."""
         self._ways = [way for way in ways if way.takes_no_more_than(ways[0])]
         if self.way.batch != self._trainer.settings.batch_size:
             self._trainer.split(self.way.batch)

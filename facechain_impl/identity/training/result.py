@@ -1,4 +1,4 @@
-"""What a training leaves: the stored person with its LoRA file, and the report."""
+"""What a training produces: the stored person with its LoRA file, and the report."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class TrainSettings:
         return replace(self, augmentation=Augmentation.BUCKETS if buckets else Augmentation.RANDOM, variants=1)
 
     def without_effect(self) -> list[str]:
-        """What is set and changes nothing, as sentences for the user."""
+        """Settings that are set but have no effect, as sentences for the user."""
         said = []
         if self.text_encoder_learning_rate and not self.train_text_encoder:
             said.append("text_encoder_learning_rate has no effect: train_text_encoder is off.")

@@ -1,4 +1,4 @@
-"""Starting a training from FaceChain's published face LoRA instead of from nothing."""
+"""Starting a training from FaceChain's published face LoRA instead of from random weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def belongs_to(model: Model) -> bool:
 
 
 def remark(model: Model, settings: TrainSettings, recipe: Preset, chosen_steps: bool) -> str:
-    """What a training loses that should start from the common face and cannot; empty where it does or should not. chosen_steps: whether the
+    """What is lost where a training should start from the common face but cannot; else empty. chosen_steps: whether the
     user chose their number."""
     if recipe.settings.start is not Start.FACE_COMMON or settings.start is Start.FACE_COMMON:
         return ""
@@ -53,7 +53,7 @@ def remark(model: Model, settings: TrainSettings, recipe: Preset, chosen_steps: 
 def face_common(file_names: dict[str, str], prefix: str) -> dict[str, Layer]:
     """The published start by module name; `file_names` is the host's table by `prefix` + module.
 
-    Raises MissingWeights without the file, BadInput when the model is no SD1.5."""
+    Raises MissingWeights without the file, BadInput when the model is not SD1.5."""
     name = Start.FACE_COMMON.value
     file = weights.find(Start.FACE_COMMON.value)
     by_file_name = {theirs: ours.removeprefix(prefix) for ours, theirs in file_names.items()}

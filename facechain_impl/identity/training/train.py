@@ -89,7 +89,7 @@ def _train(request: TrainRequest, order: Order) -> TrainResult:
 
 
 def _require_recipe(objective: Objective, settings: TrainSettings) -> None:
-    """Raises BadInput for what is not defined for this model or not installed, before anything is encoded."""
+    """Raises BadInput for settings that are not defined for this model or need a missing package, before anything is encoded."""
     optimisers.require_package(settings)
     sigmas = objective.sample_sigmas(1, torch.Generator().manual_seed(0), TIMES[settings.timesteps])
     losses.level_weights(objective, sigmas, settings)
@@ -102,7 +102,7 @@ def _training_set(model: models.TrainingModel, inputs: TrainInputs, settings: Tr
 
 
 def _prior_set(model: models.TrainingModel, inputs: TrainInputs, settings: TrainSettings, order: Order) -> TrainingSet | None:
-    """Pictures of other people with the caption of their class, so that the model does not forget how they look."""
+    """Pictures of other people with the caption of their class, so that the model does not forget what others look like."""
     if not inputs.class_photos:
         return None
     latents, _ = _encoded(model, inputs, inputs.class_photos, settings.of_class_photos(), None)
@@ -138,7 +138,7 @@ def _unused_guidance(model: models.TrainingModel, clip: Clip, data: TrainingSet,
 
 
 def _watch(request: TrainRequest, order: Order, trainer: Trainer, model: models.TrainingModel) -> Watch | None:
-    """What looks at the training, or None where nobody wants looks."""
+    """The object that evaluates the training, or None if no looks are wanted."""
     inputs, settings, count = request.inputs, request.settings, request.policy.looks.count
     if not count:
         return None
@@ -311,7 +311,7 @@ def _preview(trainer: Trainer, request: TrainRequest, model: models.TrainingMode
 
 
 def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: TrainRequest, notes: list[str]) -> None:
-    """A state that cannot be saved does not end the training. It is said at once: a training that was stopped has no report."""
+    """A state that cannot be saved does not end the training. The user is told at once: a training that was stopped has no report."""
     about = {"name": request.policy.name, "kind": order.kind, "steps": request.settings.steps, "steps_done": trainer.steps_done}
     try:
         order.store.save(trainer.state() | {"looks": watch.state() if watch else None}, about)
@@ -322,7 +322,7 @@ def _save_state(trainer: Trainer, watch: Watch | None, order: Order, request: Tr
 
 
 def _warning(found: Study) -> str:
-    """What is wrong with the photos, to be seen while there is time to stop. Empty for good ones."""
+    """What is wrong with the photos, shown while there is still time to stop. Empty for good photos."""
     problems = photo_study.verdicts(found)
     told = [f"{name}: {problem}" for name, problem in zip(numbered("photo", found.facts), problems) if problem]
     return "; ".join(told)

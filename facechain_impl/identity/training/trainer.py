@@ -77,7 +77,7 @@ class Trainer:
             return self.loss(batch, self._data.conditioning_for(batch))
 
     def forget_gradients(self) -> None:
-        """Those of a step that was not finished."""
+        """Discard the gradients of a step that was not finished."""
         self._optimiser.zero_grad(set_to_none=True)
         state = self._scaler.state_dict()
         self._scaler = self._new_scaler()  # which knows of no gradients that were unscaled already
@@ -99,7 +99,7 @@ class Trainer:
         return min(1.0, (self.steps_done - self.lengthened_at + 1) / (rising + 1))
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """The adapters hold what is to be looked at: the moving average of their weights, where one is wanted."""
+        """In this context the adapters have the weights to evaluate: their moving average, where one is wanted."""
         return self._average.applied() if self._average else contextlib.nullcontext()
 
     def lengthen(
@@ -147,7 +147,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """What PyTorch says of networks that have no gradient becomes an error that says what to do."""
+        """PyTorch's error about networks without a gradient becomes one that says what to do."""
         try:
             yield
         except torch.OutOfMemoryError:
@@ -178,7 +178,7 @@ class Trainer:
         return (error if levels is None else error * levels).mean()
 
     def validation_loss(self) -> float:
-        """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Nothing changes by it."""
+        """Mean loss on the same samples at each call: their noise and noise levels are in no training step's. Changes nothing."""
         pairs = replace(self.settings, batch_size=1, caption_dropout=0.0, seed=self.settings.seed + 1)
         batches = [self._data.batch(number, pairs, self._sigmas) for number in range(VALIDATION_PAIRS)]
         with torch.no_grad(), self._without_dropout():
