@@ -366,8 +366,11 @@ def host_node(
 
     nodes_train.ProgressBar = bar
     made = nodes_train.TrainLoraNode.execute(
-        [model], [{"samples": one} for one in latents], [positive] * len(latents), [1], [1], [steps], [rate], [rank], ["AdamW"], ["MSE"],
-        [seed], [format_], [format_], [False], ["LoRA"], [checkpointing], [1], [False], ["[None]"], [False], [False],
+        model=[model], latents=[{"samples": one} for one in latents], positive=[positive] * len(latents), batch_size=[1], steps=[steps],
+        grad_accumulation_steps=[1], learning_rate=[rate], rank=[rank], optimizer=["AdamW"], loss_function=["MSE"], seed=[seed],
+        training_dtype=[format_], lora_dtype=[format_], quantized_backward=[False], algorithm=["LoRA"],
+        gradient_checkpointing=[checkpointing], checkpoint_depth=[1], offloading=[False], existing_lora=["[None]"], bucket_mode=[False],
+        bypass_mode=[False],
     )  # fmt: skip
     return made.result[0]
 

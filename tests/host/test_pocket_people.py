@@ -16,7 +16,7 @@ from .test_train import nobody  # noqa: F401
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-STEPS, PORTRAITS = 100, 6
+STEPS, PORTRAITS = 125, 6
 PHOTOS = {"girl": "paintings/girl_with_a_pearl_earring.jpg", "astronaut": "sample/eileen_collins.png"}
 
 

@@ -47,6 +47,8 @@ def test_all_train_the_same_layers_and_come_back_at_every_mark(studio, name):
     wanted = _rivals.diffusers_names(studio)
     assert set(first.patches) == {f"diffusion_model.{layer}.weight" for layer in wanted} and len(wanted) == LAYERS
     assert any((found[1][key] != found[2][key]).any() for key in found[1]), "a mark keeps a copy"
+    learned = [lora.weight_delta(studio.base.model, None, *one).abs().max() for one in first.patches.items()]
+    assert max(learned) > 0, "the first step is a step of the optimiser"
 
 
 def test_every_photo_once_an_epoch():
