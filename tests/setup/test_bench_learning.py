@@ -31,6 +31,11 @@ def astronaut() -> torch.Tensor:
     return _pocket.read("sample/eileen_collins.png")
 
 
+def test_every_picture_that_the_bench_names_is_there():
+    named = [file for one in _pocket.PEOPLE.values() for file in (*one.photos, *one.held_out)]
+    assert [file for file in (*named, _pocket.LADY) if not (_pocket.ASSETS / file).is_file()] == []
+
+
 def shifted(picture: torch.Tensor, x: int, y: int) -> torch.Tensor:
     return torch.roll(picture, (y, x), (0, 1))
 
