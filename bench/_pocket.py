@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from launcher.demo.settings import POCKET
+
 if TYPE_CHECKING:
     from facechain_impl.host.sampling import Diffusion
     from facechain_impl.identity.training.looks import LookPlan
     from facechain_impl.identity.training.order import TrainResult
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SIZE, FACE_SHARE = 128, 0.55
+SIZE, FACE_SHARE = POCKET.size, POCKET.face_share
 """Side of a picture in pixels, and how much of that of a training picture a face takes."""
 CAPTION = "<fcsks>, a person"
-PROMPT = f"{CAPTION}, close-up, high detail face"
-SAMPLING: dict[str, Any] = {"steps": 15, "cfg": 1.0, "sampler": "dpmpp_2m", "scheduler": "karras"}
-STEPS, RATE, RANK = 400, 2e-3, 32
+PROMPT = POCKET.prompt("a person")
+SAMPLING: dict[str, Any] = {"steps": POCKET.sampling_steps, "cfg": POCKET.cfg, "sampler": "dpmpp_2m", "scheduler": "karras"}
+STEPS, RATE, RANK = POCKET.steps, POCKET.training["learning_rate"], POCKET.training["rank"]
 OF_ONE_PHOTO = 0.25
 """Share of the steps for somebody with one photo. With all of them portraits repeat it: their correlation with it is 0.99."""
 USUAL_FACE = (0.5, 0.45, 0.65)
@@ -134,12 +136,12 @@ class Studio:
 
 
 def recipe(steps: int) -> dict[str, Any]:
-    """The settings of a training, which were found by trial."""
+    """The settings of a training: the demo's, without mirroring."""
     from facechain_impl.identity.training.settings import Augmentation, Targets
 
     return {
-        "steps": steps, "learning_rate": RATE, "rank": RANK, "targets": Targets.CONVOLUTIONS, "augmentation": Augmentation.CENTRE,
-        "resolution": SIZE, "mirror": False,
+        "steps": steps, "learning_rate": RATE, "rank": RANK, "targets": Targets(POCKET.training["targets"]),
+        "augmentation": Augmentation(POCKET.training["augmentation"]), "resolution": SIZE, "mirror": False,
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bench import _pocket
 from bench import train as bench_train
 from bench._pocket import PEOPLE
+from launcher.demo.settings import POCKET
 
 if TYPE_CHECKING:
     import numpy as np
@@ -278,7 +279,7 @@ def paint(studio: _pocket.Studio, picture: TargetPicture, persons: Sequence[Any]
 
     group = GroupInpaint(
         base=studio.base, nets=Nets(), analyzer=FaceAnalyzer(open_detector(BUILT_IN)), subjects=Subjects(persons=persons, strength=1.0),
-        words=PromptText(scene="close-up, high detail face", negative=""), settings=Settings(size=_pocket.SIZE, strength=PAINT_STRENGTH),
+        words=PromptText(scene=POCKET.words, negative=""), settings=Settings(size=_pocket.SIZE, strength=PAINT_STRENGTH),
         schedule=SamplingSettings(**_pocket.SAMPLING),
     )  # fmt: skip
     return group.run(picture, FaceAssignment(how=Assign.ORDER), 0, seeds, NoFace.PASS)
@@ -433,7 +434,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", choices=list(SECTIONS), help="one section")
     parser.add_argument("--people", default=",".join(PEOPLE), help="whom to train, two or more, with commas; default: %(default)s")
     parser.add_argument(
-        "--steps", type=int, default=_pocket.STEPS, help="of a training, of people with one photo half of them; default: %(default)s"
+        "--steps",
+        type=int,
+        default=_pocket.STEPS,
+        help=f"of a training, of people with one photo {_pocket.OF_ONE_PHOTO:.0%}% of them; default: %(default)s",
     )
     parser.add_argument("--seeds", type=int, default=10, help="portraits of everybody; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="keeps pictures and people; trainings that are there are not repeated")

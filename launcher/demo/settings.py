@@ -17,7 +17,7 @@ class Settings:
 
     steps: of the training, 0 for the preset's. steps_of_one_photo: the same for a person with one photo, which more steps would repeat;
     None: no others. size: side of the pictures in pixels. words: of the prompt, after the trigger and who.
-    face_share: longer side of the face as a share of a training crop's side; None keeps the crops of Face Align. training: widgets of Train
+    face_share: longer side of the face as a share of a training crop's side; 0 keeps the crops of Face Align. training: widgets of Train
     Face LoRA, ranking: of Rank by Likeness, sampler: of the sampler; what they do not name stays as the workflow has it.
     paint_strength: denoising strength of the face that is painted into a picture."""
 
@@ -30,7 +30,7 @@ class Settings:
     strength: float
     paint_strength: float
     steps_of_one_photo: int | None = None
-    face_share: float | None = None
+    face_share: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
     ranking: Mapping[str, Any] = field(default_factory=dict)
 

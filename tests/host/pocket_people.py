@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench._pocket import CAPTION, FACE_SHARE, PROMPT, RANK, RATE, SAMPLING, SIZE
+from bench._pocket import CAPTION, FACE_SHARE, PROMPT, SAMPLING, SIZE
 from launcher.client import Client
+from launcher.demo.settings import POCKET
 from launcher.places import ROOT
 
 from .test_train import defaults, titled
@@ -24,12 +25,7 @@ def training(client: Client, model: str, name: str, photo: str, steps: int) -> d
         "name": name,
         "steps": steps,
         "resolution": SIZE,
-        "learning_rate": RATE,
-        "rank": RANK,
-        "targets": "Attention, feed-forward and convolutions",
-        "augmentation": "Centre crop",
-        "looks": 0,
-        "preview_every": 0,
+        **POCKET.training,
         "mirror": False,
     }
     links = {"model": ["load", 0], "clip": ["load", 1], "vae": ["load", 2], "images": ["crop", 0], "captions": ["caption", 0]}
