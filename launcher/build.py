@@ -27,6 +27,7 @@ MENUS = ("photos", "identity", "faces", "portrait", "talking", "models")
 WORKFLOWS = places.ROOT / "workflows"
 TWINS = WORKFLOWS / "api"
 NOTES = WORKFLOWS / "notes" / "notes.json"
+AGAIN = "Fix the error it reports, then run this again."
 # Stands for the optional packages, so that the nodes that need them are there whatever is installed.
 OPTIONAL_PACKAGES = places.ROOT / "tests" / "host" / "packages"
 
@@ -188,25 +189,23 @@ def name_models(base: Path) -> None:
 
 def build_workflows(server: Server) -> None:
     """Templates and their pictures from workflows/api, converted by the editor itself in a browser."""
-    log, script = places.home() / "logs" / "build-workflows.log", places.ROOT / "launcher" / "tasks" / "convert_workflows.py"
-    env = environment.task_env(server.host, **browser.ready())
-    remedy = "Fix the error it reports, then run this again."
-    log.unlink(missing_ok=True)
-    console.call([server.host.python, script, server.client.url], "converting the workflows", remedy, log, env)
-    for line in log.read_text(encoding="utf-8").splitlines():
-        say(f"  {line}")
+    _task(server, "convert_workflows.py", server.client.url, "converting the workflows", **browser.ready())
 
 
 def build_pictures(server: Server) -> None:
     """The README's picture and the template cards that show people, from a whole demo with the pocket model, which takes minutes."""
-    results, log = places.home() / "pictures", places.home() / "logs" / "build-pictures.log"
+    results = places.home() / "pictures"
     command = [sys.executable, places.ROOT / "run.py", "demo", "--out", results]
     if console.follow([str(word) for word in command], environment.task_env(server.host)):
-        raise Failure("building the pictures", "the demo failed", "Fix the error it reports, then run this again.")
-    script = places.ROOT / "launcher" / "tasks" / "draw_cards.py"
+        raise Failure("building the pictures", "the demo failed", AGAIN)
+    _task(server, "draw_cards.py", results, "drawing the cards")
+
+
+def _task(server: Server, name: str, given: str | Path, step: str, **env: str) -> None:
+    """Run a script of launcher/tasks in the host's environment and show what it says. Raises Failure."""
+    log, script = (places.home() / "logs" / name).with_suffix(".log"), places.ROOT / "launcher" / "tasks" / name
     log.unlink(missing_ok=True)
-    remedy = "Fix the error it reports, then run this again."
-    console.call([server.host.python, script, results], "drawing the cards", remedy, log, environment.task_env(server.host))
+    console.call([server.host.python, script, given], step, AGAIN, log, environment.task_env(server.host, **env))
     for line in log.read_text(encoding="utf-8").splitlines():
         say(f"  {line}")
 
