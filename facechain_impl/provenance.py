@@ -85,12 +85,15 @@ class Record:
     @property
     def stand_ins(self) -> tuple[str, ...]:
         """Names of files with random numbers instead of published weights."""
-        return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.STAND_IN))
+        return self._named(Origin.STAND_IN)
 
     @property
     def pocket_models(self) -> tuple[str, ...]:
         """Names of toy base models."""
-        return tuple(dict.fromkeys(one.name for one in self if one.origin is Origin.POCKET))
+        return self._named(Origin.POCKET)
+
+    def _named(self, origin: Origin) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.name for one in self if one.origin is origin))
 
     def plain(self) -> list[dict[str, str]]:
         """As JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,9 +82,7 @@ def sample(model: UNetModel, told: torch.Tensor, noise: torch.Tensor, steps: int
     kept = alphas().to(noise.device)
     times = torch.linspace(STEPS - 1, 0, steps + 1).long().tolist()
     latents = noise
-    for now, after in zip(times, [*times[1:], None]):
-        if after is None:
-            break
+    for now, after in itertools.pairwise(times):
         predicted = model(latents, torch.full((len(latents),), now, device=noise.device), context=told).float()
         clean = (latents - (1 - kept[now]).sqrt() * predicted) / kept[now].sqrt()
         latents = kept[after].sqrt() * clean + (1 - kept[after]).sqrt() * predicted

@@ -186,7 +186,7 @@ def _face(who: DrawnPerson, seen: View, points: int) -> _Surface:
 
 
 def _face_outline(who: DrawnPerson, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    y = d[..., 1] * 1.0
+    y = d[..., 1]
     narrower = 1 - who.jaw * _step(-y - 0.35, 0.16) - 0.06 * _step(y - 0.5, 0.2)
     return d[..., 0] * who.width * narrower, y
 
@@ -260,8 +260,7 @@ def _ears(who: DrawnPerson, points: int) -> _Surface:
     d = _sphere(points // 2)
     both = [np.stack([s * who.width * 0.97 + d[..., 0] * 0.07, d[..., 1] * 0.19 - 0.02, d[..., 2] * 0.12 - 0.05], -1) for s in (-1, 1)]
     stacked = np.concatenate(both, axis=1)
-    shown = np.ones(stacked.shape[:2], bool)
-    return _Surface(stacked, np.broadcast_to(who.skin * [1.0, 0.9, 0.88], stacked.shape), shown)
+    return _Surface(stacked, np.broadcast_to(who.skin * [1.0, 0.9, 0.88], stacked.shape))
 
 
 def _neck(who: DrawnPerson, points: int) -> _Surface:
@@ -277,7 +276,7 @@ def _shoulders(who: DrawnPerson, points: int) -> _Surface:
     cloth = np.array(CLOTHES[who.clothes]) / 255
     colours = np.broadcast_to(cloth, xyz.shape).copy()
     collar = np.abs(xyz[..., 0]) < 0.22 + 0.5 * np.maximum(xyz[..., 1] + 1.75, 0)
-    _paint(colours, who.skin * 0.9, 1.0 * (collar & (xyz[..., 1] > -1.75 + 0.9 * np.abs(xyz[..., 0]) - 0.1)))
+    _paint(colours, who.skin * 0.9, (collar & (xyz[..., 1] > -1.75 + 0.9 * np.abs(xyz[..., 0]) - 0.1)))
     return _Surface(xyz, colours)
 
 

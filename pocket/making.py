@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from facechain_impl.weights import convert, files
 
 from . import autoencoder, denoiser, pictures
 from .captions import Words, captions
-from .training import Plan
+from .training import Plan, say
 
 LARGEST = 60_000_000
 """Of the file, in bytes."""
@@ -49,11 +48,11 @@ def make(folder: Path, source: Path, out: Path, recipe: Recipe | None = None) ->
     seen, words = _pictures(folder, source, listed, recipe.numbers)
     shown = torch.from_numpy(seen).permute(0, 3, 1, 2).to(device)
     vae = autoencoder.teach(shown, recipe.autoencoder, recipe.crop, folder / "autoencoder.pt")
-    _say(f"Autoencoder: {autoencoder.decibels(vae, shown[::20]):.1f} dB on its own pictures")
+    say(f"Autoencoder: {autoencoder.decibels(vae, shown[::20]):.1f} dB on its own pictures")
     latents = autoencoder.encode(vae, shown)
     unet = denoiser.teach(latents, [captions(one) for one in words], recipe.unet, folder / "unet.pt")
     _write(out, vae, unet, listed, recipe, device)
-    _say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(out)}")
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(out)}")
     return out
 
 
@@ -64,7 +63,7 @@ def _pictures(folder: Path, source: Path, listed: list[pictures.Painting], numbe
     key = hashlib.sha256(code + repr(numbers).encode()).hexdigest()[:16]
     kept, shows = folder / f"pictures-{key}.npy", folder / f"pictures-{key}.json"
     if not (kept.is_file() and shows.is_file()):
-        _say(f"Cropping {len(listed)} paintings, drawing {numbers.people} people")
+        say(f"Cropping {len(listed)} paintings, drawing {numbers.people} people")
         seen, words = pictures.make(source, listed, numbers)
         atomic.write(shows, json.dumps([[one.medium, one.sex, one.extras] for one in words]))
         with atomic.replacing(kept) as partial, partial.open("wb") as file:
@@ -93,8 +92,3 @@ def _write(
     convert.write(out, tensors, metadata)
     if (size := out.stat().st_size) > LARGEST:
         raise ValueError(f"{out} has {size} bytes, more than {LARGEST}")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

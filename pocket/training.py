@@ -62,12 +62,17 @@ def train(
             saved = time.monotonic()
         if step % max(1, plan.steps // 50) == 0:
             left = (time.monotonic() - began) / (step + 1 - start) * (plan.steps - step - 1)
-            sys.stdout.write(f"{title}: step {step + 1} of {plan.steps}, loss {value.item():.4f}, {left / 60:.1f} minutes left\n")
-            sys.stdout.flush()
+            say(f"{title}: step {step + 1} of {plan.steps}, loss {value.item():.4f}, {left / 60:.1f} minutes left")
     _save(state, plan, plan.steps, model, optimizer, mean)
     for parameter, averaged in zip(model.parameters(), mean):
         parameter.data.copy_(averaged)
     return model.eval()
+
+
+def say(text: str) -> None:
+    """At once, also into a file."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 @torch.no_grad()
